@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef BZ_CODEC_DOC_H
+#define BZ_CODEC_DOC_H
+
+/*
+ * Documents in BlazeBinary (docs/format/blazebinary.md). A document is the encoding of one map. Its
+ * field names are ids of a `struct blaze_names`, or stand in it as text: inside a database top-level
+ * names are always ids, nested ones are ids while the table has room for them, and a document built
+ * outside of any database has all names as text. One encoding serves all three.
+ */
+
+#include "base/arena.h"
+#include "base/buf.h"
+#include "codec/names.h"
+
+/* What blaze_doc_add_unset() leaves: valid only at the top level of an update, never stored. */
+#define BZ_TYPE_UNSET ((blaze_type)15)
+
+/* Nested names are interned only while the table is smaller than this, so that maps keyed by data
+ * cannot swell it. */
+#define BZ_NAMES_NESTED_MAX 4096u
+
+/* Checks every byte of a document from outside: structure, canonical form, limits, UTF-8, and that
+ * ids are below `names`. 0, BLAZE_ECORRUPT or BLAZE_ELIMIT. All other functions here may assume a
+ * checked document, yet must stay within its bytes whatever they hold. */
+int bz_doc_check(struct bz_bytes doc, uint32_t names);
+
+/* The document as a map value that borrows `doc` and `names` (which may be NULL if all names are
+ * text). */
+void bz_doc_value(struct bz_bytes doc, const struct blaze_names *names, blaze_value *out);
+
+/* The top-level field with this id. BLAZE_ENOTFOUND. */
+int bz_doc_field(struct bz_bytes doc, const struct blaze_names *names, uint32_t id,
+    blaze_value *out);
+
+/* Appends the map `value` as a document of `names`, adding names as needed; unset fields stay.
+ * BLAZE_ENOMEM, BLAZE_ELIMIT, BLAZE_ETYPE if it is not a map. */
+int bz_doc_intern(struct bz_buf *out, const blaze_value *value, struct blaze_names *names);
+
+/* Appends `doc` with every interned id replaced by map(context, id) and everything sorted anew. A
+ * negative return of `map` is an error code and ends the work. */
+int bz_doc_rename(struct bz_buf *out, struct bz_bytes doc,
+    int64_t (*map)(void *context, uint32_t id), void *context);
+
+/* Calls each(context, id) for every interned id in the document, nested ones included, with
+ * repeats, until it returns non-zero, which is returned. */
+int bz_doc_each_name(struct bz_bytes doc, int (*each)(void *context, uint32_t id), void *context);
+
+/* Walks the top-level fields that have ids, ascending. */
+struct bz_doc_iter {
+    blaze_iter iter;
+};
+void bz_doc_iter_init(struct bz_doc_iter *it, struct bz_bytes doc, const struct blaze_names *names);
+int bz_doc_iter_next(struct bz_doc_iter *it, uint32_t *id, blaze_value *out); /* or BLAZE_END */
+
+/* Builds a document from top-level fields given in any order; values borrow and are copied. The
+ * nested ones must be of the same names. A repeated id replaces. */
+struct bz_doc_writer;
+int bz_doc_writer_new(struct bz_doc_writer **out);
+void bz_doc_writer_free(struct bz_doc_writer *w);
+void bz_doc_writer_clear(struct bz_doc_writer *w);
+int bz_doc_writer_add(struct bz_doc_writer *w, uint32_t id, const blaze_value *value);
+int bz_doc_writer_finish(struct bz_doc_writer *w, struct bz_buf *out); /* appends; clears w */
+
+#endif

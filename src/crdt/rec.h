@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef BZ_CRDT_REC_H
+#define BZ_CRDT_REC_H
+
+/*
+ * A record as a causal CRDT: what it holds, how it is written, how two states of it merge.
+ *
+ *   writes  what wrote something that is still there, each with its dot (node, seq), stamp, role,
+ *           whether it says alive or dead, and a body: a document of the fields that it wrote. A
+ *           write's fields stay together so that they can be sealed as one.
+ *   cells   sets of writes that nothing has superseded: *life*; *rest*, which stands for every
+ *           field without a cell of its own; and one for each field that was written on its own
+ *           since the last whole write.
+ *   rvv     node -> the highest seq of that node's writes seen in this record.
+ *
+ * Nodes and fields are local numbers (see replica.h); `struct bz_nodes` gives the nodes' ids where
+ * their order matters. A field's value in a write is what the body says, absent if it is silent.
+ *
+ * Invariants:
+ *   R1  every dot in a cell is covered by rvv;
+ *   R2  every write is in at least one cell, and no dot appears twice in `writes`;
+ *   R3  writes are sorted by (node, seq); cells by field; the members of a cell ascend;
+ *   R4  no cell of a field equals rest;
+ *   R5  life and rest are never empty in a complete record.
+ *
+ * All functions are pure; results are allocated in the arena given and borrow from it and from
+ * their inputs.
+ */
+
+#include "base/arena.h"
+#include "base/buf.h"
+#include "base/hash.h"
+#include "codec/names.h"
+
+#include <blazedb/id.h>
+
+enum { BZ_ROLE_CLIENT = 0, BZ_ROLE_SERVER = 1 };
+
+struct bz_dot {
+    uint32_t node;
+    uint64_t seq; /* from 1 */
+};
+
+/* A version vector: sorted by node, one entry a node, no zero. */
+struct bz_vv {
+    struct bz_dot *entries;
+    uint32_t count;
+};
+
+/* The seq that `vv` has seen of a node, 0 if none. */
+uint64_t bz_vv_get(const struct bz_vv *vv, uint32_t node);
+bool bz_vv_covers(const struct bz_vv *vv, struct bz_dot dot);
+/* Whether a covers all of b. */
+bool bz_vv_includes(const struct bz_vv *a, const struct bz_vv *b);
+/* *out := max of both, in the arena. BLAZE_ENOMEM. */
+int bz_vv_max(struct bz_arena *arena, const struct bz_vv *a, const struct bz_vv *b,
+    struct bz_vv *out);
+
+struct bz_write {
+    struct bz_dot dot;
+    uint64_t stamp;
+    uint64_t arrived; /* local log position at which it came; 0 on the wire */
+    uint8_t role;
+    bool alive;
+    struct bz_bytes body;
+};
+
+/* A set of indexes into `writes`, ascending. */
+struct bz_cell {
+    uint32_t field; /* only in bz_rec.cells */
+    uint32_t count;
+    const uint16_t *members;
+};
+
+struct bz_rec {
+    struct bz_vv rvv;
+    struct bz_write *writes;
+    uint32_t write_count;
+    uint32_t cell_count;
+    struct bz_cell life;
+    struct bz_cell rest;
+    struct bz_cell *cells;
+    bool has_life; /* false only in a partial record from a sender: life is as the receiver has it */
+    bool has_rest; /* likewise: rest and the cells not listed are as the receiver has them */
+};
+
+/* The ids behind node numbers, to break ties by: the greater id wins. */
+struct bz_nodes {
+    const blaze_id *ids;
+    uint32_t count;
+};
+
+/* ---- encoding (docs/format/record.md); a record of one live whole write is the short form ---- */
+
+/* Appends the record; `arrived` too, relative to `position`, unless position is 0 (the wire). */
+void bz_rec_encode(struct bz_buf *out, const struct bz_rec *rec, uint64_t position);
+
+/* Decodes hostile bytes: all invariants are checked, bodies are not (bz_doc_check). Bodies borrow
+ * from `bytes`. BLAZE_ECORRUPT, BLAZE_ELIMIT, BLAZE_ENOMEM. */
+int bz_rec_decode(struct bz_arena *arena, struct bz_bytes bytes, uint64_t position,
+    struct bz_rec *out);
+
+/* The fast path of reading: if `bytes` is the short form, gives its body and true. */
+bool bz_rec_simple_body(struct bz_bytes bytes, struct bz_bytes *body);
+
+/* ---- writing: `old` may be NULL; `write` is new and its dot follows all of its node's ---- */
+
+int bz_rec_put(struct bz_arena *arena, const struct bz_rec *old, const struct bz_write *write,
+    struct bz_rec *out);
+/* `fields` ascending; those not in the write's body are unset. */
+int bz_rec_update(struct bz_arena *arena, const struct bz_rec *old, const struct bz_write *write,
+    const uint32_t *fields, uint32_t field_count, struct bz_rec *out);
+int bz_rec_delete(struct bz_arena *arena, const struct bz_rec *old, const struct bz_write *write,
+    struct bz_rec *out);
+
+/* ---- merging ---- */
+
+/*
+ * Merges what came into what is here (`local` may be NULL only if `remote` is complete). `remote`
+ * may be partial. New writes get `arrived`. *changed says whether the state differs from local's;
+ * *subsumed whether the sender had already seen all that the result has (rvv equal), so that it
+ * need not be sent back. BLAZE_EPROTO if a partial record names nothing that is here.
+ */
+int bz_rec_merge(struct bz_arena *arena, const struct bz_rec *local, const struct bz_rec *remote,
+    uint64_t arrived, struct bz_rec *out, bool *changed, bool *subsumed);
+
+/* The partial form for a receiver that has everything up to log position `has`: without the cells
+ * whose writes all arrived by then. Gives the whole record if rest must go, or if has is 0. */
+int bz_rec_since(struct bz_arena *arena, const struct bz_rec *rec, uint64_t has,
+    struct bz_rec *out);
+
+/* Drops from bodies the values that no reader can reach any more. Not on blind nodes. */
+int bz_rec_trim(struct bz_arena *arena, struct bz_rec *rec);
+
+/* ---- reading ---- */
+
+/* The member of a cell that wins: by role, then stamp, then node id, then seq. */
+const struct bz_write *bz_rec_winner(const struct bz_rec *rec, const struct bz_cell *cell,
+    const struct bz_nodes *nodes);
+bool bz_rec_alive(const struct bz_rec *rec, const struct bz_nodes *nodes);
+
+/* The cell that speaks for a field: its own or rest. */
+const struct bz_cell *bz_rec_cell(const struct bz_rec *rec, uint32_t field);
+
+/* Appends the document that a reader sees (also of a dead record: what is hidden). */
+int bz_rec_document(struct bz_buf *out, const struct bz_rec *rec, const struct bz_nodes *nodes);
+
+/* How many fields have more than one sibling with differing values (life and absent rest fields do
+ * not count). */
+uint32_t bz_rec_conflicts(const struct bz_rec *rec);
+
+/* The record's share of the database digest: of its key and the dots it holds, by node id. Zero
+ * when it is not alive. */
+struct bz_hash128 bz_rec_digest(const struct bz_rec *rec, struct bz_bytes collection,
+    const blaze_id *id, const struct bz_nodes *nodes);
+
+#endif

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef BZ_CRDT_REPLICA_H
+#define BZ_CRDT_REPLICA_H
+
+/*
+ * What a sync session asks of a database, and nothing more: the border between `sync`, which knows
+ * the protocol, and `db`, which knows storage. The simulator and a blind hub stand on it too.
+ *
+ * Nodes, collections and field names are numbers local to each replica; the session tells its peer
+ * what a number of ours means before its first use, and asks `resolve` what the peer's mean here.
+ *
+ * Threads: one thread at a time per replica object; different replica objects of one database are
+ * independent.
+ */
+
+#include "base/error.h"
+#include "crdt/rec.h"
+
+struct bz_identity {
+    blaze_id database;
+    blaze_id node;
+    blaze_id epoch; /* of the change log: positions mean something only within it */
+    uint8_t role;
+};
+
+/* What is known of a peer's log, kept durably under its node id. */
+struct bz_peer_state {
+    blaze_id epoch;    /* which log the positions below are of; all zero: none yet */
+    uint64_t cursor;   /* applied here up to this position */
+    uint64_t reached;  /* the last head of theirs that was fully reached here, 0: none */
+    uint64_t seen_ms;  /* wall clock of the last contact */
+    blaze_id database; /* reserved: all zero */
+};
+
+/* A peer's state when a position of its log is fully applied, or ours when it is sent. */
+struct bz_head {
+    uint64_t position;
+    struct bz_vv vv;
+    struct bz_hash128 digest;
+    uint64_t records; /* alive */
+};
+
+struct bz_change {
+    uint64_t position;
+    uint32_t collection;
+    blaze_id id;
+    struct bz_rec rec;
+};
+
+enum bz_term { BZ_TERM_NODE, BZ_TERM_COLLECTION, BZ_TERM_FIELD };
+
+/* What the receiver of our changes is known to have. */
+struct bz_receiver {
+    blaze_id node;
+    uint64_t reached; /* it has all that our log held at this position (0: nothing) */
+    struct bz_vv vv;  /* it has all writes up to these (node numbers are ours); may be empty */
+};
+
+struct bz_changes; /* a walk over our log in one snapshot */
+struct bz_apply;   /* one commit of changes from a peer */
+
+struct bz_replica_ops {
+    int (*identity)(void *context, struct bz_identity *out);
+
+    /* The meaning of a number of ours: 16 bytes of node id, or the UTF-8 name. Borrowed until the
+     * replica is closed. BLAZE_ENOTFOUND. */
+    int (*meaning)(void *context, enum bz_term term, uint32_t number, struct bz_bytes *out);
+
+    int (*peer_load)(void *context, const blaze_id *node, struct bz_peer_state *out);
+
+    /* The newest position of our log; grows with every change. */
+    uint64_t (*position)(void *context);
+
+    /* Sending: the changed records after `from` in log order, each once, without those that the
+     * receiver has already (by vv or because it sent them), cells that it has left out. */
+    int (*changes_open)(void *context, const struct bz_receiver *receiver, uint64_t from,
+        struct bz_changes **out, blaze_error *error);
+    /* The next change, borrowed until the next call; BLAZE_END at the head. */
+    int (*changes_next)(struct bz_changes *changes, struct bz_change *out, blaze_error *error);
+    /* The position up to which the walk has passed, skipped ones included. */
+    uint64_t (*changes_position)(struct bz_changes *changes);
+    /* The head of the walk's snapshot, borrowed until close. */
+    int (*changes_head)(struct bz_changes *changes, struct bz_head *out);
+    void (*changes_close)(struct bz_changes *changes);
+
+    /* Receiving: a chunk in one durable commit. Numbers in the change are ours, from resolve(),
+     * which adds what is new. Bodies are checked here. */
+    int (*apply_begin)(void *context, const blaze_id *peer, struct bz_apply **out,
+        blaze_error *error);
+    int (*resolve)(struct bz_apply *apply, enum bz_term term, struct bz_bytes meaning,
+        uint32_t *number, blaze_error *error);
+    int (*apply_change)(struct bz_apply *apply, const struct bz_change *change, blaze_error *error);
+    /* Commits together with the peer's cursor; with a head, also takes over its version vector.
+     * *diverged (only with a head): version vectors are equal, nothing is in progress, and the
+     * digests differ. Consumes `apply`, as abort does, whatever it returns. */
+    int (*apply_commit)(struct bz_apply *apply, const struct bz_peer_state *peer,
+        const struct bz_head *head, bool *diverged, blaze_error *error);
+    void (*apply_abort)(struct bz_apply *apply);
+
+    /* Our version vector now, in the arena. */
+    int (*version)(void *context, struct bz_arena *arena, struct bz_vv *out);
+    /* The number of ours for a node id, adding nothing: BLAZE_ENOTFOUND. */
+    int (*node_number)(void *context, const blaze_id *node, uint32_t *out);
+};
+
+struct bz_replica {
+    const struct bz_replica_ops *ops;
+    void *context;
+};
+
+#endif

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef BZ_OS_OS_H
+#define BZ_OS_OS_H
+
+/*
+ * What the library asks of the operating system, all in one place: clock, entropy, files, locks.
+ * Linux is what is tested. Threads are POSIX threads, used directly.
+ *
+ * Every function returns 0 or a code, and puts "WHAT PATH: REASON" into `error`. Interrupted and
+ * partial reads and writes are carried on here.
+ */
+
+#include "base/buf.h"
+#include "base/error.h"
+
+#include <blazedb/id.h>
+#include <pthread.h>
+#include <sys/types.h>
+
+/* Milliseconds since 1970 (UTC), may jump. */
+uint64_t bz_os_wall_ms(void);
+
+/* Nanoseconds that only go forward, from an arbitrary start. */
+uint64_t bz_os_mono_ns(void);
+
+/* Fills `data` from the system's generator. BLAZE_EIO. */
+int bz_os_entropy(void *data, size_t size);
+
+/* A file and the path to name in errors; `fd` is -1 when closed. */
+struct bz_file {
+    int fd;
+    char *path;
+};
+
+/* How to open. */
+enum {
+    BZ_OPEN_READ = 0,
+    BZ_OPEN_WRITE = 1,     /* and read */
+    BZ_OPEN_CREATE = 2,    /* if it is not there; mode 0600 */
+    BZ_OPEN_EXCLUSIVE = 4, /* with CREATE: BLAZE_EEXIST if it is there */
+};
+
+int bz_file_open(struct bz_file *out, const char *path, int how, blaze_error *error);
+void bz_file_close(struct bz_file *file); /* closing a closed file does nothing */
+
+/* Reads up to `size` bytes at `offset`, fewer only at the end of the file: *got says how many. */
+int bz_file_read(struct bz_file *file, uint64_t offset, void *data, size_t size, size_t *got,
+    blaze_error *error);
+int bz_file_write(struct bz_file *file, uint64_t offset, const void *data, size_t size,
+    blaze_error *error);
+int bz_file_size(struct bz_file *file, uint64_t *out, blaze_error *error);
+int bz_file_truncate(struct bz_file *file, uint64_t size, blaze_error *error);
+
+/* fdatasync(): the data, and what of the metadata is needed to read it back. */
+int bz_file_sync(struct bz_file *file, blaze_error *error);
+
+/* An open-file-description lock over the whole file: held by this `struct bz_file`, released by
+ * unlock, close or death. `wait` blocks; otherwise BLAZE_EBUSY, and the holder's pid where the
+ * system tells (else 0) in *holder (may be NULL). */
+int bz_file_lock(struct bz_file *file, bool exclusive, bool wait, pid_t *holder,
+    blaze_error *error);
+int bz_file_unlock(struct bz_file *file, blaze_error *error);
+
+/* Directories and names. */
+int bz_dir_create(const char *path, blaze_error *error); /* mode 0700; BLAZE_EEXIST */
+int bz_dir_sync(const char *path, blaze_error *error);   /* makes names in it durable */
+int bz_path_rename(const char *from, const char *to, blaze_error *error);
+int bz_path_remove(const char *path, blaze_error *error); /* a file or an empty directory */
+bool bz_path_exists(const char *path);
+
+/* Calls `each(context, name)` for the entries of a directory except . and .., in no order, until it
+ * returns non-zero, which is then returned. */
+int bz_dir_list(const char *path, int (*each)(void *context, const char *name), void *context,
+    blaze_error *error);
+
+/* "DIR/NAME" in new memory (bz_free), or NULL when out of memory. */
+char *bz_path_join(const char *dir, const char *name);
+
+/*
+ * Tests only: before each write, sync, truncate, open and rename asks `fail(context, op, path)` and
+ * fails with the errno that it returns, unless that is 0. NULL switches it off.
+ */
+enum bz_os_op { BZ_OS_OPEN, BZ_OS_READ, BZ_OS_WRITE, BZ_OS_SYNC, BZ_OS_TRUNCATE, BZ_OS_RENAME };
+void bz_os_set_fault(int (*fail)(void *context, enum bz_os_op op, const char *path), void *context);
+
+#endif
