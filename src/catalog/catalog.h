@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef BZ_CATALOG_CATALOG_H
+#define BZ_CATALOG_CATALOG_H
+
+/*
+ * What the numbers in a database stand for. Collections, field names, nodes and indexes each have a
+ * small number for life, given out in order under the writer lock and stored in the `catalog` map;
+ * all of it is held in memory too.
+ *
+ * Threads: whoever holds the writer lock changes; any thread looks up meanwhile. New entries are
+ * used by the transaction that made them and become durable with its commit; after an abort
+ * bz_catalog_rollback() forgets them. bz_catalog_refresh() takes over what other processes added.
+ */
+
+#include "codec/names.h"
+#include "crdt/rec.h"
+#include "store/store.h"
+
+/* The maps of a database: the store's map numbers. Integers in keys are big-endian. */
+enum bz_map {
+    BZ_MAP_META,    /* "database", "state", "setting/NAME" -> see db */
+    BZ_MAP_CATALOG, /* kind byte, number (4) -> definition */
+    BZ_MAP_RECORDS, /* collection (4), id (16) -> log position varint, record */
+    BZ_MAP_INDEX,   /* index (4), key, id (16) -> empty */
+    BZ_MAP_LOG,     /* position (8) -> collection (4), id (16), origin */
+    BZ_MAP_COUNTS,  /* collection (4) -> records alive (varint) */
+    BZ_MAP_VERSION, /* node (4) -> seq varint: the version vector of other nodes */
+    BZ_MAP_PEERS,   /* node id (16) -> bz_peer_state */
+    BZ_MAP_COUNT
+};
+extern const char *const bz_map_names[BZ_MAP_COUNT];
+
+struct bz_index {
+    uint32_t number;
+    uint32_t collection;
+    uint32_t field;
+    bool ready; /* false while it is being filled: kept up, not read */
+    char name[BLAZE_MAX_NAME + 1];
+};
+
+struct bz_catalog;
+
+/* Reads the catalog of a view. BLAZE_ECORRUPT. */
+int bz_catalog_load(struct bz_catalog **out, struct bz_view *view, blaze_error *error);
+void bz_catalog_free(struct bz_catalog *catalog);
+
+/* Takes over entries added since by others, and index changes. Writer lock, or the view of a
+ * snapshot while no transaction of this process is open. */
+int bz_catalog_refresh(struct bz_catalog *catalog, struct bz_view *view, blaze_error *error);
+
+/* Counts every durable change: a cheap way to see whether a refresh is due; stored by db. */
+uint64_t bz_catalog_generation(const struct bz_catalog *catalog);
+
+struct blaze_names *bz_catalog_names(struct bz_catalog *catalog);
+
+/* BLAZE_ENOTFOUND. Names are borrowed until the catalog goes. */
+int bz_catalog_collection(
+    const struct bz_catalog *catalog, struct bz_bytes name, uint32_t *number);
+int bz_catalog_collection_name(
+    const struct bz_catalog *catalog, uint32_t number, struct bz_bytes *name);
+uint32_t bz_catalog_collections(const struct bz_catalog *catalog); /* numbers are below this */
+int bz_catalog_node(const struct bz_catalog *catalog, const blaze_id *id, uint32_t *number);
+int bz_catalog_node_id(const struct bz_catalog *catalog, uint32_t number, blaze_id *id);
+
+/* All nodes, for the winner rule: valid (though it may lack newer nodes) until the catalog goes. */
+struct bz_nodes bz_catalog_nodes(const struct bz_catalog *catalog);
+
+/* The indexes of a collection: a snapshot of the list, refcounted. */
+struct bz_index_list {
+    uint32_t count;
+    struct bz_index *indexes[];
+};
+const struct bz_index_list *bz_catalog_indexes(struct bz_catalog *catalog, uint32_t collection);
+void bz_catalog_indexes_release(struct bz_catalog *catalog, const struct bz_index_list *list);
+
+/* Finding or adding, under the writer lock. New field names are added through bz_catalog_names()
+ * and written by bz_catalog_flush(). BLAZE_ELIMIT for too many, BLAZE_ESYNTAX for a bad name. */
+int bz_catalog_add_collection(struct bz_catalog *catalog, struct bz_bytes name, uint32_t *number,
+    blaze_error *error);
+int bz_catalog_add_node(struct bz_catalog *catalog, const blaze_id *id, uint32_t *number,
+    blaze_error *error);
+int bz_catalog_add_index(struct bz_catalog *catalog, uint32_t collection, uint32_t field,
+    const char *name, uint32_t *number, blaze_error *error);
+int bz_catalog_set_index_ready(struct bz_catalog *catalog, uint32_t number, blaze_error *error);
+int bz_catalog_drop_index(struct bz_catalog *catalog, uint32_t number, blaze_error *error);
+
+/* Writes what is new into the transaction; call right before its commit. */
+int bz_catalog_flush(struct bz_catalog *catalog, struct bz_txn *txn, blaze_error *error);
+void bz_catalog_committed(struct bz_catalog *catalog);
+void bz_catalog_rollback(struct bz_catalog *catalog);
+
+#endif

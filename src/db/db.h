@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef BZ_DB_DB_H
+#define BZ_DB_DB_H
+
+/*
+ * A database: documents in collections, kept with their causal history, their indexes and a change
+ * log, all changed in one commit (docs/format/database.md).
+ *
+ * Every change of a record, local or merged, takes the next position of the change log; a record
+ * has one entry in the log, at its newest position. An index holds the visible documents only. The
+ * digest, the counts and the version vector change in the same commit.
+ *
+ * Threads: a bz_db is for any thread; a bz_read, bz_db_txn, bz_rows and replica belong to one thread
+ * at a time. Collections are named by UTF-8 text of 1 to 255 bytes without control characters.
+ */
+
+#include "base/error.h"
+#include "codec/doc.h"
+#include "crdt/replica.h"
+#include "query/query.h"
+#include "store/store.h"
+
+struct bz_db;
+struct bz_read;
+struct bz_db_txn;
+struct bz_rows;
+struct bz_observer;
+
+struct bz_db_options {
+    bool create;      /* make it; BLAZE_EEXIST if it is there; otherwise BLAZE_ENOTFOUND if not */
+    bool read_only;
+    bool memory;      /* on the in-memory store; `path` is only a name */
+    uint8_t role;     /* with create */
+    blaze_id database; /* with create: its id, or all zero for a new one */
+    struct bz_store_options store; /* sizes and times; maps are set here */
+    /* The outside world, replaced in the simulator; NULL: the system's. */
+    uint64_t (*wall_ms)(void *context);
+    int (*entropy)(void *context, void *data, size_t size);
+    void *context;
+};
+
+int bz_db_open(struct bz_db **out, const char *path, const struct bz_db_options *options,
+    blaze_error *error);
+/* All reads, transactions, rows, observers and replicas must be closed (asserted). */
+int bz_db_close(struct bz_db *db, blaze_error *error);
+
+void bz_db_identity(struct bz_db *db, struct bz_identity *out);
+struct bz_store *bz_db_store(struct bz_db *db);
+
+/* Small durable values beside the data (the secret, the hub's URL), not replicated. `value` empty
+ * removes. get appends; BLAZE_ENOTFOUND. */
+int bz_db_setting_put(struct bz_db *db, const char *name, struct bz_bytes value,
+    blaze_error *error);
+int bz_db_setting_get(struct bz_db *db, const char *name, struct bz_buf *out, blaze_error *error);
+
+/* ---- reading: one consistent state ---- */
+
+int bz_read_begin(struct bz_db *db, struct bz_read **out, blaze_error *error);
+void bz_read_end(struct bz_read *read);
+
+/* The visible document. *out borrows until the next call with this `read`. BLAZE_ENOTFOUND (also
+ * for an unknown collection). */
+int bz_read_get(struct bz_read *read, struct bz_bytes collection, const blaze_id *id,
+    blaze_value *out, blaze_error *error);
+int bz_read_exists(struct bz_read *read, struct bz_bytes collection, const blaze_id *id,
+    blaze_error *error); /* 0 or BLAZE_ENOTFOUND */
+int bz_read_count(struct bz_read *read, struct bz_bytes collection, uint64_t *out,
+    blaze_error *error); /* 0 for an unknown collection */
+
+/* Calls each(context, name, records) for every collection that has or had records. */
+int bz_read_collections(struct bz_read *read,
+    int (*each)(void *context, struct bz_bytes name, uint64_t records), void *context,
+    blaze_error *error);
+
+struct bz_find {
+    struct bz_bytes collection;
+    const struct bz_filter *filter; /* NULL: all; kept alive by the caller while rows are open */
+    const char *sort;               /* a field path, or NULL: by id */
+    bool descending;
+    uint64_t limit;                 /* 0: none */
+    uint64_t offset;
+};
+/* Rows in order. An unknown collection has none. */
+int bz_read_find(struct bz_read *read, const struct bz_find *find, struct bz_rows **out,
+    blaze_error *error);
+/* Borrowed until the next call; BLAZE_END. */
+int bz_rows_next(struct bz_rows *rows, blaze_id *id, blaze_value *document, blaze_error *error);
+void bz_rows_close(struct bz_rows *rows);
+/* Appends how a find would run, one line. */
+int bz_read_explain(struct bz_read *read, const struct bz_find *find, struct bz_buf *out,
+    blaze_error *error);
+
+/* One field with several siblings, the winner first. Values borrow during the call. */
+struct bz_conflict {
+    struct bz_bytes collection;
+    blaze_id id;
+    struct bz_bytes field;
+    uint32_t count;
+    const struct bz_conflict_sibling {
+        bool present; /* false: this side has no such field */
+        blaze_value value;
+        blaze_id node;
+        uint64_t stamp_ms;
+        uint8_t role;
+    } *siblings;
+};
+/* Calls each() for every field in conflict of one record, or (id NULL) of one collection, or
+ * (collection empty) of all, until it returns non-zero. */
+int bz_read_conflicts(struct bz_read *read, struct bz_bytes collection, const blaze_id *id,
+    int (*each)(void *context, const struct bz_conflict *conflict), void *context,
+    blaze_error *error);
+
+struct bz_db_state {
+    uint64_t position; /* of the change log */
+    uint64_t seq;      /* writes of this node */
+    uint64_t records;  /* alive, all collections */
+    uint64_t conflicts; /* records with at least one field in conflict */
+    struct bz_hash128 digest;
+};
+int bz_read_state(struct bz_read *read, struct bz_db_state *out, blaze_error *error);
+/* The version vector with node ids, own node included: each(context, node, seq). */
+int bz_read_version(struct bz_read *read,
+    int (*each)(void *context, const blaze_id *node, uint64_t seq), void *context,
+    blaze_error *error);
+int bz_read_peers(struct bz_read *read,
+    int (*each)(void *context, const blaze_id *node, const struct bz_peer_state *state),
+    void *context, blaze_error *error);
+
+/* ---- writing ---- */
+
+int bz_db_begin(struct bz_db *db, struct bz_db_txn **out, blaze_error *error);
+/* Reads within the transaction, its own writes included; owned by it. */
+struct bz_read *bz_db_txn_read(struct bz_db_txn *txn);
+
+/* Documents are maps of any names table. A failed call changes nothing and the transaction goes
+ * on, except after BLAZE_ENOMEM, BLAZE_EIO and BLAZE_ECORRUPT: then it can only be aborted. */
+int bz_db_insert(struct bz_db_txn *txn, struct bz_bytes collection, const blaze_id *id,
+    const blaze_value *document, blaze_error *error); /* BLAZE_EEXIST */
+int bz_db_put(struct bz_db_txn *txn, struct bz_bytes collection, const blaze_id *id,
+    const blaze_value *document, blaze_error *error);
+int bz_db_update(struct bz_db_txn *txn, struct bz_bytes collection, const blaze_id *id,
+    const blaze_value *fields, blaze_error *error); /* BLAZE_ENOTFOUND */
+int bz_db_upsert(struct bz_db_txn *txn, struct bz_bytes collection, const blaze_id *id,
+    const blaze_value *fields, blaze_error *error); /* update, or insert if there is none */
+int bz_db_delete(struct bz_db_txn *txn, struct bz_bytes collection, const blaze_id *id,
+    blaze_error *error); /* BLAZE_ENOTFOUND */
+int bz_db_delete_all(struct bz_db_txn *txn, struct bz_bytes collection, uint64_t *deleted,
+    blaze_error *error);
+
+uint32_t bz_db_savepoint(struct bz_db_txn *txn);
+int bz_db_rollback_to(struct bz_db_txn *txn, uint32_t savepoint, blaze_error *error);
+/* Both consume `txn`. */
+int bz_db_commit(struct bz_db_txn *txn, enum bz_durability durability, blaze_error *error);
+void bz_db_abort(struct bz_db_txn *txn);
+
+/* ---- indexes: ordered, one field each ---- */
+
+/* Makes the index and fills it (in one transaction). BLAZE_EEXIST by name. */
+int bz_db_index_create(struct bz_db *db, struct bz_bytes collection, const char *field,
+    const char *name, blaze_error *error);
+int bz_db_index_drop(struct bz_db *db, struct bz_bytes collection, const char *name,
+    blaze_error *error);
+int bz_db_index_list(struct bz_db *db, struct bz_bytes collection,
+    int (*each)(void *context, const char *name, const char *field), void *context,
+    blaze_error *error);
+
+/* ---- observing ---- */
+
+struct bz_event {
+    uint64_t position;
+    struct bz_bytes collection;
+    blaze_id id;
+    bool deleted; /* the record is not visible now */
+    bool remote;  /* the newest change came from another node by sync */
+    blaze_id node; /* who wrote, or from whom it came */
+};
+/*
+ * Calls back, on the database's observer thread, after each commit with what it changed; several
+ * commits may share a call, and a record changed again meanwhile comes once. Commits of other
+ * processes are seen too, once bz_db_poll() has been called or this process commits. An observer is
+ * a reader of the change log: it misses nothing and never slows a writer. `collection` empty: all.
+ */
+int bz_db_observe(struct bz_db *db, struct bz_bytes collection,
+    void (*on_events)(void *context, const struct bz_event *events, size_t count), void *context,
+    struct bz_observer **out, blaze_error *error);
+/* No call is running any more when this returns, unless it is made from within one. */
+void bz_db_unobserve(struct bz_observer *observer);
+
+/* Calls notify(context), from the committing thread and without locks, when the log has grown. For
+ * the sync sessions; any number. */
+struct bz_listener_handle;
+int bz_db_listen(struct bz_db *db, void (*notify)(void *context), void *context,
+    struct bz_listener_handle **out);
+void bz_db_unlisten(struct bz_listener_handle *handle);
+
+/* Looks for commits of other processes and notifies if there are any. Any thread. */
+void bz_db_poll(struct bz_db *db);
+
+/* The position of the newest visible change. */
+uint64_t bz_db_position(struct bz_db *db);
+
+/* ---- replication ---- */
+
+/* A replica object of this database for one session; see crdt/replica.h. */
+int bz_db_replica_open(struct bz_db *db, struct bz_replica *out, blaze_error *error);
+void bz_db_replica_close(struct bz_replica *replica);
+
+#endif
