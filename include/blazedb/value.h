@@ -100,7 +100,8 @@ BLAZE_API int blaze_iter_init(blaze_iter *iter, const blaze_value *container);
 BLAZE_API int blaze_iter_next(blaze_iter *iter, blaze_text *name, blaze_value *out);
 
 /* Orders any two values: null < bool < numbers (int and double together, exactly) < timestamp <
- * string < bytes < uuid < array < map. Returns < 0, 0 or > 0. Strings order as their UTF-8 bytes. */
+ * string < bytes < uuid < array < map. Returns < 0, 0 or > 0. Strings order as their UTF-8 bytes.
+ */
 BLAZE_API int blaze_value_compare(const blaze_value *a, const blaze_value *b);
 
 typedef struct blaze_doc blaze_doc;

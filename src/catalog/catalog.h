@@ -54,8 +54,7 @@ uint64_t bz_catalog_generation(const struct bz_catalog *catalog);
 struct blaze_names *bz_catalog_names(struct bz_catalog *catalog);
 
 /* BLAZE_ENOTFOUND. Names are borrowed until the catalog goes. */
-int bz_catalog_collection(
-    const struct bz_catalog *catalog, struct bz_bytes name, uint32_t *number);
+int bz_catalog_collection(const struct bz_catalog *catalog, struct bz_bytes name, uint32_t *number);
 int bz_catalog_collection_name(
     const struct bz_catalog *catalog, uint32_t number, struct bz_bytes *name);
 uint32_t bz_catalog_collections(const struct bz_catalog *catalog); /* numbers are below this */
@@ -75,10 +74,10 @@ void bz_catalog_indexes_release(struct bz_catalog *catalog, const struct bz_inde
 
 /* Finding or adding, under the writer lock. New field names are added through bz_catalog_names()
  * and written by bz_catalog_flush(). BLAZE_ELIMIT for too many, BLAZE_ESYNTAX for a bad name. */
-int bz_catalog_add_collection(struct bz_catalog *catalog, struct bz_bytes name, uint32_t *number,
-    blaze_error *error);
-int bz_catalog_add_node(struct bz_catalog *catalog, const blaze_id *id, uint32_t *number,
-    blaze_error *error);
+int bz_catalog_add_collection(
+    struct bz_catalog *catalog, struct bz_bytes name, uint32_t *number, blaze_error *error);
+int bz_catalog_add_node(
+    struct bz_catalog *catalog, const blaze_id *id, uint32_t *number, blaze_error *error);
 int bz_catalog_add_index(struct bz_catalog *catalog, uint32_t collection, uint32_t field,
     const char *name, uint32_t *number, blaze_error *error);
 int bz_catalog_set_index_ready(struct bz_catalog *catalog, uint32_t number, blaze_error *error);

@@ -4,9 +4,9 @@
 
 /*
  * Documents in BlazeBinary (docs/format/blazebinary.md). A document is the encoding of one map. Its
- * field names are ids of a `struct blaze_names`, or stand in it as text: inside a database top-level
- * names are always ids, nested ones are ids while the table has room for them, and a document built
- * outside of any database has all names as text. One encoding serves all three.
+ * field names are ids of a `struct blaze_names`, or stand in it as text: inside a database
+ * top-level names are always ids, nested ones are ids while the table has room for them, and a
+ * document built outside of any database has all names as text. One encoding serves all three.
  */
 
 #include "base/arena.h"
@@ -30,8 +30,8 @@ int bz_doc_check(struct bz_bytes doc, uint32_t names);
 void bz_doc_value(struct bz_bytes doc, const struct blaze_names *names, blaze_value *out);
 
 /* The top-level field with this id. BLAZE_ENOTFOUND. */
-int bz_doc_field(struct bz_bytes doc, const struct blaze_names *names, uint32_t id,
-    blaze_value *out);
+int bz_doc_field(
+    struct bz_bytes doc, const struct blaze_names *names, uint32_t id, blaze_value *out);
 
 /* Appends the map `value` as a document of `names`, adding names as needed; unset fields stay.
  * BLAZE_ENOMEM, BLAZE_ELIMIT, BLAZE_ETYPE if it is not a map. */

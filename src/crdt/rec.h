@@ -53,8 +53,8 @@ bool bz_vv_covers(const struct bz_vv *vv, struct bz_dot dot);
 /* Whether a covers all of b. */
 bool bz_vv_includes(const struct bz_vv *a, const struct bz_vv *b);
 /* *out := max of both, in the arena. BLAZE_ENOMEM. */
-int bz_vv_max(struct bz_arena *arena, const struct bz_vv *a, const struct bz_vv *b,
-    struct bz_vv *out);
+int bz_vv_max(
+    struct bz_arena *arena, const struct bz_vv *a, const struct bz_vv *b, struct bz_vv *out);
 
 struct bz_write {
     struct bz_dot dot;
@@ -80,7 +80,8 @@ struct bz_rec {
     struct bz_cell life;
     struct bz_cell rest;
     struct bz_cell *cells;
-    bool has_life; /* false only in a partial record from a sender: life is as the receiver has it */
+    bool
+        has_life; /* false only in a partial record from a sender: life is as the receiver has it */
     bool has_rest; /* likewise: rest and the cells not listed are as the receiver has them */
 };
 
@@ -97,8 +98,8 @@ void bz_rec_encode(struct bz_buf *out, const struct bz_rec *rec, uint64_t positi
 
 /* Decodes hostile bytes: all invariants are checked, bodies are not (bz_doc_check). Bodies borrow
  * from `bytes`. BLAZE_ECORRUPT, BLAZE_ELIMIT, BLAZE_ENOMEM. */
-int bz_rec_decode(struct bz_arena *arena, struct bz_bytes bytes, uint64_t position,
-    struct bz_rec *out);
+int bz_rec_decode(
+    struct bz_arena *arena, struct bz_bytes bytes, uint64_t position, struct bz_rec *out);
 
 /* The fast path of reading: if `bytes` is the short form, gives its body and true. */
 bool bz_rec_simple_body(struct bz_bytes bytes, struct bz_bytes *body);
@@ -126,8 +127,8 @@ int bz_rec_merge(struct bz_arena *arena, const struct bz_rec *local, const struc
 
 /* The partial form for a receiver that has everything up to log position `has`: without the cells
  * whose writes all arrived by then. Gives the whole record if rest must go, or if has is 0. */
-int bz_rec_since(struct bz_arena *arena, const struct bz_rec *rec, uint64_t has,
-    struct bz_rec *out);
+int bz_rec_since(
+    struct bz_arena *arena, const struct bz_rec *rec, uint64_t has, struct bz_rec *out);
 
 /* Drops from bodies the values that no reader can reach any more. Not on blind nodes. */
 int bz_rec_trim(struct bz_arena *arena, struct bz_rec *rec);
@@ -135,8 +136,8 @@ int bz_rec_trim(struct bz_arena *arena, struct bz_rec *rec);
 /* ---- reading ---- */
 
 /* The member of a cell that wins: by role, then stamp, then node id, then seq. */
-const struct bz_write *bz_rec_winner(const struct bz_rec *rec, const struct bz_cell *cell,
-    const struct bz_nodes *nodes);
+const struct bz_write *bz_rec_winner(
+    const struct bz_rec *rec, const struct bz_cell *cell, const struct bz_nodes *nodes);
 bool bz_rec_alive(const struct bz_rec *rec, const struct bz_nodes *nodes);
 
 /* The cell that speaks for a field: its own or rest. */

@@ -85,8 +85,8 @@ struct bz_replica_ops {
 
     /* Receiving: a chunk in one durable commit. Numbers in the change are ours, from resolve(),
      * which adds what is new. Bodies are checked here. */
-    int (*apply_begin)(void *context, const blaze_id *peer, struct bz_apply **out,
-        blaze_error *error);
+    int (*apply_begin)(
+        void *context, const blaze_id *peer, struct bz_apply **out, blaze_error *error);
     int (*resolve)(struct bz_apply *apply, enum bz_term term, struct bz_bytes meaning,
         uint32_t *number, blaze_error *error);
     int (*apply_change)(struct bz_apply *apply, const struct bz_change *change, blaze_error *error);

@@ -10,8 +10,9 @@
  * has one entry in the log, at its newest position. An index holds the visible documents only. The
  * digest, the counts and the version vector change in the same commit.
  *
- * Threads: a bz_db is for any thread; a bz_read, bz_db_txn, bz_rows and replica belong to one thread
- * at a time. Collections are named by UTF-8 text of 1 to 255 bytes without control characters.
+ * Threads: a bz_db is for any thread; a bz_read, bz_db_txn, bz_rows and replica belong to one
+ * thread at a time. Collections are named by UTF-8 text of 1 to 255 bytes without control
+ * characters.
  */
 
 #include "base/error.h"
@@ -27,11 +28,11 @@ struct bz_rows;
 struct bz_observer;
 
 struct bz_db_options {
-    bool create;      /* make it; BLAZE_EEXIST if it is there; otherwise BLAZE_ENOTFOUND if not */
+    bool create; /* make it; BLAZE_EEXIST if it is there; otherwise BLAZE_ENOTFOUND if not */
     bool read_only;
-    bool memory;      /* on the in-memory store; `path` is only a name */
-    uint8_t role;     /* with create */
-    blaze_id database; /* with create: its id, or all zero for a new one */
+    bool memory;                   /* on the in-memory store; `path` is only a name */
+    uint8_t role;                  /* with create */
+    blaze_id database;             /* with create: its id, or all zero for a new one */
     struct bz_store_options store; /* sizes and times; maps are set here */
     /* The outside world, replaced in the simulator; NULL: the system's. */
     uint64_t (*wall_ms)(void *context);
@@ -39,8 +40,8 @@ struct bz_db_options {
     void *context;
 };
 
-int bz_db_open(struct bz_db **out, const char *path, const struct bz_db_options *options,
-    blaze_error *error);
+int bz_db_open(
+    struct bz_db **out, const char *path, const struct bz_db_options *options, blaze_error *error);
 /* All reads, transactions, rows, observers and replicas must be closed (asserted). */
 int bz_db_close(struct bz_db *db, blaze_error *error);
 
@@ -49,8 +50,8 @@ struct bz_store *bz_db_store(struct bz_db *db);
 
 /* Small durable values beside the data (the secret, the hub's URL), not replicated. `value` empty
  * removes. get appends; BLAZE_ENOTFOUND. */
-int bz_db_setting_put(struct bz_db *db, const char *name, struct bz_bytes value,
-    blaze_error *error);
+int bz_db_setting_put(
+    struct bz_db *db, const char *name, struct bz_bytes value, blaze_error *error);
 int bz_db_setting_get(struct bz_db *db, const char *name, struct bz_buf *out, blaze_error *error);
 
 /* ---- reading: one consistent state ---- */
@@ -77,18 +78,18 @@ struct bz_find {
     const struct bz_filter *filter; /* NULL: all; kept alive by the caller while rows are open */
     const char *sort;               /* a field path, or NULL: by id */
     bool descending;
-    uint64_t limit;                 /* 0: none */
+    uint64_t limit; /* 0: none */
     uint64_t offset;
 };
 /* Rows in order. An unknown collection has none. */
-int bz_read_find(struct bz_read *read, const struct bz_find *find, struct bz_rows **out,
-    blaze_error *error);
+int bz_read_find(
+    struct bz_read *read, const struct bz_find *find, struct bz_rows **out, blaze_error *error);
 /* Borrowed until the next call; BLAZE_END. */
 int bz_rows_next(struct bz_rows *rows, blaze_id *id, blaze_value *document, blaze_error *error);
 void bz_rows_close(struct bz_rows *rows);
 /* Appends how a find would run, one line. */
-int bz_read_explain(struct bz_read *read, const struct bz_find *find, struct bz_buf *out,
-    blaze_error *error);
+int bz_read_explain(
+    struct bz_read *read, const struct bz_find *find, struct bz_buf *out, blaze_error *error);
 
 /* One field with several siblings, the winner first. Values borrow during the call. */
 struct bz_conflict {
@@ -102,7 +103,7 @@ struct bz_conflict {
         blaze_id node;
         uint64_t stamp_ms;
         uint8_t role;
-    } *siblings;
+    } * siblings;
 };
 /* Calls each() for every field in conflict of one record, or (id NULL) of one collection, or
  * (collection empty) of all, until it returns non-zero. */
@@ -111,9 +112,9 @@ int bz_read_conflicts(struct bz_read *read, struct bz_bytes collection, const bl
     blaze_error *error);
 
 struct bz_db_state {
-    uint64_t position; /* of the change log */
-    uint64_t seq;      /* writes of this node */
-    uint64_t records;  /* alive, all collections */
+    uint64_t position;  /* of the change log */
+    uint64_t seq;       /* writes of this node */
+    uint64_t records;   /* alive, all collections */
     uint64_t conflicts; /* records with at least one field in conflict */
     struct bz_hash128 digest;
 };
@@ -144,8 +145,8 @@ int bz_db_upsert(struct bz_db_txn *txn, struct bz_bytes collection, const blaze_
     const blaze_value *fields, blaze_error *error); /* update, or insert if there is none */
 int bz_db_delete(struct bz_db_txn *txn, struct bz_bytes collection, const blaze_id *id,
     blaze_error *error); /* BLAZE_ENOTFOUND */
-int bz_db_delete_all(struct bz_db_txn *txn, struct bz_bytes collection, uint64_t *deleted,
-    blaze_error *error);
+int bz_db_delete_all(
+    struct bz_db_txn *txn, struct bz_bytes collection, uint64_t *deleted, blaze_error *error);
 
 uint32_t bz_db_savepoint(struct bz_db_txn *txn);
 int bz_db_rollback_to(struct bz_db_txn *txn, uint32_t savepoint, blaze_error *error);
@@ -158,8 +159,8 @@ void bz_db_abort(struct bz_db_txn *txn);
 /* Makes the index and fills it (in one transaction). BLAZE_EEXIST by name. */
 int bz_db_index_create(struct bz_db *db, struct bz_bytes collection, const char *field,
     const char *name, blaze_error *error);
-int bz_db_index_drop(struct bz_db *db, struct bz_bytes collection, const char *name,
-    blaze_error *error);
+int bz_db_index_drop(
+    struct bz_db *db, struct bz_bytes collection, const char *name, blaze_error *error);
 int bz_db_index_list(struct bz_db *db, struct bz_bytes collection,
     int (*each)(void *context, const char *name, const char *field), void *context,
     blaze_error *error);
@@ -170,8 +171,8 @@ struct bz_event {
     uint64_t position;
     struct bz_bytes collection;
     blaze_id id;
-    bool deleted; /* the record is not visible now */
-    bool remote;  /* the newest change came from another node by sync */
+    bool deleted;  /* the record is not visible now */
+    bool remote;   /* the newest change came from another node by sync */
     blaze_id node; /* who wrote, or from whom it came */
 };
 /*

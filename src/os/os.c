@@ -90,8 +90,8 @@ void bz_file_close(struct bz_file *file)
     *file = (struct bz_file){-1, NULL};
 }
 
-int bz_file_read(struct bz_file *file, uint64_t offset, void *data, size_t size, size_t *got,
-    blaze_error *error)
+int bz_file_read(
+    struct bz_file *file, uint64_t offset, void *data, size_t size, size_t *got, blaze_error *error)
 {
     int number = injected(BZ_OS_READ, file->path);
     uint8_t *p = data;
@@ -111,8 +111,8 @@ int bz_file_read(struct bz_file *file, uint64_t offset, void *data, size_t size,
     return 0;
 }
 
-int bz_file_write(struct bz_file *file, uint64_t offset, const void *data, size_t size,
-    blaze_error *error)
+int bz_file_write(
+    struct bz_file *file, uint64_t offset, const void *data, size_t size, blaze_error *error)
 {
     int number = injected(BZ_OS_WRITE, file->path);
     const uint8_t *p = data;
@@ -160,8 +160,7 @@ int bz_file_sync(struct bz_file *file, blaze_error *error)
     return 0;
 }
 
-int bz_file_lock(struct bz_file *file, bool exclusive, bool wait, pid_t *holder,
-    blaze_error *error)
+int bz_file_lock(struct bz_file *file, bool exclusive, bool wait, pid_t *holder, blaze_error *error)
 {
     struct flock lock = {.l_type = exclusive ? F_WRLCK : F_RDLCK, .l_whence = SEEK_SET};
     while (fcntl(file->fd, wait ? F_OFD_SETLKW : F_OFD_SETLK, &lock) != 0) {

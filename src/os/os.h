@@ -46,8 +46,8 @@ void bz_file_close(struct bz_file *file); /* closing a closed file does nothing 
 /* Reads up to `size` bytes at `offset`, fewer only at the end of the file: *got says how many. */
 int bz_file_read(struct bz_file *file, uint64_t offset, void *data, size_t size, size_t *got,
     blaze_error *error);
-int bz_file_write(struct bz_file *file, uint64_t offset, const void *data, size_t size,
-    blaze_error *error);
+int bz_file_write(
+    struct bz_file *file, uint64_t offset, const void *data, size_t size, blaze_error *error);
 int bz_file_size(struct bz_file *file, uint64_t *out, blaze_error *error);
 int bz_file_truncate(struct bz_file *file, uint64_t size, blaze_error *error);
 
@@ -57,8 +57,8 @@ int bz_file_sync(struct bz_file *file, blaze_error *error);
 /* An open-file-description lock over the whole file: held by this `struct bz_file`, released by
  * unlock, close or death. `wait` blocks; otherwise BLAZE_EBUSY, and the holder's pid where the
  * system tells (else 0) in *holder (may be NULL). */
-int bz_file_lock(struct bz_file *file, bool exclusive, bool wait, pid_t *holder,
-    blaze_error *error);
+int bz_file_lock(
+    struct bz_file *file, bool exclusive, bool wait, pid_t *holder, blaze_error *error);
 int bz_file_unlock(struct bz_file *file, blaze_error *error);
 
 /* Directories and names. */

@@ -44,8 +44,8 @@ struct bz_cursor;
 struct bz_store_options {
     const char *const *maps; /* names; a map is then known by its index here */
     uint32_t map_count;
-    bool create;               /* make the directory if it is not there; else BLAZE_ENOTFOUND */
-    bool read_only;            /* takes no lock, writes nothing */
+    bool create;                /* make the directory if it is not there; else BLAZE_ENOTFOUND */
+    bool read_only;             /* takes no lock, writes nothing */
     uint32_t relaxed_window_ms; /* 0: the default, 100 */
     uint64_t checkpoint_bytes;  /* memtable size that starts a checkpoint; 0: 64 MiB */
     uint32_t checkpoint_ms;     /* age that starts one; 0: 30,000 */
@@ -56,8 +56,8 @@ struct bz_store_options {
  * where known) if this process has it open already; BLAZE_ECORRUPT naming file and offset. */
 int bz_store_open(struct bz_store **out, const char *path, const struct bz_store_options *options,
     blaze_error *error);
-int bz_store_open_memory(struct bz_store **out, const struct bz_store_options *options,
-    blaze_error *error);
+int bz_store_open_memory(
+    struct bz_store **out, const struct bz_store_options *options, blaze_error *error);
 
 /* Closes: all snapshots and transactions must be closed (asserted). Relaxed commits are synced
  * first; the error of that, if any, is returned, and the store is closed all the same. */

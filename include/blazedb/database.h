@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef BLAZEDB_DATABASE_H
+#define BLAZEDB_DATABASE_H
+
+/*
+ * A database is a directory, by habit `name.blz`. Its handle is for any thread. Several processes
+ * may open one database; one process opens it once (BLAZE_EBUSY) and shares the handle.
+ *
+ * Collections are named by 1 to 255 bytes of UTF-8 without control characters and appear with their
+ * first record.
+ */
+
+#include <blazedb/id.h>
+#include <blazedb/value.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct blaze_db blaze_db;
+
+typedef enum blaze_role {
+    BLAZE_CLIENT = 0,
+    BLAZE_SERVER = 1 /* wins over clients where writes were truly concurrent */
+} blaze_role;
+
+typedef enum blaze_durability {
+    BLAZE_FULL = 0,   /* on disk when the call returns */
+    BLAZE_RELAXED = 1 /* in the log; a power cut loses at most the last 100 ms, never consistency */
+} blaze_durability;
+
+typedef struct blaze_open_options {
+    size_t size; /* set by blaze_open_options_init() */
+    int create;  /* make the directory: BLAZE_EEXIST if a database is there already */
+    int read_only;
+    int memory;                  /* nothing on disk; `path` is only a name */
+    blaze_role role;             /* with create */
+    blaze_durability durability; /* of writes that do not say otherwise */
+} blaze_open_options;
+
+/* Defaults: open what exists, for reading and writing, as a client, full durability. */
+BLAZE_API void blaze_open_options_init(blaze_open_options *options);
+
+/* Opens `path`; `options` may be NULL. BLAZE_ENOTFOUND if there is no database, BLAZE_EBUSY,
+ * BLAZE_ECORRUPT naming file and offset, BLAZE_EVERSION, BLAZE_EPERM, BLAZE_ENOSPC. */
+BLAZE_API int blaze_open(
+    blaze_db **out, const char *path, const blaze_open_options *options, blaze_error *error);
+
+/* Closes the handle whatever is returned: BLAZE_EIO if the last relaxed commits could not be made
+ * durable. Cursors, snapshots, transactions and observers must be closed; sync links are stopped.
+ */
+BLAZE_API int blaze_close(blaze_db *db, blaze_error *error);
+
+BLAZE_API void blaze_database_id(blaze_db *db, blaze_id *out); /* shared by all copies */
+BLAZE_API void blaze_node_id(blaze_db *db, blaze_id *out);     /* of this copy alone */
+BLAZE_API blaze_role blaze_database_role(blaze_db *db);
+
+/* Makes all earlier relaxed commits durable. */
+BLAZE_API int blaze_flush(blaze_db *db, blaze_error *error);
+
+/*
+ * What there is to know, as one JSON object: database, node, role, records, collections {name:
+ * records}, vv {node: writes}, digest, conflicts, peers [...], links [...], storage {...}. *out is
+ * released with blaze_free().
+ */
+BLAZE_API int blaze_status(blaze_db *db, char **out, blaze_error *error);
+
+/* 32 hexadecimal digits and a NUL: equal on two copies exactly when they show the same state. */
+#define BLAZE_DIGEST_TEXT_SIZE 33
+BLAZE_API int blaze_digest(blaze_db *db, char out[BLAZE_DIGEST_TEXT_SIZE], blaze_error *error);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

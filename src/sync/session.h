@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef BZ_SYNC_SESSION_H
+#define BZ_SYNC_SESSION_H
+
+/*
+ * One sync session: two nodes, one database, one byte stream (docs/format/wire.md). The session
+ * does no I/O and knows no clock: whoever drives it gives it bytes and the time, takes bytes from
+ * it, and calls it again when something came, when its deadline is reached, or when the database
+ * has new changes. It may be dropped at any moment; the database then goes on from the last chunk
+ * applied.
+ *
+ *   connecting side                         accepting side
+ *   HELLO ->                             <- HELLO          (after it knows the database)
+ *   CHALLENGE/PROOF both ways, bound to the stream
+ *   WELCOME or REFUSE
+ *   SUMMARY if a cursor cannot be used
+ *   CHANGES ... HEAD, ACK, both ways at once; live from then on
+ *   BYE
+ *
+ * Threads: one at a time. The session calls its replica only from within the calls below.
+ */
+
+#include "base/buf.h"
+#include "base/error.h"
+#include "crdt/replica.h"
+
+#define BZ_SYNC_VERSION 1
+
+struct bz_session;
+
+/* The keyed functions that a session needs, so that it stays free of any cryptography library. */
+struct bz_session_auth {
+    /* The MAC of a transcript under the database's access key or member key (of those this node
+     * has: a blind hub has no member key and returns BLAZE_ENOTFOUND). */
+    int (*mac)(void *context, bool member, struct bz_bytes transcript, uint8_t out[32]);
+    int (*random)(void *context, void *data, size_t size);
+    void *context;
+};
+
+/* What the accepting side is asked once it knows what the connecting side wants. */
+struct bz_session_host {
+    /* Gives the replica and keys for a database: BLAZE_ENOTFOUND if it is not here. */
+    int (*open)(void *context, const blaze_id *database, struct bz_replica *replica,
+        struct bz_session_auth *auth, blaze_error *error);
+    /* Takes in a new database with its secret (an enrolment), then as `open`. Idempotent with the
+     * same secret; BLAZE_EAUTH with another. NULL: refused. */
+    int (*enrol)(void *context, const blaze_id *database, const uint8_t secret[32],
+        struct bz_replica *replica, struct bz_session_auth *auth, blaze_error *error);
+    void *context;
+};
+
+struct bz_session_options {
+    bool connecting;
+    const struct bz_replica *replica;   /* connecting side */
+    const struct bz_session_auth *auth; /* connecting side */
+    const uint8_t *enrol_secret;        /* connecting side: 32 bytes to enrol with, or NULL */
+    const struct bz_session_host *host; /* accepting side */
+    uint8_t binding[32];                /* the stream's channel binding */
+    uint32_t chunk_bytes;               /* 0: 256 KiB */
+    uint32_t window_bytes;              /* credit given to the peer; 0: 4 chunks */
+    uint32_t handshake_ms;              /* 0: 10,000 */
+    uint32_t idle_ms; /* a PING after this much silence, BYE after twice; 0: 30,000 */
+    /* Called within the calls below whenever progress was made. May be NULL. */
+    void (*on_progress)(void *context, const struct bz_session *session);
+    void *context;
+};
+
+int bz_session_new(struct bz_session **out, const struct bz_session_options *options,
+    uint64_t now_ms, blaze_error *error);
+void bz_session_free(struct bz_session *session);
+
+/* Takes all of `bytes`. A violation ends the session: BYE is in the output, state is closed. */
+void bz_session_receive(struct bz_session *session, struct bz_bytes bytes, uint64_t now_ms);
+
+/* Goes on with what there is to do: chunks to build, deadlines. Call after receive, at the
+ * deadline, and when the database has grown. Does a bounded piece of work: true if there is more to
+ * do at once (if the output has room). `now_ms` is monotonic; `wall_ms` is the wall clock. */
+bool bz_session_run(struct bz_session *session, uint64_t now_ms, uint64_t wall_ms);
+
+/* When run() must be called at the latest; UINT64_MAX: never. */
+uint64_t bz_session_deadline(const struct bz_session *session);
+
+/* What is to be sent, borrowed; then how much of it was. Bounded by the peer's credit. */
+struct bz_bytes bz_session_output(struct bz_session *session);
+void bz_session_sent(struct bz_session *session, size_t size);
+
+/* Ends the session in good order (BYE with `code`, or BLAZE_OK for done). */
+void bz_session_close(struct bz_session *session, int code, const char *reason);
+
+/* The stream is gone: nothing more can be sent or received. */
+void bz_session_disconnected(struct bz_session *session);
+
+enum bz_session_phase {
+    BZ_SESSION_HANDSHAKE,
+    BZ_SESSION_CATCHING_UP, /* in either direction */
+    BZ_SESSION_LIVE,        /* both have reached the other's head and acknowledged it */
+    BZ_SESSION_CLOSED,
+};
+
+struct bz_session_status {
+    enum bz_session_phase phase;
+    blaze_id peer; /* node id, once known */
+    uint8_t peer_role;
+    bool peer_is_member;
+    int code;                          /* once closed: 0 for a BYE in good order */
+    bool refused;                      /* closed for a reason that does not heal by trying again */
+    char reason[160];                  /* once closed */
+    uint64_t sent_records, sent_bytes; /* bytes on the wire, all frames */
+    uint64_t received_records, received_bytes;
+    uint64_t applied_records;                     /* that changed something here */
+    uint64_t to_send_records, to_receive_records; /* estimate of what is left (positions) */
+    uint64_t position_acked;                      /* of our log, durably applied by the peer */
+    uint64_t position_head;                       /* of our log, known to the session */
+    bool diverged; /* digests differed at equal version vectors; a full exchange follows */
+};
+void bz_session_status(const struct bz_session *session, struct bz_session_status *out);
+
+#endif
