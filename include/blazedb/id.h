@@ -24,8 +24,9 @@ typedef struct blaze_id {
  * no entropy (BLAZE_EIO). Any thread. */
 BLAZE_API int blaze_id_new(blaze_id *out);
 
-/* The UUIDv5 of `key` within `space`: the same key gives the same id everywhere. Any thread. */
-BLAZE_API void blaze_id_derive(blaze_id *out, const blaze_id *space, const void *key, size_t size);
+/* The UUIDv5 of `key` within `space`: the same key gives the same id everywhere. BLAZE_ENOMEM. Any
+ * thread. */
+BLAZE_API int blaze_id_derive(blaze_id *out, const blaze_id *space, const void *key, size_t size);
 
 /* Reads the 36-character form, upper or lower case. BLAZE_ESYNTAX if `text` is anything else. */
 BLAZE_API int blaze_id_parse(blaze_id *out, const char *text);

@@ -29,6 +29,10 @@ int bz_doc_check(struct bz_bytes doc, uint32_t names);
  * text). */
 void bz_doc_value(struct bz_bytes doc, const struct blaze_names *names, blaze_value *out);
 
+/* A new document that holds a copy of the bytes of the map `value` and a reference to its names:
+ * what a reader hands out. It takes no walk over the fields. BLAZE_ETYPE, BLAZE_ENOMEM. */
+int bz_doc_copy(blaze_doc **out, const blaze_value *value);
+
 /* The top-level field with this id. BLAZE_ENOTFOUND. */
 int bz_doc_field(
     struct bz_bytes doc, const struct blaze_names *names, uint32_t id, blaze_value *out);
