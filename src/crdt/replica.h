@@ -66,6 +66,7 @@ struct bz_replica_ops {
      * replica is closed. BLAZE_ENOTFOUND. */
     int (*meaning)(void *context, enum bz_term term, uint32_t number, struct bz_bytes *out);
 
+    /* All zero for a node never met. */
     int (*peer_load)(void *context, const blaze_id *node, struct bz_peer_state *out);
 
     /* The newest position of our log; grows with every change. */
@@ -89,7 +90,9 @@ struct bz_replica_ops {
         void *context, const blaze_id *peer, struct bz_apply **out, blaze_error *error);
     int (*resolve)(struct bz_apply *apply, enum bz_term term, struct bz_bytes meaning,
         uint32_t *number, blaze_error *error);
-    int (*apply_change)(struct bz_apply *apply, const struct bz_change *change, blaze_error *error);
+    /* *changed: whether anything is different here now. */
+    int (*apply_change)(struct bz_apply *apply, const struct bz_change *change, bool *changed,
+        blaze_error *error);
     /* Commits together with the peer's cursor; with a head, also takes over its version vector.
      * *diverged (only with a head): version vectors are equal, nothing is in progress, and the
      * digests differ. Consumes `apply`, as abort does, whatever it returns. */
