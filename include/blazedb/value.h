@@ -96,7 +96,8 @@ typedef struct blaze_iter {
 BLAZE_API int blaze_iter_init(blaze_iter *iter, const blaze_value *container);
 
 /* Gives the next value, and its field name in *name (empty for an array; may be NULL). BLAZE_END
- * after the last. */
+ * after the last; BLAZE_ECORRUPT, in this and the two above, only for bytes that no check has seen.
+ */
 BLAZE_API int blaze_iter_next(blaze_iter *iter, blaze_text *name, blaze_value *out);
 
 /* Orders any two values: null < bool < numbers (int and double together, exactly) < timestamp <
@@ -137,7 +138,7 @@ BLAZE_API int blaze_doc_end(blaze_doc *doc); /* closes the innermost begin */
 BLAZE_API int blaze_doc_add_unset(blaze_doc *doc, const char *name);
 
 /* The first error of the adds so far, or BLAZE_EINVAL if a container is still open, else 0. */
-BLAZE_API int blaze_doc_check(const blaze_doc *doc);
+BLAZE_API int blaze_doc_check(blaze_doc *doc);
 
 /* The document as a map value, borrowed until the next change of `doc`. Fails as
  * blaze_doc_check() does. */

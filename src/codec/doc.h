@@ -20,6 +20,13 @@
  * cannot swell it. */
 #define BZ_NAMES_NESTED_MAX 4096u
 
+/* The most bytes of a document in any form. One within BLAZE_MAX_DOCUMENT as text may grow a little
+ * when its shortest names become ids. */
+#define BZ_DOC_MAX (BLAZE_MAX_DOCUMENT + (64u << 10))
+
+/* Whether these bytes may name a field: 1 to BLAZE_MAX_NAME bytes of UTF-8 without NUL. */
+bool bz_name_valid(struct bz_bytes name);
+
 /* Checks every byte of a document from outside: structure, canonical form, limits, UTF-8, and that
  * ids are below `names`. 0, BLAZE_ECORRUPT or BLAZE_ELIMIT. All other functions here may assume a
  * checked document, yet must stay within its bytes whatever they hold. */
@@ -38,11 +45,13 @@ int bz_doc_field(
     struct bz_bytes doc, const struct blaze_names *names, uint32_t id, blaze_value *out);
 
 /* Appends the map `value` as a document of `names`, adding names as needed; unset fields stay.
- * BLAZE_ENOMEM, BLAZE_ELIMIT, BLAZE_ETYPE if it is not a map. */
+ * BLAZE_ENOMEM, BLAZE_ELIMIT, BLAZE_ETYPE if it is not a map. `value` must not borrow from `out`.
+ */
 int bz_doc_intern(struct bz_buf *out, const blaze_value *value, struct blaze_names *names);
 
 /* Appends `doc` with every interned id replaced by map(context, id) and everything sorted anew. A
- * negative return of `map` is an error code and ends the work. */
+ * negative return of `map` is an error code and ends the work. BLAZE_ECORRUPT if two fields of one
+ * map get the same id, BLAZE_ENOMEM, BLAZE_ELIMIT. */
 int bz_doc_rename(struct bz_buf *out, struct bz_bytes doc,
     int64_t (*map)(void *context, uint32_t id), void *context);
 

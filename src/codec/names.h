@@ -26,7 +26,8 @@ struct bz_bytes bz_names_get(const struct blaze_names *names, uint32_t id);
 /* BLAZE_ENOTFOUND. */
 int bz_names_find(const struct blaze_names *names, struct bz_bytes name, uint32_t *id);
 
-/* Finds or appends. The name has 1 to BLAZE_MAX_NAME bytes of UTF-8 (asserted). BLAZE_ENOMEM. */
+/* Finds or appends. The name has 1 to BLAZE_MAX_NAME bytes of UTF-8 without NUL (asserted).
+ * BLAZE_ENOMEM. */
 int bz_names_add(struct blaze_names *names, struct bz_bytes name, uint32_t *id);
 
 /* Forgets the ids from `count` on: the names of a transaction that came to nothing. */

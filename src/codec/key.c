@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A key is a byte for the class of its value, then:
+ *
+ *   null, false, true   nothing (false and true are classes of their own)
+ *   number              the nearest double, 8 bytes, big-endian: with the sign bit turned over if
+ * it is positive, all bits if it is negative. Past 2^53 two bytes follow that say how far the
+ * number is from that double, biased by 0x8000: there doubles are up to 2,048 apart and integers
+ * lie between. timestamp           8 bytes, big-endian, the sign bit turned over string, bytes the
+ * bytes, 00 as 01 01 and 01 as 01 02; then 00 uuid                16 bytes array               the
+ * keys of the elements; then 00, which is less than any class map                 by ascending
+ * name: the name as a string without class, the key of the value; then 00
+ *
+ * No key is a prefix of another: each form has a fixed length or ends at the first 00 that is
+ * neither inside a fixed-length part nor inside an escape.
+ */
+#include "codec/key.h"
+
+#include "codec/layout_priv.h"
+
+enum {
+    CLASS_NULL = 0x10,
+    CLASS_FALSE = 0x20,
+    CLASS_TRUE = 0x21,
+    CLASS_NUMBER = 0x30,
+    CLASS_TIMESTAMP = 0x40,
+    CLASS_STRING = 0x50,
+    CLASS_BYTES = 0x60,
+    CLASS_UUID = 0x70,
+    CLASS_ARRAY = 0x80,
+    CLASS_MAP = 0x90,
+    CLASS_UNSET = 0xf0
+};
+
+#define END 0x00
+
+struct keying {
+    struct bz_buf *out;
+    size_t left; /* payload bytes until the cut */
+    bool cut;
+};
+
+static void append(struct keying *k, const blaze_value *value, size_t depth);
+
+static void spend(struct keying *k, size_t size)
+{
+    k->left -= size < k->left ? size : k->left;
+}
+
+static void append_double(struct keying *k, double d)
+{
+    d = d == 0 ? 0.0 : d; /* -0.0 equals 0.0 */
+    uint64_t bits;
+    memcpy(&bits, &d, sizeof bits);
+    bits ^= bits >> 63 ? UINT64_MAX : (uint64_t)1 << 63;
+    bz_buf_append64be(k->out, bits);
+    spend(k, sizeof bits);
+}
+
+static void append_number(struct keying *k, double nearest, int distance)
+{
+    bz_buf_append8(k->out, CLASS_NUMBER);
+    append_double(k, nearest);
+    if (nearest >= 0x1p53 || nearest <= -0x1p53) {
+        unsigned biased = (unsigned)(distance + 0x8000);
+        bz_buf_append8(k->out, (uint8_t)(biased >> 8));
+        bz_buf_append8(k->out, (uint8_t)biased);
+    }
+}
+
+static void append_int(struct keying *k, int64_t v)
+{
+    double nearest = (double)v;
+    /* 2^63, which the largest integers round to, is no int64_t; the difference is, modulo 2^64. */
+    uint64_t whole = nearest >= 0x1p63 ? (uint64_t)1 << 63 : (uint64_t)(int64_t)nearest;
+    append_number(k, nearest, (int)(int64_t)((uint64_t)v - whole));
+}
+
+/* The bytes up to the cut, without the end. */
+static void append_escaped(struct keying *k, struct bz_bytes text)
+{
+    if (text.size > k->left) {
+        text.size = k->left;
+        k->cut = true;
+    }
+    spend(k, text.size);
+    size_t from = 0;
+    for (size_t i = 0; i < text.size; i++) {
+        if (text.data[i] > 1)
+            continue;
+        bz_buf_append(k->out, text.data + from, i - from);
+        bz_buf_append8(k->out, 1);
+        bz_buf_append8(k->out, (uint8_t)(text.data[i] + 1));
+        from = i + 1;
+    }
+    bz_buf_append(k->out, text.data + from, text.size - from);
+}
+
+static void append_text(struct keying *k, uint8_t class, const blaze_value *value)
+{
+    bz_buf_append8(k->out, class);
+    append_escaped(k, bz_bytes(value->as.text.data, value->as.text.size));
+    bz_buf_append8(k->out, END);
+}
+
+/* Whether there is room for more of a container; if not, the key is cut there. */
+static bool goes_on(struct keying *k)
+{
+    if (k->left == 0)
+        k->cut = true;
+    return k->left > 0;
+}
+
+static void append_array(struct keying *k, const blaze_value *value, size_t depth)
+{
+    blaze_iter iter;
+    blaze_value element;
+    bz_buf_append8(k->out, CLASS_ARRAY);
+    if (blaze_iter_init(&iter, value) == 0) {
+        while (blaze_iter_next(&iter, NULL, &element) == 0 && goes_on(k))
+            append(k, &element, depth + 1);
+    }
+    bz_buf_append8(k->out, END);
+}
+
+static void append_map(struct keying *k, const blaze_value *value, size_t depth)
+{
+    struct bz_sorted sorted;
+    struct bz_bytes name;
+    blaze_value field;
+    bz_buf_append8(k->out, CLASS_MAP);
+    if (bz_sorted_init(&sorted, value) == 0) {
+        while (bz_sorted_next(&sorted, &name, &field) == 0 && goes_on(k)) {
+            append_escaped(k, name);
+            bz_buf_append8(k->out, END);
+            if (!goes_on(k))
+                break;
+            append(k, &field, depth + 1);
+        }
+    }
+    bz_buf_append8(k->out, END);
+}
+
+static void append(struct keying *k, const blaze_value *value, size_t depth)
+{
+    switch (value->type) {
+    case BLAZE_NULL:
+        bz_buf_append8(k->out, CLASS_NULL);
+        break;
+    case BLAZE_BOOL:
+        bz_buf_append8(k->out, value->as.boolean ? CLASS_TRUE : CLASS_FALSE);
+        break;
+    case BLAZE_INT:
+        append_int(k, value->as.integer);
+        break;
+    case BLAZE_DOUBLE:
+        append_number(k, value->as.number, 0);
+        break;
+    case BLAZE_TIMESTAMP:
+        bz_buf_append8(k->out, CLASS_TIMESTAMP);
+        bz_buf_append64be(k->out, (uint64_t)value->as.timestamp ^ (uint64_t)1 << 63);
+        break;
+    case BLAZE_STRING:
+        append_text(k, CLASS_STRING, value);
+        break;
+    case BLAZE_BYTES:
+        append_text(k, CLASS_BYTES, value);
+        break;
+    case BLAZE_UUID:
+        bz_buf_append8(k->out, CLASS_UUID);
+        bz_buf_append(k->out, value->as.uuid.bytes, sizeof value->as.uuid.bytes);
+        break;
+    case BLAZE_ARRAY:
+    case BLAZE_MAP:
+        if (depth > BLAZE_MAX_NESTING) {
+            bz_buf_append8(k->out, value->type == BLAZE_MAP ? CLASS_MAP : CLASS_ARRAY);
+            bz_buf_append8(k->out, END);
+        } else if (value->type == BLAZE_MAP) {
+            append_map(k, value, depth);
+        } else {
+            append_array(k, value, depth);
+        }
+        break;
+    default:
+        bz_buf_append8(k->out, CLASS_UNSET);
+        break;
+    }
+    spend(k, 1);
+}
