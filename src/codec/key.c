@@ -187,3 +187,37 @@ static void append(struct keying *k, const blaze_value *value, size_t depth)
     }
     spend(k, 1);
 }
+
+void bz_key_append(struct bz_buf *out, const blaze_value *value, size_t max, bool *cut)
+{
+    struct keying k = {.out = out, .left = max};
+    append(&k, value, 1);
+    *cut = *cut || k.cut;
+}
+
+void bz_key_append_prefix(struct bz_buf *out, const blaze_value *value, size_t max, bool *cut)
+{
+    struct keying k = {.out = out, .left = max};
+    bz_buf_append8(out, value->type == BLAZE_STRING ? CLASS_STRING : CLASS_BYTES);
+    append_escaped(&k, bz_bytes(value->as.text.data, value->as.text.size));
+    *cut = *cut || k.cut;
+}
+
+void bz_key_append_class(struct bz_buf *out, const blaze_value *value, bool end)
+{
+    static const uint8_t classes[] = {CLASS_NULL, CLASS_FALSE, CLASS_NUMBER, CLASS_NUMBER,
+        CLASS_STRING, CLASS_BYTES, CLASS_TIMESTAMP, CLASS_UUID, CLASS_ARRAY, CLASS_MAP};
+    uint8_t class = value->type <= BLAZE_MAP ? classes[value->type] : CLASS_UNSET;
+    /* Classes lie 16 apart. */
+    bz_buf_append8(out, (uint8_t)(end ? class + 0x10 : class));
+}
+
+bool bz_key_successor(struct bz_buf *key, size_t from)
+{
+    while (key->size > from && key->data[key->size - 1] == 0xff)
+        key->size--;
+    if (key->size == from)
+        return false;
+    key->data[key->size - 1]++;
+    return true;
+}

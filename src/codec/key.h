@@ -11,8 +11,21 @@
 
 #include <blazedb/value.h>
 
-/* Appends the key of a scalar, array or map. Text, bytes and containers are cut off after `max`
- * payload bytes; *cut then becomes true: such keys order only up to the cut. */
+/* Appends the key of a scalar, array or map. Text, bytes and containers are cut off after about
+ * `max` payload bytes; *cut then becomes true (and is else left as it is): such keys order only up
+ * to the cut, where values that differ may have equal keys. */
 void bz_key_append(struct bz_buf *out, const blaze_value *value, size_t max, bool *cut);
+
+/* Appends what the keys of all texts begin with that begin with the string or bytes `value`, and no
+ * others, unless it is cut. */
+void bz_key_append_prefix(struct bz_buf *out, const blaze_value *value, size_t max, bool *cut);
+
+/* Appends the bytes that all keys of values comparable with `value` are >= to, or, if `end`, are
+ * < than. */
+void bz_key_append_class(struct bz_buf *out, const blaze_value *value, bool end);
+
+/* Turns the key from offset `from` on into the least one that is greater than all that begin with
+ * it. False if there is none, which no key of a value meets. */
+bool bz_key_successor(struct bz_buf *key, size_t from);
 
 #endif
