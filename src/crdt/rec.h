@@ -21,7 +21,8 @@
  *   R2  every write is in at least one cell, and no dot appears twice in `writes`;
  *   R3  writes are sorted by (node, seq); cells by field; the members of a cell ascend;
  *   R4  no cell of a field equals rest;
- *   R5  life and rest are never empty in a complete record.
+ *   R5  life and rest are never empty in a complete record, nor is a field's cell;
+ *   R6  no cell has two writes of one node (the later one has seen the earlier).
  *
  * All functions are pure; results are allocated in the arena given and borrow from it and from
  * their inputs.
@@ -35,6 +36,13 @@
 #include <blazedb/id.h>
 
 enum { BZ_ROLE_CLIENT = 0, BZ_ROLE_SERVER = 1 };
+
+/* Limits of one record. Past them: BLAZE_ELIMIT. */
+#define BZ_REC_MAX_NODES   65535u     /* entries of rvv */
+#define BZ_REC_MAX_WRITES  65535u     /* a merge: of both sides together */
+#define BZ_REC_MAX_CELLS   65535u     /* what a merge may come to */
+#define BZ_REC_MAX_FIELDS  4096u      /* cells that bz_rec_update() may come to */
+#define BZ_REC_MAX_MEMBERS (1u << 20) /* of all cells, as a merge looks at them */
 
 struct bz_dot {
     uint32_t node;
@@ -62,7 +70,7 @@ struct bz_write {
     uint64_t arrived; /* local log position at which it came; 0 on the wire */
     uint8_t role;
     bool alive;
-    struct bz_bytes body;
+    struct bz_bytes body; /* may be empty: no fields */
 };
 
 /* A set of indexes into `writes`, ascending. */
@@ -80,9 +88,10 @@ struct bz_rec {
     struct bz_cell life;
     struct bz_cell rest;
     struct bz_cell *cells;
-    bool
-        has_life; /* false only in a partial record from a sender: life is as the receiver has it */
-    bool has_rest; /* likewise: rest and the cells not listed are as the receiver has them */
+    /* False only in a partial record from a sender: life is as the receiver has it. */
+    bool has_life;
+    /* Likewise: rest and the cells not listed are as the receiver has them. */
+    bool has_rest;
 };
 
 /* The ids behind node numbers, to break ties by: the greater id wins. */
@@ -91,7 +100,7 @@ struct bz_nodes {
     uint32_t count;
 };
 
-/* ---- encoding (docs/format/record.md); a record of one live whole write is the short form ---- */
+/* ---- encoding (docs/format/record.md); a record of one live whole write is the whole form ---- */
 
 /* Appends the record; `arrived` too, relative to `position`, unless position is 0 (the wire). */
 void bz_rec_encode(struct bz_buf *out, const struct bz_rec *rec, uint64_t position);
@@ -101,16 +110,32 @@ void bz_rec_encode(struct bz_buf *out, const struct bz_rec *rec, uint64_t positi
 int bz_rec_decode(
     struct bz_arena *arena, struct bz_bytes bytes, uint64_t position, struct bz_rec *out);
 
-/* The fast path of reading: if `bytes` is the short form, gives its body and true. */
+/* The fast path of reading a stored record: if `bytes` is the whole form, gives its body and true.
+ * Does not check more than it needs to stay within `bytes`. */
 bool bz_rec_simple_body(struct bz_bytes bytes, struct bz_bytes *body);
+
+/* From one replica's numbers to another's: new numbers, or a negative error code. */
+struct bz_renaming {
+    int64_t (*node)(void *context, uint32_t node);
+    int64_t (*field)(void *context, uint32_t field);
+    void *context;
+};
+
+/* The same record in other numbers, sorted by them; bodies are left as they are. BLAZE_EPROTO if
+ * two numbers become one; what the renaming returns; BLAZE_ENOMEM. */
+int bz_rec_rename(struct bz_arena *arena, const struct bz_rec *rec, const struct bz_renaming *to,
+    struct bz_rec *out);
 
 /* ---- writing: `old` may be NULL; `write` is new and its dot follows all of its node's ---- */
 
+/* A whole write. BLAZE_ENOMEM. */
 int bz_rec_put(struct bz_arena *arena, const struct bz_rec *old, const struct bz_write *write,
     struct bz_rec *out);
-/* `fields` ascending; those not in the write's body are unset. */
+/* `fields` ascending; those not in the write's body are unset. Without an old record, as a put.
+ * BLAZE_ELIMIT, BLAZE_ENOMEM. */
 int bz_rec_update(struct bz_arena *arena, const struct bz_rec *old, const struct bz_write *write,
     const uint32_t *fields, uint32_t field_count, struct bz_rec *out);
+/* The write says dead and has no body. BLAZE_ENOMEM. */
 int bz_rec_delete(struct bz_arena *arena, const struct bz_rec *old, const struct bz_write *write,
     struct bz_rec *out);
 
@@ -120,7 +145,9 @@ int bz_rec_delete(struct bz_arena *arena, const struct bz_rec *old, const struct
  * Merges what came into what is here (`local` may be NULL only if `remote` is complete). `remote`
  * may be partial. New writes get `arrived`. *changed says whether the state differs from local's;
  * *subsumed whether the sender had already seen all that the result has (rvv equal), so that it
- * need not be sent back. BLAZE_EPROTO if a partial record names nothing that is here.
+ * need not be sent back. Where both have a write, local's stays. BLAZE_EPROTO if a partial record
+ * comes where nothing is, or the two contradict each other so that a cell would be empty;
+ * BLAZE_ELIMIT, BLAZE_ENOMEM.
  */
 int bz_rec_merge(struct bz_arena *arena, const struct bz_rec *local, const struct bz_rec *remote,
     uint64_t arrived, struct bz_rec *out, bool *changed, bool *subsumed);
@@ -146,9 +173,9 @@ const struct bz_cell *bz_rec_cell(const struct bz_rec *rec, uint32_t field);
 /* Appends the document that a reader sees (also of a dead record: what is hidden). */
 int bz_rec_document(struct bz_buf *out, const struct bz_rec *rec, const struct bz_nodes *nodes);
 
-/* How many fields have more than one sibling with differing values (life and absent rest fields do
- * not count). */
-uint32_t bz_rec_conflicts(const struct bz_rec *rec);
+/* How many fields have siblings with differing values, absent being one; life does not count.
+ * BLAZE_ENOMEM. */
+int bz_rec_conflicts(struct bz_arena *arena, const struct bz_rec *rec, uint32_t *out);
 
 /* The record's share of the database digest: of its key and the dots it holds, by node id. Zero
  * when it is not alive. */

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Records from a hostile peer or disk. The input is the log position in one byte (0: the wire),
+ * then a record; what decodes must encode to the same bytes, and everything that is done with a
+ * record must then stay within bounds.
+ */
+
+#include "base/alloc.h"
+#include "crdt/rec.h"
+
+#include <stdlib.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+#define CHECK(condition)                                                                           \
+    do {                                                                                           \
+        if (!(condition))                                                                          \
+            abort();                                                                               \
+    } while (0)
+
+static void check_encoding(const struct bz_rec *rec, struct bz_bytes bytes, uint64_t position)
+{
+    struct bz_buf buf;
+    bz_buf_init(&buf, SIZE_MAX);
+    bz_rec_encode(&buf, rec, position);
+    CHECK(bz_bytes_equal(bz_buf_bytes(&buf), bytes));
+    bz_buf_release(&buf);
+}
+
+/* A result of merging and writing is a record too: it must decode. */
+static void check_result(struct bz_arena *arena, const struct bz_rec *rec)
+{
+    struct bz_buf buf;
+    struct bz_rec back;
+    bz_buf_init(&buf, SIZE_MAX);
+    bz_rec_encode(&buf, rec, 0);
+    CHECK(buf.error == 0 && bz_rec_decode(arena, bz_buf_bytes(&buf), 0, &back) == 0);
+    bz_buf_release(&buf);
+}
+
+static int64_t turn_around(void *context, uint32_t number)
+{
+    (void)context;
+    return UINT32_MAX - number;
+}
+
+static void use(struct bz_arena *arena, const struct bz_rec *rec)
+{
+    const struct bz_renaming to = {turn_around, turn_around, NULL};
+    struct bz_rec renamed, since, merged;
+    bool changed, subsumed;
+    CHECK(bz_rec_rename(arena, rec, &to, &renamed) == 0);
+    if (!rec->has_rest)
+        return;
+    CHECK(bz_rec_since(arena, rec, 1, &since) == 0);
+    if (bz_rec_merge(arena, rec, &renamed, 300, &merged, &changed, &subsumed) == 0)
+        check_result(arena, &merged);
+    struct bz_write write = {.dot = {1, UINT64_MAX}, .arrived = 300};
+    if (bz_rec_delete(arena, rec, &write, &merged) == 0 && bz_vv_get(&rec->rvv, 1) < UINT64_MAX)
+        check_result(arena, &merged);
+    bz_rec_alive(rec, &(struct bz_nodes){NULL, 0});
+}
+
+/* The second half merged into the first. */
+static void merge_halves(struct bz_arena *arena, struct bz_bytes bytes)
+{
+    struct bz_rec a, b, merged;
+    bool changed, subsumed;
+    size_t half = bytes.size / 2;
+    if (bz_rec_decode(arena, bz_bytes(bytes.data, half), 0, &a) == 0 && a.has_rest &&
+        bz_rec_decode(arena, bz_bytes(bytes.data + half, bytes.size - half), 0, &b) == 0 &&
+        bz_rec_merge(arena, &a, &b, 300, &merged, &changed, &subsumed) == 0)
+        check_result(arena, &merged);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    if (size == 0)
+        return 0;
+    struct bz_arena arena;
+    struct bz_rec rec;
+    struct bz_bytes bytes = bz_bytes(data + 1, size - 1), body;
+    bz_arena_init(&arena);
+    bz_rec_simple_body(bytes, &body);
+    if (bz_rec_decode(&arena, bytes, data[0], &rec) == 0) {
+        check_encoding(&rec, bytes, data[0]);
+        use(&arena, &rec);
+    }
+    merge_halves(&arena, bytes);
+    bz_arena_release(&arena);
+    return 0;
+}

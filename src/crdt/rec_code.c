@@ -1,0 +1,405 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * The encoding of a record: docs/format/record.md. Two forms:
+ *
+ *   whole    one live write that is life and rest, with rvv as far as its own dot for its node:
+ *            flags, node, seq, stamp, [counter,] [age,] [the rest of rvv,] body to the end
+ *   general  flags, rvv, writes with sized bodies, [life,] [rest,] cells
+ *
+ * Most invariants hold by what can be said at all: nodes, fields and members are written as
+ * distances that cannot be zero, and a write names its node by its place in rvv and its seq by the
+ * distance from rvv's (R1, R3). The rest is checked. What the whole form can say must be said in
+ * it.
+ */
+
+#include "crdt/rec_priv.h"
+
+#include <assert.h>
+#include <blazedb/error.h>
+
+/* Flags of a record, and of a write in the general form. Bits not named are zero. */
+enum {
+    GENERAL = 0x01,  /* record: the general form */
+    SERVER = 0x02,   /* whole record, or write: role */
+    COUNTER = 0x04,  /* likewise: the stamp's counter is not 0 and given */
+    AGE = 0x08,      /* likewise: arrived so many positions before the record's */
+    OTHERS = 0x10,   /* whole record: rvv has other nodes too */
+    DEAD = 0x20,     /* write */
+    HAS_LIFE = 0x40, /* general record */
+    HAS_REST = 0x80, /* likewise; only with HAS_LIFE */
+};
+
+#define WHOLE_FLAGS (SERVER | COUNTER | AGE | OTHERS)
+#define WRITE_FLAGS (SERVER | COUNTER | AGE | DEAD)
+#define MAIN_FLAGS  (GENERAL | HAS_LIFE | HAS_REST)
+
+/* The fewest bytes that a thing takes: they bound its count by the bytes at hand. */
+enum { DOT_MIN = 2, WRITE_MIN = 10, CELL_MIN = 3 };
+
+#define STAMP_MS_SIZE  6
+#define WHOLE_HEAD_MAX (1 + 4 * BZ_VARINT_MAX + STAMP_MS_SIZE)
+#define NO_NODE        UINT64_MAX
+
+/* ---- encoding ---- */
+
+static uint8_t write_flags(const struct bz_write *w, uint64_t position)
+{
+    assert(position == 0 || (w->arrived > 0 && w->arrived <= position));
+    return (uint8_t)((w->role == BZ_ROLE_SERVER ? SERVER : 0) | (w->alive ? 0 : DEAD) |
+                     ((w->stamp & 0xffff) != 0 ? COUNTER : 0) |
+                     (position != 0 && w->arrived != position ? AGE : 0));
+}
+
+/* Stamp, counter, age: what both forms share. */
+static uint8_t *put_stamp(uint8_t *p, const struct bz_write *w, uint8_t flags, uint64_t position)
+{
+    uint64_t ms = w->stamp >> 16;
+    bz_store32le(p, (uint32_t)ms);
+    bz_store16le(p + 4, (uint16_t)(ms >> 32));
+    p += STAMP_MS_SIZE;
+    if (flags & COUNTER)
+        p = bz_varint_put(p, w->stamp & 0xffff);
+    if (flags & AGE)
+        p = bz_varint_put(p, position - w->arrived);
+    return p;
+}
+
+static void append_dots(struct bz_buf *out, const struct bz_vv *vv, uint64_t without)
+{
+    bz_buf_append_varint(out, vv->count - (without != NO_NODE));
+    uint64_t next = 0;
+    for (uint32_t i = 0; i < vv->count; i++) {
+        if (vv->entries[i].node == without)
+            continue;
+        bz_buf_append_varint(out, vv->entries[i].node - next);
+        bz_buf_append_varint(out, vv->entries[i].seq);
+        next = (uint64_t)vv->entries[i].node + 1;
+    }
+}
+
+static void append_members(struct bz_buf *out, const struct bz_cell *cell)
+{
+    uint32_t next = 0;
+    bz_buf_append_varint(out, cell->count);
+    for (uint32_t i = 0; i < cell->count; i++) {
+        bz_buf_append_varint(out, cell->members[i] - next);
+        next = cell->members[i] + 1u;
+    }
+}
+
+static bool fits_whole(const struct bz_rec *rec)
+{
+    const struct bz_write *w = rec->writes;
+    return bz_rec_is_whole(rec) && w->alive && bz_vv_get(&rec->rvv, w->dot.node) == w->dot.seq;
+}
+
+static void encode_whole(struct bz_buf *out, const struct bz_rec *rec, uint64_t position)
+{
+    const struct bz_write *w = rec->writes;
+    uint8_t *head = bz_buf_reserve(out, WHOLE_HEAD_MAX + w->body.size);
+    if (head == NULL)
+        return;
+    uint8_t flags = (uint8_t)(write_flags(w, position) | (rec->rvv.count > 1 ? OTHERS : 0));
+    uint8_t *p = head;
+    *p++ = flags;
+    p = bz_varint_put(p, w->dot.node);
+    p = bz_varint_put(p, w->dot.seq);
+    p = put_stamp(p, w, flags, position);
+    bz_buf_advance(out, (size_t)(p - head));
+    if (flags & OTHERS)
+        append_dots(out, &rec->rvv, w->dot.node);
+    bz_buf_append(out, w->body.data, w->body.size);
+}
+
+static void encode_write(struct bz_buf *out, const struct bz_write *w, uint64_t position)
+{
+    uint8_t bytes[STAMP_MS_SIZE + 2 * BZ_VARINT_MAX];
+    uint8_t *p = put_stamp(bytes, w, write_flags(w, position), position);
+    bz_buf_append(out, bytes, (size_t)(p - bytes));
+    bz_buf_append_sized(out, w->body);
+}
+
+static void encode_general(struct bz_buf *out, const struct bz_rec *rec, uint64_t position)
+{
+    assert(position == 0 || (rec->has_life && rec->has_rest));
+    bz_buf_append8(
+        out, (uint8_t)(GENERAL | (rec->has_life ? HAS_LIFE : 0) | (rec->has_rest ? HAS_REST : 0)));
+    append_dots(out, &rec->rvv, NO_NODE);
+    bz_buf_append_varint(out, rec->write_count);
+    uint32_t at = 0, from = 0;
+    for (uint32_t i = 0; i < rec->write_count; i++) {
+        const struct bz_write *w = &rec->writes[i];
+        while (rec->rvv.entries[at].node < w->dot.node)
+            at++;
+        bz_buf_append8(out, write_flags(w, position));
+        bz_buf_append_varint(out, at - from);
+        bz_buf_append_varint(out, rec->rvv.entries[at].seq - w->dot.seq);
+        encode_write(out, w, position);
+        from = at;
+    }
+    if (rec->has_life)
+        append_members(out, &rec->life);
+    if (rec->has_rest)
+        append_members(out, &rec->rest);
+    bz_buf_append_varint(out, rec->cell_count);
+    uint64_t next = 0;
+    for (uint32_t i = 0; i < rec->cell_count; i++) {
+        bz_buf_append_varint(out, rec->cells[i].field - next);
+        append_members(out, &rec->cells[i]);
+        next = (uint64_t)rec->cells[i].field + 1;
+    }
+}
+
+void bz_rec_encode(struct bz_buf *out, const struct bz_rec *rec, uint64_t position)
+{
+    if (fits_whole(rec))
+        encode_whole(out, rec, position);
+    else
+        encode_general(out, rec, position);
+}
+
+/* ---- decoding ---- */
+
+struct decoder {
+    struct bz_arena *arena;
+    struct bz_reader r;
+    uint64_t position;
+    struct bz_rec rec;
+    uint16_t *pool; /* for the members of all cells */
+    bool *held;     /* by write: it is in some cell */
+};
+
+static bool read_stamp(struct bz_reader *r, uint8_t flags, uint64_t position, struct bz_write *w)
+{
+    struct bz_bytes ms = bz_read_bytes(r, STAMP_MS_SIZE);
+    uint64_t counter = flags & COUNTER ? bz_read_varint(r) : 0;
+    uint64_t age = flags & AGE ? bz_read_varint(r) : 0;
+    if (!r->ok || counter > 0xffff || ((flags & COUNTER) && counter == 0) ||
+        ((flags & AGE) && (age == 0 || age >= position)))
+        return false;
+    w->stamp =
+        (uint64_t)bz_load32le(ms.data) << 16 | (uint64_t)bz_load16le(ms.data + 4) << 48 | counter;
+    w->arrived = position - age;
+    w->role = flags & SERVER ? BZ_ROLE_SERVER : BZ_ROLE_CLIENT;
+    w->alive = !(flags & DEAD);
+    return true;
+}
+
+/* A number that lies at least `next`, given by its distance from it. */
+static bool read_after(struct bz_reader *r, uint64_t next, uint64_t max, uint64_t *out)
+{
+    uint64_t distance = bz_read_varint(r);
+    if (!r->ok || next > max || distance > max - next)
+        return false;
+    *out = next + distance;
+    return true;
+}
+
+/* A count of things that take at least `size` bytes each. */
+static int read_count(struct bz_reader *r, size_t size, uint32_t max, uint32_t *out)
+{
+    uint64_t count = bz_read_varint(r);
+    if (!r->ok || count > bz_reader_left(r) / size)
+        return BLAZE_ECORRUPT;
+    if (count > max)
+        return BLAZE_ELIMIT;
+    *out = (uint32_t)count;
+    return 0;
+}
+
+/* A version vector without `own`, which if its seq is not 0 is then put in its place. */
+static int read_vv(struct decoder *d, struct bz_dot own)
+{
+    uint32_t count;
+    int rc = read_count(&d->r, DOT_MIN, BZ_REC_MAX_NODES - (own.seq != 0), &count);
+    if (rc != 0)
+        return rc;
+    if (count == 0)
+        return BLAZE_ECORRUPT;
+    struct bz_dot *entries = bz_arena_alloc(d->arena, ((size_t)count + 1) * sizeof *entries);
+    if (entries == NULL)
+        return BLAZE_ENOMEM;
+    uint32_t n = 0;
+    uint64_t node, next = 0;
+    bool placed = own.seq == 0;
+    for (uint32_t i = 0; i < count; i++) {
+        if (!read_after(&d->r, next, UINT32_MAX, &node) || (own.seq != 0 && node == own.node))
+            return BLAZE_ECORRUPT;
+        if (!placed && own.node < node) {
+            entries[n++] = own;
+            placed = true;
+        }
+        entries[n] = (struct bz_dot){(uint32_t)node, bz_read_varint(&d->r)};
+        if (entries[n++].seq == 0)
+            return BLAZE_ECORRUPT;
+        next = node + 1;
+    }
+    if (!placed)
+        entries[n++] = own;
+    d->rec.rvv = (struct bz_vv){entries, n};
+    return 0;
+}
+
+static int decode_whole(struct decoder *d, uint8_t flags)
+{
+    struct bz_write w = {0};
+    uint64_t node = bz_read_varint(&d->r);
+    w.dot.node = (uint32_t)node;
+    w.dot.seq = bz_read_varint(&d->r);
+    if ((flags & ~WHOLE_FLAGS) != 0 || node > UINT32_MAX || w.dot.seq == 0 ||
+        !read_stamp(&d->r, flags, d->position, &w))
+        return BLAZE_ECORRUPT;
+    struct bz_vv rvv;
+    if (flags & OTHERS) {
+        int rc = read_vv(d, w.dot);
+        if (rc != 0)
+            return rc;
+        rvv = d->rec.rvv;
+    } else {
+        struct bz_dot *own = bz_arena_alloc(d->arena, sizeof *own);
+        if (own == NULL)
+            return BLAZE_ENOMEM;
+        *own = w.dot;
+        rvv = (struct bz_vv){own, 1};
+    }
+    w.body = bz_read_bytes(&d->r, bz_reader_left(&d->r));
+    return bz_rec_whole(d->arena, &w, &rvv, &d->rec);
+}
+
+static int read_writes(struct decoder *d)
+{
+    const struct bz_vv *rvv = &d->rec.rvv;
+    int rc = read_count(&d->r, WRITE_MIN, BZ_REC_MAX_WRITES, &d->rec.write_count);
+    if (rc != 0)
+        return rc;
+    struct bz_write *writes = bz_arena_alloc(d->arena, d->rec.write_count * sizeof *writes);
+    if (writes == NULL)
+        return BLAZE_ENOMEM;
+    uint64_t at = 0;
+    for (uint32_t i = 0; i < d->rec.write_count; i++) {
+        struct bz_write *w = &writes[i];
+        uint8_t flags = bz_read8(&d->r);
+        if (!read_after(&d->r, at, rvv->count - 1, &at))
+            return BLAZE_ECORRUPT;
+        struct bz_dot seen = rvv->entries[at];
+        uint64_t back = bz_read_varint(&d->r);
+        if (!d->r.ok || (flags & ~WRITE_FLAGS) != 0 || back >= seen.seq)
+            return BLAZE_ECORRUPT;
+        w->dot = (struct bz_dot){seen.node, seen.seq - back};
+        if (i > 0 && bz_dot_compare(writes[i - 1].dot, w->dot) >= 0)
+            return BLAZE_ECORRUPT;
+        if (!read_stamp(&d->r, flags, d->position, w))
+            return BLAZE_ECORRUPT;
+        w->body = bz_read_sized(&d->r);
+    }
+    d->rec.writes = writes;
+    return 0;
+}
+
+static bool read_members(struct decoder *d, struct bz_cell *cell)
+{
+    uint64_t count = bz_read_varint(&d->r), member, next = 0;
+    if (count == 0 || count > d->rec.write_count || count > bz_reader_left(&d->r))
+        return false;
+    cell->count = (uint32_t)count;
+    cell->members = d->pool;
+    for (uint32_t i = 0; i < count; i++) {
+        if (!read_after(&d->r, next, d->rec.write_count - 1, &member))
+            return false;
+        if (i > 0 && d->rec.writes[member].dot.node == d->rec.writes[next - 1].dot.node)
+            return false; /* R6 */
+        *d->pool++ = (uint16_t)member;
+        d->held[member] = true;
+        next = member + 1;
+    }
+    return true;
+}
+
+static int read_cells(struct decoder *d)
+{
+    struct bz_rec *rec = &d->rec;
+    /* A member takes at least a byte. */
+    d->pool = bz_arena_alloc(d->arena, bz_reader_left(&d->r) * sizeof *d->pool);
+    d->held = bz_arena_zalloc(d->arena, rec->write_count * sizeof *d->held);
+    if (d->pool == NULL || d->held == NULL)
+        return BLAZE_ENOMEM;
+    if ((rec->has_life && !read_members(d, &rec->life)) ||
+        (rec->has_rest && !read_members(d, &rec->rest)))
+        return BLAZE_ECORRUPT;
+    int rc = read_count(&d->r, CELL_MIN, BZ_REC_MAX_CELLS, &rec->cell_count);
+    if (rc != 0)
+        return rc;
+    rec->cells = bz_arena_alloc(d->arena, rec->cell_count * sizeof *rec->cells);
+    if (rec->cells == NULL)
+        return BLAZE_ENOMEM;
+    uint64_t field, next = 0;
+    for (uint32_t i = 0; i < rec->cell_count; i++) {
+        struct bz_cell *cell = &rec->cells[i];
+        if (!read_after(&d->r, next, UINT32_MAX, &field) || !read_members(d, cell) ||
+            (rec->has_rest && bz_cell_equal(cell, &rec->rest)))
+            return BLAZE_ECORRUPT;
+        cell->field = (uint32_t)field;
+        next = field + 1;
+    }
+    for (uint32_t i = 0; i < rec->write_count; i++) {
+        if (!d->held[i])
+            return BLAZE_ECORRUPT;
+    }
+    return 0;
+}
+
+static int decode_general(struct decoder *d, uint8_t flags)
+{
+    d->rec.has_life = (flags & HAS_LIFE) != 0;
+    d->rec.has_rest = (flags & HAS_REST) != 0;
+    /* Only what is sent may be partial; with rest goes all. */
+    if ((flags & ~MAIN_FLAGS) != 0 || (d->rec.has_rest && !d->rec.has_life) ||
+        (d->position != 0 && !d->rec.has_rest))
+        return BLAZE_ECORRUPT;
+    int rc = read_vv(d, (struct bz_dot){0});
+    if (rc == 0)
+        rc = read_writes(d);
+    if (rc == 0)
+        rc = read_cells(d);
+    if (rc == 0 && (!d->r.ok || bz_reader_left(&d->r) != 0 || fits_whole(&d->rec)))
+        rc = BLAZE_ECORRUPT;
+    return rc;
+}
+
+int bz_rec_decode(
+    struct bz_arena *arena, struct bz_bytes bytes, uint64_t position, struct bz_rec *out)
+{
+    struct decoder d = {.arena = arena, .r = bz_reader(bytes), .position = position};
+    uint8_t flags = bz_read8(&d.r);
+    int rc = !d.r.ok           ? BLAZE_ECORRUPT
+             : flags & GENERAL ? decode_general(&d, flags)
+                               : decode_whole(&d, flags);
+    if (rc == 0)
+        *out = d.rec;
+    return rc;
+}
+
+bool bz_rec_simple_body(struct bz_bytes bytes, struct bz_bytes *body)
+{
+    struct bz_reader r = bz_reader(bytes);
+    uint8_t flags = bz_read8(&r);
+    if ((flags & ~WHOLE_FLAGS) != 0)
+        return false;
+    bz_read_varint(&r); /* node */
+    bz_read_varint(&r); /* seq */
+    bz_read_bytes(&r, STAMP_MS_SIZE);
+    if (flags & COUNTER)
+        bz_read_varint(&r);
+    if (flags & AGE)
+        bz_read_varint(&r);
+    uint64_t others = flags & OTHERS ? bz_read_varint(&r) : 0;
+    for (uint64_t i = 0; r.ok && i < others; i++) {
+        bz_read_varint(&r);
+        bz_read_varint(&r);
+    }
+    if (!r.ok)
+        return false;
+    *body = bz_read_bytes(&r, bz_reader_left(&r));
+    return true;
+}

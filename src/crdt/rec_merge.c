@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Merging two states of a record.
+ *
+ * The rule, for one cell with S1, RVV1 here and S2, RVV2 there: a dot in both stays; a dot on one
+ * side stays exactly when the other side's RVV does not cover it. A field without a cell takes part
+ * as rest. Whether a lone dot stays depends on the dot alone, not on the cell, so it is worked out
+ * once for each write ("fresh"); a dot that both records hold is covered on both sides (R1) and
+ * never fresh.
+ *
+ * Every state that arises from writes and merges is causally closed: if its rvv covers a write, it
+ * covers all that the writer had seen of the record, and has superseded what that write did. From
+ * this follows
+ *
+ *   M1  If rvv of one side includes the other's, the other side has nothing to add. (A dot here
+ *       that the other's rvv covers without holding it was superseded there by a chain of writes
+ *       that ends in a dot which is held there; we cover that one too, so we no longer hold the
+ *       first.)
+ *   M2  A cell never loses a dot without gaining one: what superseded it, or supersedes that, comes
+ *       along.
+ *   M3  A cell that a partial record leaves out, because the receiver has all its writes, is as it
+ *       should be: by the argument of M1, for one cell.
+ *   M4  The sender cannot have dropped, since then, a field's cell that is still here: it would
+ *       have become equal to rest, by M2 through a new dot in rest; but then rest is sent, and all
+ *       cells with it.
+ *   M5  A write's body holds what is wanted of it: a cell that holds its dot here has the value in
+ *       our body (bodies are trimmed only of what no cell holds), a cell that does not hold it,
+ * once rvv covers it, never will again; and a write that is new here comes with all of its cells.
+ *
+ * States made up by a hostile peer may break closure. They can then lose that record's data, as an
+ * honest delete could, but never an invariant: an empty cell is refused.
+ */
+
+#include "crdt/rec_priv.h"
+
+#include <blazedb/error.h>
+
+struct merge {
+    struct bz_rec_builder b;
+    const struct bz_rec *local;
+    const struct bz_rec *remote;
+    uint16_t *from_local; /* index of its writes -> candidate */
+    uint16_t *from_remote;
+    bool *fresh; /* by candidate */
+};
+
+/* The distinct writes of both, sorted; ours where both have one (its arrival and body are ours). */
+static int take_writes(struct merge *m, uint64_t arrived)
+{
+    const struct bz_rec *local = m->local, *remote = m->remote;
+    uint32_t i = 0, j = 0, n = 0;
+    while (i < local->write_count || j < remote->write_count) {
+        if (n == BZ_REC_MAX_WRITES)
+            return BLAZE_ELIMIT;
+        int order = i == local->write_count ? 1
+                    : j == remote->write_count
+                        ? -1
+                        : bz_dot_compare(local->writes[i].dot, remote->writes[j].dot);
+        struct bz_write *write = &m->b.rec.writes[n];
+        if (order <= 0) {
+            *write = local->writes[i];
+            m->fresh[n] = order < 0 && !bz_vv_covers(&remote->rvv, write->dot);
+            m->from_local[i++] = (uint16_t)n;
+        } else {
+            *write = remote->writes[j];
+            write->arrived = arrived;
+            m->fresh[n] = !bz_vv_covers(&local->rvv, write->dot);
+        }
+        if (order >= 0)
+            m->from_remote[j++] = (uint16_t)n;
+        n++;
+    }
+    m->b.rec.write_count = n;
+    return 0;
+}
+
+/* Pushes what stays of a local and a remote cell. Whether anything does. */
+static bool merge_cell(struct merge *m, const struct bz_cell *a, const struct bz_cell *b)
+{
+    size_t before = m->b.used;
+    uint32_t i = 0, j = 0;
+    while (i < a->count || j < b->count) {
+        uint32_t x = i < a->count ? m->from_local[a->members[i]] : UINT32_MAX;
+        uint32_t y = j < b->count ? m->from_remote[b->members[j]] : UINT32_MAX;
+        uint32_t dot = x < y ? x : y;
+        if (x == y || m->fresh[dot])
+            bz_rec_builder_push(&m->b, (uint16_t)dot);
+        i += x == dot;
+        j += y == dot;
+    }
+    return m->b.used > before;
+}
+
+static void keep_cell(struct merge *m, const struct bz_cell *a)
+{
+    for (uint32_t i = 0; i < a->count; i++)
+        bz_rec_builder_push(&m->b, m->from_local[a->members[i]]);
+}
+
+static bool merge_or_keep(struct merge *m, const struct bz_cell *a, const struct bz_cell *b)
+{
+    if (b != NULL)
+        return merge_cell(m, a, b);
+    keep_cell(m, a);
+    return true;
+}
+
+/* One step through the fields that have a cell here or there; a side without one is NULL. */
+static bool next_field(const struct bz_rec *local, const struct bz_rec *remote, uint32_t *i,
+    uint32_t *j, const struct bz_cell **a, const struct bz_cell **b)
+{
+    *a = *i < local->cell_count ? &local->cells[*i] : NULL;
+    *b = *j < remote->cell_count ? &remote->cells[*j] : NULL;
+    if (*a != NULL && *b != NULL && (*a)->field != (*b)->field)
+        *((*a)->field < (*b)->field ? b : a) = NULL;
+    *i += *a != NULL;
+    *j += *b != NULL;
+    return *a != NULL || *b != NULL;
+}
+
+/* How many fields and members a merge has to look at: bounded before anything is allocated, since
+ * each of many cells on one side may meet a large rest on the other. */
+static int measure(
+    const struct bz_rec *local, const struct bz_rec *remote, size_t *cells, size_t *members)
+{
+    const struct bz_cell *a, *b;
+    *cells = 0;
+    *members =
+        (size_t)local->life.count + local->rest.count + remote->life.count + remote->rest.count;
+    for (uint32_t i = 0, j = 0; next_field(local, remote, &i, &j, &a, &b); ++*cells) {
+        *members += a != NULL ? a->count : local->rest.count;
+        *members += b != NULL ? b->count : remote->has_rest ? remote->rest.count : 0;
+        if (*members > BZ_REC_MAX_MEMBERS)
+            return BLAZE_ELIMIT;
+    }
+    return 0;
+}
+
+static int merge_init(struct merge *m, struct bz_arena *arena, const struct bz_rec *local,
+    const struct bz_rec *remote)
+{
+    size_t cells, members, writes = (size_t)local->write_count + remote->write_count;
+    int rc = measure(local, remote, &cells, &members);
+    if (rc == 0)
+        rc = bz_rec_builder_init(&m->b, arena, writes, members, cells);
+    if (rc == 0)
+        rc = bz_vv_max(arena, &local->rvv, &remote->rvv, &m->b.rec.rvv);
+    if (rc == 0 && m->b.rec.rvv.count > BZ_REC_MAX_NODES)
+        rc = BLAZE_ELIMIT;
+    if (rc != 0)
+        return rc;
+    m->local = local;
+    m->remote = remote;
+    m->from_local = bz_arena_alloc(arena, local->write_count * sizeof *m->from_local);
+    m->from_remote = bz_arena_alloc(arena, remote->write_count * sizeof *m->from_remote);
+    m->fresh = bz_arena_alloc(arena, writes * sizeof *m->fresh);
+    return m->from_local == NULL || m->from_remote == NULL || m->fresh == NULL ? BLAZE_ENOMEM : 0;
+}
+
+static int merge_cells(struct merge *m)
+{
+    const struct bz_rec *local = m->local, *remote = m->remote;
+    const struct bz_cell *a, *b;
+    struct bz_rec *rec = &m->b.rec;
+    bool ok = merge_or_keep(m, &local->life, remote->has_life ? &remote->life : NULL);
+    rec->life = bz_rec_builder_cell(&m->b);
+    ok &= merge_or_keep(m, &local->rest, remote->has_rest ? &remote->rest : NULL);
+    rec->rest = bz_rec_builder_cell(&m->b);
+    rec->has_life = rec->has_rest = true;
+    for (uint32_t i = 0, j = 0; ok && next_field(local, remote, &i, &j, &a, &b);) {
+        uint32_t field = a != NULL ? a->field : b->field;
+        if (a == NULL)
+            a = &local->rest;
+        if (b == NULL && remote->has_rest)
+            b = &remote->rest;
+        ok = merge_or_keep(m, a, b);
+        bz_rec_builder_field(&m->b, field);
+    }
+    return ok ? 0 : BLAZE_EPROTO;
+}
+
+/* A record that is new here, or that supersedes all that is: a copy with its arrival. */
+static int take(
+    struct bz_arena *arena, const struct bz_rec *remote, uint64_t arrived, struct bz_rec *out)
+{
+    struct bz_write *writes = bz_arena_alloc(arena, remote->write_count * sizeof *writes);
+    if (writes == NULL)
+        return BLAZE_ENOMEM;
+    for (uint32_t i = 0; i < remote->write_count; i++) {
+        writes[i] = remote->writes[i];
+        writes[i].arrived = arrived;
+    }
+    *out = *remote;
+    out->writes = writes;
+    return 0;
+}
+
+int bz_rec_merge(struct bz_arena *arena, const struct bz_rec *local, const struct bz_rec *remote,
+    uint64_t arrived, struct bz_rec *out, bool *changed, bool *subsumed)
+{
+    int rc = 0;
+    bool nothing_new = false, knows_all = true;
+    if (local == NULL) {
+        rc =
+            remote->has_life && remote->has_rest ? take(arena, remote, arrived, out) : BLAZE_EPROTO;
+    } else {
+        nothing_new = bz_vv_includes(&local->rvv, &remote->rvv);
+        knows_all = bz_vv_includes(&remote->rvv, &local->rvv);
+        if (nothing_new) { /* M1 */
+            *out = *local;
+        } else if (knows_all && bz_rec_is_whole(remote) &&
+                   !bz_vv_covers(&local->rvv, remote->writes[0].dot)) {
+            rc = take(arena, remote, arrived, out);
+        } else {
+            struct merge m;
+            rc = merge_init(&m, arena, local, remote);
+            if (rc == 0)
+                rc = take_writes(&m, arrived);
+            if (rc == 0)
+                rc = merge_cells(&m);
+            if (rc == 0)
+                rc = bz_rec_builder_finish(&m.b, out);
+        }
+    }
+    if (rc == 0) {
+        *changed = !nothing_new;
+        *subsumed = knows_all;
+    }
+    return rc;
+}
