@@ -76,10 +76,10 @@ int bz_view_get(struct bz_view *view, uint32_t map, struct bz_bytes key, struct 
 
 /*
  * A cursor walks one map in key order, either way. It starts before the first key. seek() goes to
- * the first key >= `key`; next() and prev() move by one (from the start, to the first or last
- * key). All give BLAZE_END, and the unpositioned state, when there is none. Key and value borrow
- * until the cursor moves. A transaction may write while a cursor over it is open: the cursor then
- * stands where it stood and moves over the new state.
+ * the first key >= `key` (an empty one: to the first); next() and prev() move by one (from the
+ * start, to the first or last key). All give BLAZE_END, and the unpositioned state, when there is
+ * none. Key and value borrow until the cursor moves. A transaction may write while a cursor over it
+ * is open: the cursor then stands where it stood and moves over the new state.
  */
 int bz_cursor_open(struct bz_view *view, uint32_t map, struct bz_cursor **out, blaze_error *error);
 void bz_cursor_close(struct bz_cursor *cursor);
@@ -96,9 +96,12 @@ int bz_txn_begin(struct bz_store *store, struct bz_txn **out, blaze_error *error
 struct bz_view *bz_txn_view(struct bz_txn *txn);
 int bz_txn_put(struct bz_txn *txn, uint32_t map, struct bz_bytes key, struct bz_bytes value,
     blaze_error *error);
+
+/* Deleting a key that is not there is no error. */
 int bz_txn_delete(struct bz_txn *txn, uint32_t map, struct bz_bytes key, blaze_error *error);
 
-/* A mark to go back to: writes after it are undone. Marks nest; going back drops the later ones. */
+/* A mark to go back to: writes after it are undone. Marks nest; going back drops the later ones and
+ * keeps this one. BLAZE_EINVAL for a mark that is not there. */
 uint32_t bz_txn_savepoint(struct bz_txn *txn);
 int bz_txn_rollback_to(struct bz_txn *txn, uint32_t savepoint, blaze_error *error);
 
