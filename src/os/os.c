@@ -229,6 +229,20 @@ bool bz_path_exists(const char *path)
     return access(path, F_OK) == 0;
 }
 
+int bz_path_mark(const char *path, struct bz_file_mark *out, blaze_error *error)
+{
+    struct statx st;
+    if (statx(AT_FDCWD, path, 0, STATX_INO | STATX_BTIME, &st) != 0)
+        return bz_error_errno(error, errno, "stat %s", path);
+    *out = (struct bz_file_mark){
+        .device = (uint64_t)st.stx_dev_major << 32 | st.stx_dev_minor,
+        .inode = st.stx_ino,
+    };
+    if ((st.stx_mask & STATX_BTIME) != 0)
+        out->birth_ns = (uint64_t)st.stx_btime.tv_sec * 1000000000u + st.stx_btime.tv_nsec;
+    return 0;
+}
+
 int bz_dir_list(const char *path, int (*each)(void *context, const char *name), void *context,
     blaze_error *error)
 {

@@ -68,6 +68,15 @@ int bz_path_rename(const char *from, const char *to, blaze_error *error);
 int bz_path_remove(const char *path, blaze_error *error); /* a file or an empty directory */
 bool bz_path_exists(const char *path);
 
+/* What tells a file from a copy of it: where it lies and when it was made (0 where the file system
+ * does not keep that). BLAZE_ENOTFOUND. */
+struct bz_file_mark {
+    uint64_t device;
+    uint64_t inode;
+    uint64_t birth_ns;
+};
+int bz_path_mark(const char *path, struct bz_file_mark *out, blaze_error *error);
+
 /* Calls `each(context, name)` for the entries of a directory except . and .., in no order, until it
  * returns non-zero, which is then returned. */
 int bz_dir_list(const char *path, int (*each)(void *context, const char *name), void *context,
