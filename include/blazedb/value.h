@@ -145,18 +145,24 @@ BLAZE_API int blaze_doc_check(blaze_doc *doc);
 BLAZE_API int blaze_doc_value(blaze_doc *doc, blaze_value *out);
 
 /*
- * JSON (RFC 8259). What JSON lacks is written {"$bytes":"base64"}, {"$date":"RFC 3339"},
- * {"$uuid":"..."}; in an update {"$unset":true} removes the field. Numbers without fraction and
- * exponent are int64 and refused beyond it (BLAZE_ERANGE), never rounded.
+ * JSON (RFC 8259). What JSON lacks is written as an object of one member: {"$bytes":"base64"},
+ * {"$date":"RFC 3339"}, {"$uuid":"..."}; in an update {"$unset":true} removes the field. Dates are
+ * written in UTC with milliseconds, those before the year 0 or past 9999 as {"$date":MILLISECONDS}.
+ * A map that only looks like such a form is written with one more `$` before its name, which
+ * reading takes away again. Numbers without fraction and exponent are int64 and refused beyond it
+ * (BLAZE_ERANGE), never rounded; all others are doubles, written with the fewest digits that give
+ * the same double back, and always with a fraction or exponent. A name given twice in one object is
+ * refused.
  */
 
-/* Reads one JSON object into a new document. BLAZE_ESYNTAX with line and column in `error`,
- * BLAZE_ERANGE, BLAZE_ELIMIT, BLAZE_ENOMEM. */
+/* Reads one JSON object into a new document. BLAZE_ESYNTAX, BLAZE_ERANGE, BLAZE_ELIMIT, with line
+ * and column in `error`, or the field where the JSON itself is well-formed; BLAZE_ENOMEM. */
 BLAZE_API int blaze_doc_from_json(
     blaze_doc **out, const char *json, size_t size, blaze_error *error);
 
 /* Writes `value` as minified JSON, or indented by two spaces if `pretty`. *out is NUL-terminated
- * and owned by the caller: release with blaze_free(). BLAZE_ENOMEM. */
+ * and owned by the caller: release with blaze_free(). BLAZE_ENOMEM; BLAZE_ERANGE for a double made
+ * by hand that is not finite. */
 BLAZE_API int blaze_value_to_json(char **out, const blaze_value *value, bool pretty);
 
 /* Releases memory that a function of this library said to release so. NULL is allowed. */
