@@ -157,6 +157,10 @@ int bz_rec_merge(struct bz_arena *arena, const struct bz_rec *local, const struc
 int bz_rec_since(
     struct bz_arena *arena, const struct bz_rec *rec, uint64_t has, struct bz_rec *out);
 
+/* Checks the bodies of a decoded record: each is empty, or passes bz_doc_check() with ids for all
+ * its top-level names. BLAZE_ECORRUPT, BLAZE_ELIMIT. */
+int bz_rec_check_bodies(const struct bz_rec *rec, uint32_t names);
+
 /* Drops from bodies the values that no reader can reach any more. Not on blind nodes. */
 int bz_rec_trim(struct bz_arena *arena, struct bz_rec *rec);
 
@@ -173,9 +177,10 @@ const struct bz_cell *bz_rec_cell(const struct bz_rec *rec, uint32_t field);
 /* Appends the document that a reader sees (also of a dead record: what is hidden). */
 int bz_rec_document(struct bz_buf *out, const struct bz_rec *rec, const struct bz_nodes *nodes);
 
-/* How many fields have siblings with differing values, absent being one; life does not count.
- * BLAZE_ENOMEM. */
-int bz_rec_conflicts(struct bz_arena *arena, const struct bz_rec *rec, uint32_t *out);
+/* How many fields have siblings with differing values, absent being one, and (unless NULL) which,
+ * ascending. Life does not count. BLAZE_ENOMEM. */
+int bz_rec_conflicts(
+    struct bz_arena *arena, const struct bz_rec *rec, const uint32_t **fields, uint32_t *count);
 
 /* The record's share of the database digest: of its key and the dots it holds, by node id. Zero
  * when it is not alive. */

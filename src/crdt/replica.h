@@ -91,8 +91,8 @@ struct bz_replica_ops {
     int (*resolve)(struct bz_apply *apply, enum bz_term term, struct bz_bytes meaning,
         uint32_t *number, blaze_error *error);
     /* *changed: whether anything is different here now. */
-    int (*apply_change)(struct bz_apply *apply, const struct bz_change *change, bool *changed,
-        blaze_error *error);
+    int (*apply_change)(
+        struct bz_apply *apply, const struct bz_change *change, bool *changed, blaze_error *error);
     /* Commits together with the peer's cursor; with a head, also takes over its version vector.
      * *diverged (only with a head): version vectors are equal, nothing is in progress, and the
      * digests differ. Consumes `apply`, as abort does, whatever it returns. */
