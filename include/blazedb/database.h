@@ -65,6 +65,17 @@ BLAZE_API int blaze_flush(blaze_db *db, blaze_error *error);
  */
 BLAZE_API int blaze_status(blaze_db *db, char **out, blaze_error *error);
 
+/* Calls `each` for every collection that has or had records, until it returns non-zero, which is
+ * then returned. */
+BLAZE_API int blaze_collections(blaze_db *db,
+    int (*each)(void *context, const char *name, uint64_t records), void *context,
+    blaze_error *error);
+
+/* Reads everything and checks that records, indexes, counts, change log and digest agree. Each
+ * fault is told to `each` (may be NULL) as a line of text; BLAZE_ECORRUPT if there was one. */
+BLAZE_API int blaze_check(blaze_db *db, void (*each)(void *context, const char *problem),
+    void *context, blaze_error *error);
+
 /* 32 hexadecimal digits and a NUL: equal on two copies exactly when they show the same state. */
 #define BLAZE_DIGEST_TEXT_SIZE 33
 BLAZE_API int blaze_digest(blaze_db *db, char out[BLAZE_DIGEST_TEXT_SIZE], blaze_error *error);
