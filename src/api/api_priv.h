@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef BZ_API_API_PRIV_H
+#define BZ_API_API_PRIV_H
+
+/*
+ * What the public handles hold, and the checks that all nouns share.
+ *
+ * A handle knows the thread that it belongs to where the header says that it belongs to one; a
+ * build with assertions stops at the first call from another.
+ */
+
+#include "db/db.h"
+
+#include <assert.h>
+#include <blazedb.h>
+#include <pthread.h>
+
+struct bz_api_links;
+
+struct blaze_db {
+    struct bz_db *db;
+    enum bz_durability durability;
+    bool read_only;
+    struct bz_api_links *links; /* sync.c's */
+};
+
+struct bz_owner {
+#ifndef NDEBUG
+    pthread_t thread;
+#else
+    char unused;
+#endif
+};
+
+static inline void bz_owner_init(struct bz_owner *owner)
+{
+#ifndef NDEBUG
+    owner->thread = pthread_self();
+#else
+    owner->unused = 0;
+#endif
+}
+
+static inline void bz_owner_check(const struct bz_owner *owner)
+{
+#ifndef NDEBUG
+    assert(pthread_equal(owner->thread, pthread_self()));
+#else
+    (void)owner;
+#endif
+}
+
+struct blaze_txn {
+    blaze_db *db;
+    struct bz_db_txn *txn;
+    struct bz_owner owner;
+};
+
+struct blaze_snapshot {
+    struct bz_read *read;
+    struct bz_owner owner;
+};
+
+enum bz_durability bz_api_durability(blaze_durability durability);
+
+/* "WHAT must not be NULL". */
+int bz_api_null(blaze_error *error, const char *what);
+
+/* The document as a value, if it is whole and does not claim the reserved field. */
+int bz_api_document(blaze_doc *document, blaze_value *out, blaze_error *error);
+
+/* Says which record is missing or there already, instead of the general sentence. Any other code
+ * is returned as it is. */
+int bz_api_record_error(int code, const char *collection, const blaze_id *id, blaze_error *error);
+
+/* Opens rows over `read`; with `owned`, the cursor ends the read when it is closed. */
+int bz_api_cursor_open(struct bz_read *read, bool owned, const char *collection,
+    const blaze_query *query, blaze_cursor **out, blaze_error *error);
+
+/* sync.c: the links of a handle. */
+void bz_api_links_close(blaze_db *db);
+/* Appends the JSON array of the open links. */
+void bz_api_links_json(blaze_db *db, struct bz_buf *out);
+
+/* database.c */
+void bz_api_digest_text(struct bz_hash128 digest, char out[BLAZE_DIGEST_TEXT_SIZE]);
+
+/* status.c: appends `text` as a JSON string. */
+void bz_api_json_text(struct bz_buf *out, struct bz_bytes text);
+
+#endif
