@@ -261,7 +261,7 @@ static int listen_unix(struct sock_listener *listener, blaze_error *error)
 {
     const char *path = listener->address.sun_path;
     struct stat st;
-    int fd;
+    int fd = -1;
     int rc = remove_stale(&listener->address, error);
     if (rc == 0)
         rc = bind_socket(&listener->address, &fd, error);
@@ -293,7 +293,7 @@ static int unix_open(struct bz_listener *base, const struct bz_url *url, blaze_e
         return fail(error, rc, base->url);
     listener->socket->handle.data = listener;
 
-    int lock;
+    int lock = -1;
     rc = lock_directory(url->host, &lock, error);
     if (rc == 0) {
         rc = listen_unix(listener, error);
