@@ -49,8 +49,9 @@ int bz_path_value(
 
 /* ---- the keys of indexes ---- */
 
-/* Values are cut off in the keys of indexes after so many bytes. */
-#define BZ_INDEX_KEY_MAX 256u
+/* Values are cut off in the keys of indexes after so many bytes. Escaped they may take twice that,
+ * and an index's number and an id go with them into a key of the store. */
+#define BZ_INDEX_KEY_MAX 160u
 
 /* Appends the key under which an index holds a record whose field has this value, or, if `value` is
  * NULL, no such field: absent fields sort before all values and have entries too, so that an index
