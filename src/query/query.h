@@ -31,11 +31,11 @@
  * absent.
  */
 struct bz_path {
-    struct bz_bytes names[BLAZE_MAX_NESTING];
-    size_t count; /* 0: the record's id */
+    const struct bz_bytes *names;
+    size_t count; /* at most BLAZE_MAX_NESTING; 0: the record's id */
 };
 
-/* Reads a path that ends where the text ends; names borrow from `arena`. BLAZE_ESYNTAX with the
+/* Reads a path that ends where the text ends; it lies in the arena. BLAZE_ESYNTAX with the
  * column, BLAZE_ELIMIT, BLAZE_ENOMEM. */
 int bz_path_parse(
     struct bz_arena *arena, struct bz_bytes text, struct bz_path *out, blaze_error *error);
@@ -88,6 +88,7 @@ bool bz_matcher_match(struct bz_matcher *matcher, const blaze_id *id, const blaz
 struct bz_key_range {
     struct bz_bytes low;
     struct bz_bytes high;
+    bool point; /* all entries in it have one and the same key */
 };
 
 enum bz_plan_source {
