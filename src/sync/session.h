@@ -5,19 +5,26 @@
 /*
  * One sync session: two nodes, one database, one byte stream (docs/format/wire.md). The session
  * does no I/O and knows no clock: whoever drives it gives it bytes and the time, takes bytes from
- * it, and calls it again when something came, when its deadline is reached, or when the database
- * has new changes. It may be dropped at any moment; the database then goes on from the last chunk
- * applied.
+ * it, and calls it again when something came, when output was taken, when its deadline is reached,
+ * or when the database has new changes. It may be dropped at any moment; the database then goes on
+ * from the last chunk applied.
  *
- *   connecting side                         accepting side
- *   HELLO ->                             <- HELLO          (after it knows the database)
- *   CHALLENGE/PROOF both ways, bound to the stream
- *   WELCOME or REFUSE
- *   SUMMARY if a cursor cannot be used
- *   CHANGES ... HEAD, ACK, both ways at once; live from then on
+ *   connecting side            accepting side
+ *   HELLO [ENROL]       ->
+ *                       <-     HELLO, or REFUSE
+ *   PROOF               ->
+ *                       <-     PROOF WELCOME RESUME, or REFUSE
+ *   WELCOME RESUME      ->
+ *   CHANGES ... with the head in the last one, ACK: both ways at once; live from then on
  *   BYE
  *
- * Threads: one at a time. The session calls its replica only from within the calls below.
+ * Memory. What has come in and is not dealt with: at most window_bytes, or one frame if that is
+ * larger, and 512 KiB. What is to go out: one chunk and some control frames, if the caller takes it
+ * as it comes. Besides, three chunks being built, compressed and kept back for credit, one
+ * decompressed, and one record decoded. A chunk is chunk_bytes, or a single record where that is
+ * larger; no frame is larger than 24 MiB. At the head all of it is given back but a few KiB.
+ *
+ * Threads: one at a time. The session calls its replica and keys only from within the calls below.
  */
 
 #include "base/buf.h"
@@ -37,7 +44,9 @@ struct bz_session_auth {
     void *context;
 };
 
-/* What the accepting side is asked once it knows what the connecting side wants. */
+/* What the accepting side is asked once it knows what the connecting side wants, which has proven
+ * nothing yet. What they give stays theirs and must live until the session is freed. A stranger is
+ * told the code of a failure and its general sentence, never the text in `error`. */
 struct bz_session_host {
     /* Gives the replica and keys for a database: BLAZE_ENOTFOUND if it is not here. */
     int (*open)(void *context, const blaze_id *database, struct bz_replica *replica,
@@ -51,10 +60,10 @@ struct bz_session_host {
 
 struct bz_session_options {
     bool connecting;
-    const struct bz_replica *replica;   /* connecting side */
-    const struct bz_session_auth *auth; /* connecting side */
-    const uint8_t *enrol_secret;        /* connecting side: 32 bytes to enrol with, or NULL */
-    const struct bz_session_host *host; /* accepting side */
+    const struct bz_replica *replica;   /* connecting side; copied */
+    const struct bz_session_auth *auth; /* connecting side; copied */
+    const uint8_t *enrol_secret; /* connecting side: 32 bytes to enrol with, or NULL; copied */
+    const struct bz_session_host *host; /* accepting side; must live as long as the session */
     uint8_t binding[32];                /* the stream's channel binding */
     uint32_t chunk_bytes;               /* 0: 256 KiB */
     uint32_t window_bytes;              /* credit given to the peer; 0: 4 chunks */
@@ -65,22 +74,27 @@ struct bz_session_options {
     void *context;
 };
 
+/* BLAZE_ENOMEM, or what the replica or `random` fail with. */
 int bz_session_new(struct bz_session **out, const struct bz_session_options *options,
     uint64_t now_ms, blaze_error *error);
 void bz_session_free(struct bz_session *session);
 
-/* Takes all of `bytes`. A violation ends the session: BYE is in the output, state is closed. */
+/* Takes all of `bytes`; run() must follow. Frames of the handshake are dealt with here, later ones
+ * wait for run(). A violation ends the session: its last words are in the output. */
 void bz_session_receive(struct bz_session *session, struct bz_bytes bytes, uint64_t now_ms);
 
-/* Goes on with what there is to do: chunks to build, deadlines. Call after receive, at the
- * deadline, and when the database has grown. Does a bounded piece of work: true if there is more to
- * do at once (if the output has room). `now_ms` is monotonic; `wall_ms` is the wall clock. */
+/* Goes on with what there is to do: at most one chunk to apply and one to build, deadlines. Call it
+ * after receive, after sent, at the deadline, and when the database has changed, by a commit or by
+ * another session. True if there is more to do at once; the caller then takes what output it can
+ * before the next call, and waits with that call while it can take none. `now_ms` is monotonic;
+ * `wall_ms` is the wall clock. */
 bool bz_session_run(struct bz_session *session, uint64_t now_ms, uint64_t wall_ms);
 
 /* When run() must be called at the latest; UINT64_MAX: never. */
 uint64_t bz_session_deadline(const struct bz_session *session);
 
-/* What is to be sent, borrowed; then how much of it was. Bounded by the peer's credit. */
+/* What is to be sent, borrowed until the next call; then how much of it was taken. Also once
+ * closed: the last words. */
 struct bz_bytes bz_session_output(struct bz_session *session);
 void bz_session_sent(struct bz_session *session, size_t size);
 

@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef BZ_SYNC_FRAME_H
+#define BZ_SYNC_FRAME_H
+
+/*
+ * The frames of the wire, byte by byte in docs/format/wire.md: a varint length, which counts the
+ * type byte and the payload, the type byte, the payload. Encoders append a payload; decoders take
+ * hostile ones, allocate nothing and return BLAZE_EPROTO for what is not well-formed.
+ *
+ * Every payload but that of CHANGES may be longer than its decoder knows: a later version adds
+ * fields at the end, an earlier one skips them. An unknown frame is skipped if its type has the
+ * optional bit, else it ends the session.
+ */
+
+#include "base/buf.h"
+#include "base/error.h"
+#include "base/hash.h"
+#include "crdt/replica.h"
+
+enum bz_frame_type {
+    BZ_FRAME_HELLO = 1,
+    BZ_FRAME_ENROL = 2,
+    BZ_FRAME_PROOF = 3,
+    BZ_FRAME_WELCOME = 4,
+    BZ_FRAME_REFUSE = 5,
+    BZ_FRAME_RESUME = 6,
+    BZ_FRAME_CHANGES = 7,
+    BZ_FRAME_ACK = 8,
+    BZ_FRAME_PING = 9,
+    BZ_FRAME_PONG = 10,
+    BZ_FRAME_BYE = 11,
+    BZ_FRAME_OPTIONAL = 0x80, /* a bit of the type */
+};
+
+/* Limits of a frame's length: before the peer is proven, of a frame without records, of any. */
+#define BZ_FRAME_EARLY_MAX   4096u
+#define BZ_FRAME_CONTROL_MAX (256u << 10)
+#define BZ_FRAME_MAX         (24u << 20)
+
+/* Looks at the frame that `input` starts with. 0 and its payload and *size, the bytes that it
+ * takes, length included; BLAZE_END if more must come first, with *size if it is known by then,
+ * else 0, and *type if known, else 0; BLAZE_EPROTO for a malformed or empty length. A limit is the
+ * caller's to check, on *size, before it waits for more. */
+int bz_frame_peek(struct bz_bytes input, uint8_t *type, struct bz_bytes *payload, size_t *size);
+
+/* Appends a whole frame. */
+void bz_frame_append(struct bz_buf *out, uint8_t type, struct bz_bytes payload);
+/* The same of a payload in two parts. */
+void bz_frame_append_parts(
+    struct bz_buf *out, uint8_t type, struct bz_bytes first, struct bz_bytes second);
+
+struct bz_hello {
+    uint64_t version_min, version_max;
+    uint64_t features;  /* none are defined; unknown bits are ignored */
+    uint64_t challenge; /* ms within which the nonce must be answered, by its sender's clock */
+    blaze_id database;
+    blaze_id node;
+    blaze_id epoch; /* of the sender's log: what cursors belong to */
+    uint8_t role;
+    bool enrols; /* ENROL follows */
+    uint8_t nonce[32];
+};
+void bz_hello_encode(struct bz_buf *out, const struct bz_hello *hello);
+int bz_hello_decode(struct bz_bytes payload, struct bz_hello *out);
+
+struct bz_enrol {
+    blaze_id database;
+    uint8_t secret[32];
+};
+void bz_enrol_encode(struct bz_buf *out, const struct bz_enrol *enrol);
+int bz_enrol_decode(struct bz_bytes payload, struct bz_enrol *out);
+
+struct bz_proof {
+    bool member; /* whether the second one is there */
+    uint8_t access_mac[32];
+    uint8_t member_mac[32];
+};
+void bz_proof_encode(struct bz_buf *out, const struct bz_proof *proof);
+int bz_proof_decode(struct bz_bytes payload, struct bz_proof *out);
+
+struct bz_welcome {
+    uint64_t position; /* of the head of the sender's log */
+    uint64_t chunk;    /* the largest chunk that it likes to get, decompressed */
+    uint64_t window;   /* bytes of CHANGES that may be on their way to it */
+};
+void bz_welcome_encode(struct bz_buf *out, const struct bz_welcome *welcome);
+int bz_welcome_decode(struct bz_bytes payload, struct bz_welcome *out);
+
+/* What REFUSE and BYE say. */
+#define BZ_GOODBYE_TEXT_MAX 159u
+struct bz_goodbye {
+    int code;   /* 0 or a BLAZE_E code; foreign ones become BLAZE_EPROTO */
+    bool final; /* trying again does not help */
+    char reason[BZ_GOODBYE_TEXT_MAX + 1]; /* printable, on one line */
+};
+void bz_goodbye_encode(struct bz_buf *out, const struct bz_goodbye *goodbye);
+int bz_goodbye_decode(struct bz_bytes payload, struct bz_goodbye *out);
+
+/* RESUME, and in it the summary, which the caller reads with bz_summary_next(). A sender puts no
+ * more than so many entries in; which ones is its own choice. */
+#define BZ_SUMMARY_MAX 4096u
+struct bz_resume {
+    uint64_t round;          /* 0 at first, then one more each time */
+    blaze_id epoch;          /* of the log that the positions are of */
+    uint64_t position;       /* go on after this one */
+    uint64_t reached;        /* the last head reached in full, at most `position` */
+    struct bz_bytes summary; /* empty unless a cursor cannot be used */
+};
+void bz_resume_encode(struct bz_buf *out, const struct bz_resume *resume);
+int bz_resume_decode(struct bz_bytes payload, struct bz_resume *out);
+void bz_summary_append(struct bz_buf *out, const blaze_id *node, uint64_t seq);
+/* BLAZE_END after the last. */
+int bz_summary_next(struct bz_bytes *summary, blaze_id *node, uint64_t *seq);
+
+struct bz_ack {
+    uint64_t chunks;   /* CHANGES frames dealt with in this session, in all */
+    uint64_t position; /* of the sender's log, durably applied */
+    uint64_t window;   /* as in WELCOME, from now on */
+};
+void bz_ack_encode(struct bz_buf *out, const struct bz_ack *ack);
+int bz_ack_decode(struct bz_bytes payload, struct bz_ack *out);
+
+/* PING, and the PONG that gives the number back. */
+void bz_ping_encode(struct bz_buf *out, uint64_t number);
+int bz_ping_decode(struct bz_bytes payload, uint64_t *number);
+
+/* The fixed part of CHANGES; what follows is the body, compressed or not. */
+struct bz_chunk {
+    bool compressed;
+    bool more;         /* the head is not reached, and the body has none */
+    uint64_t round;    /* of the RESUME that it answers */
+    uint64_t from, to; /* positions (from, to] */
+    uint64_t raw_size; /* of the body, decompressed */
+    struct bz_bytes body;
+};
+void bz_chunk_encode(struct bz_buf *out, const struct bz_chunk *chunk);
+int bz_chunk_decode(struct bz_bytes payload, struct bz_chunk *out);
+
+/*
+ * The body: definitions, records, and where `more` is false the head. A reader walks it in that
+ * order; each next() gives BLAZE_END after the last of its kind, and bz_body_end() checks that
+ * nothing is left.
+ */
+#define BZ_TERMS_DEFINED_MAX (1u << 20) /* numbers on the wire are below this */
+
+struct bz_definition {
+    enum bz_term term;
+    uint32_t number;
+    struct bz_bytes meaning; /* 16 bytes, or UTF-8 of 1 to 255 */
+};
+struct bz_record {
+    uint32_t collection;
+    blaze_id id;
+    struct bz_bytes rec; /* bz_rec_encode() for position 0 */
+};
+struct bz_body_reader {
+    struct bz_reader reader;
+    uint64_t left; /* of the kind being read */
+};
+void bz_definition_append(struct bz_buf *out, const struct bz_definition *definition);
+void bz_record_append(struct bz_buf *out, const struct bz_record *record);
+/* The counts come before what they count. */
+void bz_body_encode(struct bz_buf *out, uint64_t definitions, struct bz_bytes defined,
+    uint64_t records, struct bz_bytes recorded);
+
+int bz_body_definitions(struct bz_body_reader *body, struct bz_bytes bytes);
+int bz_body_next_definition(struct bz_body_reader *body, struct bz_definition *out);
+int bz_body_records(struct bz_body_reader *body);
+int bz_body_next_record(struct bz_body_reader *body, struct bz_record *out);
+
+/* The head: counts and digest, then version vector entries in the sender's numbers, ascending:
+ * those that are new since the head before. */
+struct bz_body_head {
+    uint64_t records;
+    struct bz_hash128 digest;
+};
+void bz_head_append(struct bz_buf *out, const struct bz_body_head *head, uint64_t entries);
+void bz_head_append_entry(struct bz_buf *out, struct bz_dot entry);
+int bz_body_head(struct bz_body_reader *body, struct bz_body_head *out);
+int bz_body_next_entry(struct bz_body_reader *body, struct bz_dot *out);
+int bz_body_end(struct bz_body_reader *body);
+
+#endif

@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The peer's changes, from its chunks into our database. A chunk is one commit: its records, the
+ * cursor that it leads to and, if it carries the head, what the head says. It must go on exactly
+ * where the one before it ended, so that nothing can be left out, repeated or reordered on the way
+ * without ending the session.
+ *
+ * Whatever is wrong with a chunk leaves the database as it was before it.
+ */
+#include "sync/session_priv.h"
+
+#include "codec/doc.h"
+
+#define KEEP_BYTES ((size_t)16 << 10)
+
+void bz_incoming_init(struct bz_session *s)
+{
+    bz_buf_init(&s->in.raw, BZ_FRAME_MAX);
+    bz_buf_init(&s->in.renamed, 2 * (size_t)BZ_FRAME_MAX);
+    bz_arena_init(&s->in.arena);
+}
+
+void bz_incoming_release(struct bz_session *s)
+{
+    bz_vector_release(&s->in.vv);
+    bz_terms_learnt_release(&s->in.terms);
+    bz_buf_release(&s->in.raw);
+    bz_buf_release(&s->in.renamed);
+    bz_arena_release(&s->in.arena);
+}
+
+static void rest(struct bz_session *s)
+{
+    if (s->in.raw.capacity > KEEP_BYTES)
+        bz_buf_release(&s->in.raw);
+    if (s->in.renamed.capacity > KEEP_BYTES)
+        bz_buf_release(&s->in.renamed);
+    if (s->in.arena.total > KEEP_BYTES)
+        bz_arena_release(&s->in.arena);
+    bz_packer_rest_decompressor(&s->packer);
+}
+
+/* ---- from the peer's numbers to ours ---- */
+
+static int64_t our_node(void *context, uint32_t theirs)
+{
+    return bz_terms_ours(context, BZ_TERM_NODE, theirs);
+}
+
+static int64_t our_field(void *context, uint32_t theirs)
+{
+    return bz_terms_ours(context, BZ_TERM_FIELD, theirs);
+}
+
+static int check_field(void *context, uint32_t theirs)
+{
+    int64_t ours = our_field(context, theirs);
+    return ours < 0 ? (int)ours : 0;
+}
+
+/* A body in our numbers: as it is if they are the same, else anew in the arena. */
+static int rename_body(struct bz_incoming *in, struct bz_bytes *body)
+{
+    if (body->size == 0)
+        return 0;
+    int rc = bz_doc_check(*body, BZ_TERMS_DEFINED_MAX);
+    if (rc == 0)
+        rc = bz_doc_each_name(*body, check_field, &in->terms);
+    if (rc != 0 || !in->terms.renamed[BZ_TERM_FIELD])
+        return rc;
+    bz_buf_clear(&in->renamed);
+    rc = bz_doc_rename(&in->renamed, *body, our_field, &in->terms);
+    if (rc != 0)
+        return rc;
+    *body = bz_arena_copy(&in->arena, bz_buf_bytes(&in->renamed));
+    return body->data == NULL ? BLAZE_ENOMEM : 0;
+}
+
+static int localize(struct bz_incoming *in, struct bz_rec *rec)
+{
+    struct bz_renaming to = {our_node, our_field, &in->terms};
+    int rc = bz_rec_rename(&in->arena, rec, &to, rec);
+    for (uint32_t i = 0; rc == 0 && i < rec->write_count; i++)
+        rc = rename_body(in, &rec->writes[i].body);
+    return rc;
+}
+
+/* ---- a chunk ---- */
+
+static int define(struct bz_session *s, struct bz_apply *apply,
+    const struct bz_definition *definition, blaze_error *error)
+{
+    uint32_t ours;
+    int rc = s->replica.ops->resolve(apply, definition->term, definition->meaning, &ours, error);
+    if (rc != 0)
+        return rc;
+    rc = bz_terms_learn(&s->in.terms, definition->term, definition->number, ours);
+    return rc != 0 ? bz_error_set(error, rc, "the peer defines a number twice") : 0;
+}
+
+static int apply_record(struct bz_session *s, struct bz_apply *apply,
+    const struct bz_record *record, blaze_error *error)
+{
+    struct bz_incoming *in = &s->in;
+    struct bz_change change = {.id = record->id};
+    bz_arena_reset(&in->arena);
+    int64_t collection = bz_terms_ours(&in->terms, BZ_TERM_COLLECTION, record->collection);
+    int rc = collection < 0 ? (int)collection : 0;
+    if (rc == 0)
+        rc = bz_rec_decode(&in->arena, record->rec, 0, &change.rec);
+    if (rc == 0)
+        rc = localize(in, &change.rec);
+    if (rc == BLAZE_ENOMEM)
+        return bz_error_code(error, rc);
+    if (rc != 0)
+        return bz_error_set(error, BLAZE_EPROTO, "the peer sent a malformed record");
+    change.collection = (uint32_t)collection;
+    bool changed = false;
+    rc = s->replica.ops->apply_change(apply, &change, &changed, error);
+    s->status.applied_records += rc == 0 && changed;
+    s->status.received_records++;
+    return rc;
+}
+
+static int malformed(blaze_error *error)
+{
+    return bz_error_set(error, BLAZE_EPROTO, "the peer sent a malformed chunk");
+}
+
+static int apply_body(struct bz_session *s, struct bz_apply *apply, struct bz_body_reader *body,
+    struct bz_bytes bytes, blaze_error *error)
+{
+    struct bz_definition definition;
+    struct bz_record record;
+    int rc = bz_body_definitions(body, bytes);
+    while (rc == 0 && (rc = bz_body_next_definition(body, &definition)) == 0) {
+        rc = define(s, apply, &definition, error);
+        if (rc != 0)
+            return rc;
+    }
+    if (rc == BLAZE_END)
+        rc = bz_body_records(body);
+    while (rc == 0 && (rc = bz_body_next_record(body, &record)) == 0) {
+        rc = apply_record(s, apply, &record, error);
+        if (rc != 0)
+            return rc;
+    }
+    return rc == BLAZE_END ? 0 : malformed(error);
+}
+
+static int read_head(struct bz_session *s, struct bz_body_reader *body, struct bz_head *head)
+{
+    struct bz_body_head fixed;
+    struct bz_dot entry;
+    int rc = bz_body_head(body, &fixed);
+    uint64_t last = 0;
+    for (bool first = true; rc == 0 && (rc = bz_body_next_entry(body, &entry)) == 0;
+         first = false) {
+        int64_t ours = our_node(&s->in.terms, entry.node);
+        if (ours < 0 || (!first && entry.node <= last))
+            return BLAZE_EPROTO;
+        last = entry.node;
+        entry.node = (uint32_t)ours;
+        rc = bz_vector_raise(&s->in.vv, entry);
+    }
+    if (rc != BLAZE_END)
+        return rc;
+    head->vv = s->in.vv.vv;
+    head->digest = fixed.digest;
+    head->records = fixed.records;
+    return 0;
+}
+
+static int commit(struct bz_session *s, struct bz_apply *apply, const struct bz_chunk *chunk,
+    const struct bz_head *head, bool *diverged, blaze_error *error)
+{
+    struct bz_peer_state state = {
+        .epoch = s->peer_epoch,
+        .cursor = chunk->to,
+        .reached = head != NULL ? chunk->to : s->in.reached,
+        .seen_ms = s->wall_ms,
+    };
+    int rc = s->replica.ops->apply_commit(apply, &state, head, diverged, error);
+    if (rc == 0) {
+        s->in.cursor = state.cursor;
+        s->in.reached = state.reached;
+    }
+    return rc;
+}
+
+static int apply_chunk(
+    struct bz_session *s, const struct bz_chunk *chunk, struct bz_bytes bytes, blaze_error *error)
+{
+    struct bz_apply *apply;
+    struct bz_body_reader body;
+    struct bz_head head = {.position = chunk->to};
+    bool diverged = false;
+    int rc = s->replica.ops->apply_begin(s->replica.context, &s->status.peer, &apply, error);
+    if (rc != 0)
+        return rc;
+    rc = apply_body(s, apply, &body, bytes, error);
+    if (rc == 0 && !chunk->more && read_head(s, &body, &head) != 0)
+        rc = malformed(error);
+    if (rc == 0 && bz_body_end(&body) != 0)
+        rc = malformed(error);
+    if (rc != 0) {
+        s->replica.ops->apply_abort(apply);
+        return rc;
+    }
+    rc = commit(s, apply, chunk, chunk->more ? NULL : &head, &diverged, error);
+    if (rc != 0)
+        return rc;
+    s->in.begun = true;
+    s->in.at_head = !chunk->more;
+    s->status.diverged |= diverged;
+    if (diverged && s->in.round == 0) {
+        /* What should be equal is not: everything anew, once, from the start of its log. */
+        s->in.round++;
+        s->in.begun = s->in.at_head = false;
+        s->in.cursor = s->in.reached = 0;
+        bz_terms_learnt_release(&s->in.terms);
+        bz_vector_release(&s->in.vv);
+        rc = bz_handshake_ask(s, error);
+    }
+    return rc;
+}
+
+/* Whether the chunk goes on where the last one ended. The first of a round may also start at 0: our
+ * position was of no use to the peer. */
+static bool follows(const struct bz_incoming *in, const struct bz_chunk *chunk)
+{
+    return chunk->from == in->cursor || (!in->begun && chunk->from == 0);
+}
+
+int bz_incoming_chunk(struct bz_session *s, struct bz_bytes payload, blaze_error *error)
+{
+    struct bz_incoming *in = &s->in;
+    struct bz_chunk chunk;
+    if (bz_chunk_decode(payload, &chunk) != 0)
+        return malformed(error);
+    in->chunks++;
+    in->ack_due = true;
+    if (chunk.round < in->round)
+        return 0; /* was on its way when we asked anew */
+    if (chunk.round > in->round || !follows(in, &chunk))
+        return bz_error_set(
+            error, BLAZE_EPROTO, "the peer's changes do not go on where they ended");
+    if (chunk.from < in->cursor)
+        in->reached = 0;
+    if (in->head < chunk.to)
+        in->head = chunk.to;
+    struct bz_bytes bytes = chunk.body;
+    if (chunk.compressed) {
+        bz_buf_clear(&in->raw);
+        int rc = bz_unpack(&s->packer, chunk.body, (size_t)chunk.raw_size, &in->raw);
+        if (rc != 0)
+            return bz_error_set(error, rc, "the peer sent a chunk that does not decompress");
+        bytes = bz_buf_bytes(&in->raw);
+    }
+    int rc = apply_chunk(s, &chunk, bytes, error);
+    if (rc == 0 && in->at_head)
+        rest(s);
+    return rc;
+}
+
+void bz_incoming_ack(struct bz_session *s)
+{
+    struct bz_incoming *in = &s->in;
+    if (!in->ack_due)
+        return;
+    in->ack_due = false;
+    struct bz_ack ack = {.chunks = in->chunks, .position = in->cursor, .window = in->window};
+    bz_ack_encode(&s->scratch, &ack);
+    bz_session_send(s, BZ_FRAME_ACK);
+}
+
+bool bz_incoming_done(const struct bz_session *s)
+{
+    return s->in.at_head && s->in.waiting == 0;
+}

@@ -1,0 +1,444 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Our changes, from the log to the peer.
+ *
+ * A walk over the log gives the changed records; they are gathered into a chunk of about
+ * chunk_bytes, which waits in `ready` until the peer's credit has room for it. The chunk that
+ * reaches the walk's end carries the head: our version vector (what is new of it), digest and
+ * count. So a chunk either says that there is more or says where it all led.
+ *
+ * A chunk may be sent while the bytes in flight and its own fit the peer's window, or when nothing
+ * is in flight, so that a record larger than the window gets through. At most BZ_CHUNKS_IN_FLIGHT
+ * chunks are in flight: a commit on an idle link leaves at once and alone, and what is committed
+ * while acknowledgements are awaited leaves together.
+ *
+ * Not every walk ends in a frame. What we learnt from the peer itself the walk passes over, and if
+ * nothing else has happened, there is nothing to say: our position has moved, that is all. It is
+ * told with the next head, or once the peer's cursor would lag by QUIET_POSITIONS.
+ *
+ * A walk holds a snapshot, so a slow peer must not keep it: after WALK_MS it is closed and opened
+ * anew where it stood. Every chunk tells the state of its records, so that makes no difference.
+ */
+#include "sync/session_priv.h"
+
+#include "codec/doc.h"
+
+#define WALK_MS         1000u
+#define QUIET_POSITIONS 1024u
+#define KEEP_BYTES      ((size_t)16 << 10) /* of a buffer, while idle */
+
+void bz_outgoing_init(struct bz_session *s)
+{
+    struct bz_outgoing *o = &s->out;
+    bz_buf_init(&o->defined, BZ_FRAME_MAX);
+    bz_buf_init(&o->recorded, 2 * (size_t)BZ_FRAME_MAX); /* a chunk, and a record too much */
+    bz_buf_init(&o->carry, BZ_FRAME_MAX);
+    bz_buf_init(&o->body, BZ_FRAME_MAX);
+    bz_buf_init(&o->packed, BZ_FRAME_MAX);
+    bz_buf_init(&o->ready, BZ_FRAME_MAX);
+}
+
+static void close_walk(struct bz_session *s)
+{
+    if (s->out.walk != NULL)
+        s->replica.ops->changes_close(s->out.walk);
+    s->out.walk = NULL;
+    bz_buf_clear(&s->out.carry);
+}
+
+void bz_outgoing_release(struct bz_session *s)
+{
+    struct bz_outgoing *o = &s->out;
+    close_walk(s);
+    bz_vector_release(&o->has);
+    bz_vector_release(&o->heads);
+    bz_terms_told_release(&o->terms);
+    struct bz_buf *buffers[] = {
+        &o->defined, &o->recorded, &o->carry, &o->body, &o->packed, &o->ready};
+    for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++)
+        bz_buf_release(buffers[i]);
+}
+
+static void rest(struct bz_session *s)
+{
+    struct bz_outgoing *o = &s->out;
+    struct bz_buf *buffers[] = {&o->defined, &o->recorded, &o->carry, &o->body, &o->packed};
+    for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++) {
+        if (buffers[i]->capacity > KEEP_BYTES)
+            bz_buf_release(buffers[i]);
+    }
+    if (o->ready.size == 0 && o->ready.capacity > KEEP_BYTES)
+        bz_buf_release(&o->ready);
+    bz_packer_rest_compressor(&s->packer);
+}
+
+/* ---- what the peer says of it ---- */
+
+static int take_summary(struct bz_session *s, struct bz_bytes summary)
+{
+    blaze_id node;
+    uint64_t seq;
+    int rc;
+    while ((rc = bz_summary_next(&summary, &node, &seq)) == 0) {
+        uint32_t number;
+        rc = s->replica.ops->node_number(s->replica.context, &node, &number);
+        if (rc == 0 && seq > 0)
+            rc = bz_vector_raise(&s->out.has, (struct bz_dot){number, seq});
+        if (rc != 0 && rc != BLAZE_ENOTFOUND)
+            return rc;
+    }
+    return rc == BLAZE_END ? 0 : rc;
+}
+
+int bz_outgoing_resume(struct bz_session *s, const struct bz_resume *resume, blaze_error *error)
+{
+    struct bz_outgoing *o = &s->out;
+    if (resume->round != (o->asked ? o->round + 1 : 0) || resume->round >= BZ_ROUNDS_MAX)
+        return bz_error_set(error, BLAZE_EPROTO, "the peer asks for everything again and again");
+    close_walk(s);
+    bz_buf_clear(&o->ready);
+    bz_terms_told_release(&o->terms);
+    bz_vector_release(&o->has);
+    bz_vector_release(&o->heads);
+    /* A position beyond our log's end is of a log that we no longer are. */
+    bool usable = memcmp(&resume->epoch, &s->self.epoch, sizeof resume->epoch) == 0 &&
+                  resume->position <= s->replica.ops->position(s->replica.context);
+    o->asked = true;
+    o->round = resume->round;
+    o->told = o->walked = o->position_acked = usable ? resume->position : 0;
+    o->reached = usable ? resume->reached : 0;
+    o->head_due = true;
+    int rc = take_summary(s, resume->summary);
+    return rc != 0 ? bz_error_code(error, rc) : 0;
+}
+
+int bz_outgoing_ack(struct bz_session *s, const struct bz_ack *ack, blaze_error *error)
+{
+    struct bz_outgoing *o = &s->out;
+    if (ack->chunks < o->chunks_acked || ack->chunks > o->chunks_sent)
+        return bz_error_set(error, BLAZE_EPROTO, "the peer acknowledges what was not sent");
+    uint32_t count = (uint32_t)(ack->chunks - o->chunks_acked);
+    for (uint32_t i = 0; i < count; i++) {
+        const struct bz_sent_chunk *chunk = &o->flight[i];
+        o->bytes_in_flight -= chunk->size;
+        if (chunk->round != o->round)
+            continue;
+        o->position_acked = chunk->to;
+        if (chunk->head)
+            o->reached = chunk->to;
+        if (i + 1 == count && ack->position != chunk->to)
+            return bz_error_set(
+                error, BLAZE_EPROTO, "the peer acknowledges a position that was not sent");
+    }
+    o->in_flight -= count;
+    memmove(o->flight, o->flight + count, o->in_flight * sizeof *o->flight);
+    o->chunks_acked = ack->chunks;
+    o->window = ack->window;
+    return 0;
+}
+
+/* ---- terms ---- */
+
+/* Has the peer told what a number of ours means, if it was not yet. */
+static int tell(struct bz_session *s, enum bz_term term, uint32_t number)
+{
+    bool first;
+    int rc = bz_terms_tell(&s->out.terms, term, number, &first);
+    if (rc != 0 || !first)
+        return rc;
+    struct bz_definition definition = {.term = term, .number = number};
+    rc = s->replica.ops->meaning(s->replica.context, term, number, &definition.meaning);
+    if (rc != 0)
+        return rc == BLAZE_ENOTFOUND ? BLAZE_ECORRUPT : rc;
+    bz_definition_append(&s->out.defined, &definition);
+    s->out.definitions++;
+    return s->out.defined.error;
+}
+
+static int tell_field(void *context, uint32_t number)
+{
+    return tell(context, BZ_TERM_FIELD, number);
+}
+
+static int tell_record(struct bz_session *s, const struct bz_change *change)
+{
+    const struct bz_rec *rec = &change->rec;
+    int rc = tell(s, BZ_TERM_COLLECTION, change->collection);
+    for (uint32_t i = 0; rc == 0 && i < rec->rvv.count; i++)
+        rc = tell(s, BZ_TERM_NODE, rec->rvv.entries[i].node);
+    for (uint32_t i = 0; rc == 0 && i < rec->cell_count; i++)
+        rc = tell(s, BZ_TERM_FIELD, rec->cells[i].field);
+    for (uint32_t i = 0; rc == 0 && i < rec->write_count; i++) {
+        if (rec->writes[i].body.size > 0)
+            rc = bz_doc_each_name(rec->writes[i].body, tell_field, s);
+    }
+    return rc;
+}
+
+/* ---- building a chunk ---- */
+
+static int add_record(struct bz_session *s, const struct bz_change *change)
+{
+    struct bz_outgoing *o = &s->out;
+    int rc = tell_record(s, change);
+    if (rc != 0)
+        return rc;
+    bz_buf_clear(&o->body);
+    bz_rec_encode(&o->body, &change->rec, 0);
+    struct bz_record record = {change->collection, change->id, bz_buf_bytes(&o->body)};
+    bz_record_append(&o->recorded, &record);
+    return o->body.error != 0 ? o->body.error : o->recorded.error;
+}
+
+/* The record that starts at `mark` does not fit any more: it opens the next chunk. */
+static int carry_over(struct bz_outgoing *o, size_t mark)
+{
+    bz_buf_clear(&o->carry);
+    bz_buf_append(&o->carry, o->recorded.data + mark, o->recorded.size - mark);
+    o->recorded.size = mark;
+    return o->carry.error;
+}
+
+/* Gathers records until the chunk is full or the walk is at its end (*at_end). */
+static int gather(struct bz_session *s, bool *at_end, blaze_error *error)
+{
+    struct bz_outgoing *o = &s->out;
+    bz_buf_clear(&o->defined);
+    bz_buf_clear(&o->recorded);
+    o->definitions = o->records = 0;
+    if (o->carry.size > 0) {
+        bz_buf_append(&o->recorded, o->carry.data, o->carry.size);
+        bz_buf_clear(&o->carry);
+        o->records = 1;
+        o->walked = o->carry_to;
+    }
+    while (o->defined.size + o->recorded.size < o->chunk_bytes) {
+        struct bz_change change;
+        size_t mark = o->recorded.size;
+        int rc = s->replica.ops->changes_next(o->walk, &change, error);
+        if (rc == BLAZE_END) {
+            *at_end = true;
+            return o->recorded.error != 0 ? bz_error_code(error, o->recorded.error) : 0;
+        }
+        if (rc != 0)
+            return rc;
+        uint64_t position = s->replica.ops->changes_position(o->walk);
+        rc = add_record(s, &change);
+        if (rc == 0 && o->records > 0 && o->defined.size + o->recorded.size > o->chunk_bytes) {
+            o->carry_to = position;
+            rc = carry_over(o, mark);
+            return rc != 0 ? bz_error_code(error, rc) : 0;
+        }
+        if (rc != 0)
+            return bz_error_code(error, rc);
+        o->records++;
+        o->walked = position;
+    }
+    return 0;
+}
+
+/* Whether the version vector says something that the peer has not been told, nor has told us. */
+static bool has_news(const struct bz_session *s, const struct bz_vv *vv)
+{
+    for (uint32_t i = 0; i < vv->count; i++) {
+        if (!bz_vv_covers(&s->out.heads.vv, vv->entries[i]) &&
+            !bz_vv_covers(&s->in.vv.vv, vv->entries[i]))
+            return true;
+    }
+    return false;
+}
+
+/* Appends the head; its entries are those that no head of ours has told. */
+static int append_head(struct bz_session *s, const struct bz_head *head)
+{
+    struct bz_outgoing *o = &s->out;
+    struct bz_body_head body = {.records = head->records, .digest = head->digest};
+    uint64_t entries = 0;
+    for (uint32_t i = 0; i < head->vv.count; i++)
+        entries += !bz_vv_covers(&o->heads.vv, head->vv.entries[i]);
+    bz_head_append(&o->body, &body, entries);
+    for (uint32_t i = 0; i < head->vv.count; i++) {
+        struct bz_dot entry = head->vv.entries[i];
+        if (bz_vv_covers(&o->heads.vv, entry))
+            continue;
+        bz_head_append_entry(&o->body, entry);
+        int rc = bz_vector_raise(&o->heads, entry);
+        if (rc != 0)
+            return rc;
+    }
+    return o->body.error;
+}
+
+static int tell_head(struct bz_session *s, const struct bz_head *head)
+{
+    int rc = 0;
+    for (uint32_t i = 0; rc == 0 && i < head->vv.count; i++) {
+        if (!bz_vv_covers(&s->out.heads.vv, head->vv.entries[i]))
+            rc = tell(s, BZ_TERM_NODE, head->vv.entries[i].node);
+    }
+    return rc;
+}
+
+/* Makes the frame of what was gathered, in `ready`. `head` is NULL if there is more. */
+static int make_frame(struct bz_session *s, const struct bz_head *head)
+{
+    struct bz_outgoing *o = &s->out;
+    int rc = head != NULL ? tell_head(s, head) : 0;
+    if (rc != 0)
+        return rc;
+    bz_buf_clear(&o->body);
+    bz_buf_clear(&o->packed);
+    bz_buf_clear(&o->ready);
+    bz_body_encode(&o->body, o->definitions, bz_buf_bytes(&o->defined), o->records,
+        bz_buf_bytes(&o->recorded));
+    if (head != NULL)
+        rc = append_head(s, head);
+    struct bz_bytes raw = bz_buf_bytes(&o->body);
+    struct bz_chunk chunk = {
+        .compressed = bz_pack(&s->packer, raw, &o->packed),
+        .more = head == NULL,
+        .round = o->round,
+        .from = o->told,
+        .to = o->walked,
+        .raw_size = raw.size,
+    };
+    bz_buf_clear(&s->scratch);
+    bz_chunk_encode(&s->scratch, &chunk); /* without the body, which follows as it is */
+    bz_frame_append_parts(&o->ready, BZ_FRAME_CHANGES, bz_buf_bytes(&s->scratch),
+        chunk.compressed ? bz_buf_bytes(&o->packed) : raw);
+    bz_buf_clear(&s->scratch);
+    if (rc == 0)
+        rc = o->body.error != 0 ? o->body.error : o->ready.error;
+    o->ready_records = o->records;
+    o->ready_chunk = (struct bz_sent_chunk){o->round, o->walked, o->ready.size, head != NULL};
+    o->head_due = head == NULL;
+    return rc;
+}
+
+/* The walk is at its end: says so if there is anything to say. */
+static int finish_walk(struct bz_session *s, blaze_error *error)
+{
+    struct bz_outgoing *o = &s->out;
+    struct bz_head head;
+    int rc = s->replica.ops->changes_head(o->walk, &head);
+    if (rc != 0)
+        return bz_error_code(error, rc);
+    if (o->walked < head.position)
+        o->walked = head.position;
+    if (o->head_due || o->records > 0 || has_news(s, &head.vv) ||
+        o->walked - o->told >= QUIET_POSITIONS)
+        rc = make_frame(s, &head);
+    if (rc != 0)
+        return bz_error_code(error, rc);
+    close_walk(s);
+    return 0;
+}
+
+static int open_walk(struct bz_session *s, blaze_error *error)
+{
+    struct bz_receiver receiver = {
+        .node = s->status.peer, .reached = s->out.reached, .vv = s->out.has.vv};
+    s->out.walk_since_ms = s->now_ms;
+    return s->replica.ops->changes_open(
+        s->replica.context, &receiver, s->out.walked, &s->out.walk, error);
+}
+
+static int build(struct bz_session *s, blaze_error *error)
+{
+    bool at_end = false;
+    int rc = s->out.walk == NULL ? open_walk(s, error) : 0;
+    if (rc == 0)
+        rc = gather(s, &at_end, error);
+    if (rc != 0)
+        return rc;
+    if (at_end)
+        return finish_walk(s, error);
+    rc = make_frame(s, NULL);
+    return rc != 0 ? bz_error_code(error, rc) : 0;
+}
+
+/* ---- sending ---- */
+
+static bool flight_is_full(const struct bz_outgoing *o)
+{
+    return o->in_flight == BZ_CHUNKS_IN_FLIGHT ||
+           (o->in_flight > 0 && o->bytes_in_flight >= o->window);
+}
+
+/* Sends the frame that is ready, if credit allows. */
+static void flush(struct bz_session *s)
+{
+    struct bz_outgoing *o = &s->out;
+    if (o->ready.size == 0 || flight_is_full(o))
+        return;
+    if (o->in_flight > 0 && o->bytes_in_flight + o->ready.size > o->window)
+        return;
+    bz_buf_append(&s->output, o->ready.data, o->ready.size);
+    o->flight[o->in_flight++] = o->ready_chunk;
+    o->bytes_in_flight += o->ready.size;
+    o->chunks_sent++;
+    o->told = o->ready_chunk.to;
+    s->status.sent_records += o->ready_records;
+    bz_buf_clear(&o->ready);
+}
+
+/* Whether the log, or what we know of others, has moved since the last walk. */
+static int look(struct bz_session *s, bool *due)
+{
+    struct bz_outgoing *o = &s->out;
+    s->status.position_head = s->replica.ops->position(s->replica.context);
+    *due = o->walk != NULL || o->head_due || s->status.position_head > o->walked;
+    if (*due)
+        return 0;
+    struct bz_vv vv;
+    bz_arena_reset(&s->in.arena);
+    int rc = s->replica.ops->version(s->replica.context, &s->in.arena, &vv);
+    if (rc == 0)
+        *due = has_news(s, &vv);
+    return rc;
+}
+
+static bool output_is_full(struct bz_session *s)
+{
+    return bz_session_output(s).size >= s->out.chunk_bytes;
+}
+
+int bz_outgoing_run(struct bz_session *s, bool *more, blaze_error *error)
+{
+    struct bz_outgoing *o = &s->out;
+    flush(s);
+    if (o->walk != NULL && s->now_ms >= o->walk_since_ms + WALK_MS)
+        close_walk(s);
+    bool due;
+    int rc = look(s, &due);
+    if (rc != 0)
+        return bz_error_code(error, rc);
+    if (!due) {
+        rest(s);
+        return 0;
+    }
+    if (o->ready.size > 0 || flight_is_full(o))
+        return 0; /* an acknowledgement comes first */
+    if (!output_is_full(s)) {
+        rc = build(s, error);
+        if (rc != 0)
+            return rc;
+        flush(s);
+        if (o->walk == NULL)
+            return look(s, more) != 0 ? bz_error_code(error, BLAZE_EIO) : 0;
+    }
+    *more |= o->ready.size == 0 && !flight_is_full(o);
+    return 0;
+}
+
+bool bz_outgoing_done(const struct bz_session *s)
+{
+    const struct bz_outgoing *o = &s->out;
+    return o->asked && o->walk == NULL && o->ready.size == 0 && o->in_flight == 0 && !o->head_due &&
+           o->walked >= s->status.position_head;
+}
+
+uint64_t bz_outgoing_deadline(const struct bz_session *s)
+{
+    return s->out.walk == NULL ? UINT64_MAX : s->out.walk_since_ms + WALK_MS;
+}

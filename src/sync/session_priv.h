@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef BZ_SYNC_SESSION_PRIV_H
+#define BZ_SYNC_SESSION_PRIV_H
+
+/*
+ * The parts of a session:
+ *
+ *   session.c    life, time, input and output, which frame goes where, status
+ *   handshake.c  HELLO to RESUME
+ *   outgoing.c   our changes: walk, chunks, credit
+ *   incoming.c   the peer's changes: checks, renaming, commits, acknowledgement
+ *   frame.c      frames to bytes and back
+ *   terms.c      dictionaries, version vectors
+ *   pack.c       compression
+ *
+ * Steps of the connecting (C) and of the accepting (A) side; a step is named after what must come
+ * next:
+ *
+ *   C   HELLO          -> PROOF -> WELCOME -> RESUME -> OPEN
+ *   A   HELLO (-> ENROL) -> PROOF -> WELCOME -> RESUME -> OPEN
+ *
+ * Frames before OPEN are dealt with as they come; from then on they wait in the input for run().
+ */
+
+#include "sync/frame.h"
+#include "sync/pack.h"
+#include "sync/session.h"
+#include "sync/terms.h"
+
+enum bz_step {
+    BZ_STEP_HELLO,
+    BZ_STEP_ENROL,
+    BZ_STEP_PROOF,
+    BZ_STEP_WELCOME,
+    BZ_STEP_RESUME,
+    BZ_STEP_OPEN,
+    BZ_STEP_CLOSED,
+};
+
+/* Chunks that may be unacknowledged at a time, so that what changes meanwhile gathers into larger
+ * ones. */
+#define BZ_CHUNKS_IN_FLIGHT 8
+
+/* A peer may ask for everything again this often in a session. */
+#define BZ_ROUNDS_MAX 4
+
+struct bz_sent_chunk {
+    uint64_t round;
+    uint64_t to;
+    size_t size; /* of the frame */
+    bool head;
+};
+
+/* Our changes, on their way to the peer. */
+struct bz_outgoing {
+    bool asked;             /* the peer's RESUME has come */
+    uint64_t round;         /* of that RESUME */
+    uint64_t told;          /* the peer has, or is on its way to have, all up to here */
+    uint64_t walked;        /* looked at up to here: told, and beyond it nothing for this peer */
+    uint64_t reached;       /* the last head that the peer is known to have reached */
+    struct bz_vector has;   /* what its summary said, in our numbers */
+    struct bz_vector heads; /* what our heads have told, in our numbers */
+    bool head_due;          /* records have gone since the last head, or there was none yet */
+
+    struct bz_changes *walk; /* NULL: none */
+    uint64_t walk_since_ms;
+    struct bz_terms_told terms;
+
+    struct bz_buf defined; /* the chunk being built */
+    struct bz_buf recorded;
+    uint64_t definitions;
+    uint64_t records;
+    struct bz_buf carry; /* the record that the last chunk had no room for */
+    uint64_t carry_to;
+    struct bz_buf body;
+    struct bz_buf packed;
+
+    struct bz_buf ready; /* a whole frame that waits for credit */
+    struct bz_sent_chunk ready_chunk;
+    uint64_t ready_records;
+
+    struct bz_sent_chunk flight[BZ_CHUNKS_IN_FLIGHT]; /* oldest first */
+    uint32_t in_flight;
+    uint64_t bytes_in_flight;
+    uint64_t chunks_sent, chunks_acked;
+    uint64_t position_acked;
+    uint64_t window; /* what the peer takes */
+    uint64_t chunk_bytes;
+};
+
+/* The peer's changes, on their way here. */
+struct bz_incoming {
+    uint64_t round;  /* of our last RESUME */
+    bool begun;      /* a chunk of this round has come */
+    bool at_head;    /* the last one carried the head */
+    uint64_t cursor; /* of the peer's log, applied here */
+    uint64_t reached;
+    uint64_t head;       /* of the peer's log, as far as known */
+    struct bz_vector vv; /* what the peer's heads have told, in our numbers */
+    struct bz_terms_learnt terms;
+    struct bz_buf raw;
+    struct bz_buf renamed;
+    struct bz_arena arena; /* of one record, or of one head */
+    uint64_t waiting;      /* bytes of CHANGES in the input, not dealt with */
+    uint64_t chunks;       /* dealt with */
+    bool ack_due;
+    uint32_t window;
+};
+
+struct bz_session {
+    struct bz_session_options options;
+    struct bz_replica replica;
+    struct bz_session_auth auth;
+    struct bz_identity self;
+    blaze_id peer_epoch;
+    enum bz_step step;
+    uint8_t secret[32]; /* to enrol with */
+
+    uint64_t now_ms, wall_ms;
+    uint64_t started_ms;
+    uint64_t heard_ms;
+    size_t unheard; /* bytes received since, of a frame that is not complete */
+    bool pinged;    /* since something was heard */
+    uint64_t pings;
+
+    struct bz_buf input;
+    size_t input_done;    /* bytes at its start that are dealt with */
+    size_t input_scanned; /* bytes whose frames' headers are checked: >= done; OPEN only */
+    struct bz_buf output;
+    size_t output_done;
+    struct bz_buf hellos[2]; /* payloads: the connecting side's, the accepting side's */
+    struct bz_buf scratch;   /* the payload of the control frame being built */
+    struct bz_packer packer;
+
+    struct bz_outgoing out;
+    struct bz_incoming in;
+    struct bz_session_status status;
+};
+
+/* Ends the session: REFUSE or BYE goes out with what is in `error`. */
+void bz_session_fail(struct bz_session *s, const blaze_error *error);
+
+/* Sends a control frame whose payload is in s->scratch, which it empties. */
+void bz_session_send(struct bz_session *s, enum bz_frame_type type);
+
+/* ---- handshake.c: 0, or a code with *error set, which ends the session ---- */
+int bz_handshake_start(struct bz_session *s, blaze_error *error);
+int bz_handshake_frame(
+    struct bz_session *s, uint8_t type, struct bz_bytes payload, blaze_error *error);
+/* RESUME from `cursor` of the peer's log on. */
+int bz_handshake_ask(struct bz_session *s, blaze_error *error);
+
+/* ---- outgoing.c ---- */
+void bz_outgoing_init(struct bz_session *s);
+int bz_outgoing_resume(struct bz_session *s, const struct bz_resume *resume, blaze_error *error);
+int bz_outgoing_ack(struct bz_session *s, const struct bz_ack *ack, blaze_error *error);
+/* Sends what credit allows and builds at most one chunk. *more: there is more to do at once. */
+int bz_outgoing_run(struct bz_session *s, bool *more, blaze_error *error);
+/* All that we had when last asked has been sent and acknowledged, head included. */
+bool bz_outgoing_done(const struct bz_session *s);
+/* When a walk must be looked at again, UINT64_MAX if there is none. */
+uint64_t bz_outgoing_deadline(const struct bz_session *s);
+void bz_outgoing_release(struct bz_session *s);
+
+/* ---- incoming.c ---- */
+void bz_incoming_init(struct bz_session *s);
+int bz_incoming_chunk(struct bz_session *s, struct bz_bytes payload, blaze_error *error);
+void bz_incoming_ack(struct bz_session *s); /* sends ACK if one is due */
+bool bz_incoming_done(const struct bz_session *s);
+void bz_incoming_release(struct bz_session *s);
+
+#endif

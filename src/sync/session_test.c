@@ -1,0 +1,830 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cmocka_all.h"
+
+#include "fake_replica.h"
+#include "session_pipe.h"
+
+#define STEPS 200000u
+
+/* Two fakes, their keys, and what it takes to connect them. */
+struct pair {
+    struct fake *fakes[2];
+    struct fake_keys keys[2];
+    struct bz_replica replicas[2];
+    struct bz_session_auth auths[2];
+    struct bz_session_host host;
+    struct bz_session_options options[2];
+    struct session_pipe pipe;
+    int enrolled;
+};
+
+static int host_open(void *context, const blaze_id *database, struct bz_replica *replica,
+    struct bz_session_auth *auth, blaze_error *error)
+{
+    struct pair *p = context;
+    if (memcmp(database, &p->fakes[1]->identity.database, sizeof *database) != 0)
+        return bz_error_set(error, BLAZE_ENOTFOUND, "no such database in this test");
+    *replica = p->replicas[1];
+    *auth = p->auths[1];
+    return 0;
+}
+
+static int host_enrol(void *context, const blaze_id *database, const uint8_t secret[32],
+    struct bz_replica *replica, struct bz_session_auth *auth, blaze_error *error)
+{
+    struct pair *p = context;
+    if (secret[0] != 's')
+        return bz_error_set(error, BLAZE_EAUTH, "another secret");
+    p->enrolled++;
+    p->fakes[1]->identity.database = *database;
+    p->keys[1] = (struct fake_keys){11, 22, 5};
+    return host_open(p, database, replica, auth, error);
+}
+
+static void pair_init(struct pair *p, uint64_t seed)
+{
+    *p = (struct pair){.pipe = {.random = seed, .now_ms = 1000, .wall_ms = 1700000000000u}};
+    for (int i = 0; i < 2; i++) {
+        p->fakes[i] = fake_new(7, (uint64_t)i + 1);
+        p->keys[i] = (struct fake_keys){11, 22, seed + (uint64_t)i};
+        p->replicas[i] = (struct bz_replica){&fake_ops, p->fakes[i]};
+        p->auths[i] = (struct bz_session_auth){fake_mac, fake_random, &p->keys[i]};
+    }
+    p->host = (struct bz_session_host){host_open, host_enrol, p};
+    p->options[0] = (struct bz_session_options){
+        .connecting = true, .replica = &p->replicas[0], .auth = &p->auths[0]};
+    p->options[1] = (struct bz_session_options){.host = &p->host};
+}
+
+static void pair_connect(struct pair *p)
+{
+    assert_int_equal(pipe_open(&p->pipe, &p->options[0], &p->options[1]), 0);
+    p->pipe.ends[0].again = true;
+}
+
+static void pair_release(struct pair *p)
+{
+    pipe_close(&p->pipe);
+    fake_free(p->fakes[0]);
+    fake_free(p->fakes[1]);
+}
+
+static void write_text(struct fake *f, uint64_t id, const char *field, const char *text)
+{
+    fake_write(f, "notes", id, field, bz_bytes_text(text));
+}
+
+static void write_many(struct fake *f, uint64_t from, uint64_t count, size_t size, uint64_t *random)
+{
+    uint8_t *text = malloc(size);
+    for (uint64_t i = 0; i < count; i++) {
+        for (size_t k = 0; k < size; k++)
+            text[k] = (uint8_t)('a' + pipe_random(random) % 26);
+        fake_write(f, "notes", from + i, "text", bz_bytes(text, size));
+    }
+    free(text);
+}
+
+static bool same(const struct pair *p)
+{
+    uint64_t a, b;
+    struct bz_hash128 x = fake_digest(p->fakes[0], &a), y = fake_digest(p->fakes[1], &b);
+    return a == b && x.low == y.low && x.high == y.high;
+}
+
+static void settle(struct pair *p)
+{
+    pipe_wake(&p->pipe);
+    assert_true(pipe_settle(&p->pipe, STEPS) < STEPS);
+}
+
+static void assert_live_and_same(struct pair *p)
+{
+    struct bz_session_status a = pipe_status(&p->pipe, 0), b = pipe_status(&p->pipe, 1);
+    if (a.phase != BZ_SESSION_LIVE || b.phase != BZ_SESSION_LIVE)
+        print_message("phases %d %d: %s / %s\n", a.phase, b.phase, a.reason, b.reason);
+    assert_true(pipe_live(&p->pipe));
+    assert_true(same(p));
+}
+
+static void assert_closed(struct pair *p, int end, int code, bool refused)
+{
+    struct bz_session_status st = pipe_status(&p->pipe, end);
+    if (st.code != code)
+        print_message("end %d: %s, %s\n", end, blaze_error_name(st.code), st.reason);
+    assert_int_equal(st.phase, BZ_SESSION_CLOSED);
+    assert_int_equal(st.code, code);
+    assert_int_equal(st.refused, refused);
+}
+
+/* ---- the usual course ---- */
+
+static void two_empty_databases_are_live_at_once(void **state)
+{
+    (void)state;
+    struct pair p;
+    pair_init(&p, 1);
+    pair_connect(&p);
+    settle(&p);
+    assert_live_and_same(&p);
+    assert_int_equal(pipe_status(&p.pipe, 0).sent_records, 0);
+    pair_release(&p);
+}
+
+static void what_each_has_alone_is_on_both_however_the_stream_is_cut(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 0; seed < 40; seed++) {
+        struct pair p;
+        pair_init(&p, seed);
+        p.pipe.piece_max = (size_t[]){1, 3, 17, 300, 5000, 0}[seed % 6];
+        p.options[0].chunk_bytes = (uint32_t[]){64, 700, 20000}[seed % 3];
+        p.options[1].chunk_bytes = (uint32_t[]){5000, 100}[seed % 2];
+        write_many(p.fakes[0], 0, 40, 30, &p.pipe.random);
+        write_many(p.fakes[1], 20, 40, 50, &p.pipe.random);
+        fake_write(p.fakes[0], "other", 5, "title", bz_bytes_text("x"));
+        fake_write(p.fakes[1], "notes", 3, NULL, bz_bytes_text(""));
+        pair_connect(&p);
+        settle(&p);
+        assert_live_and_same(&p);
+        assert_int_equal(p.fakes[0]->count, p.fakes[1]->count);
+        pair_release(&p);
+    }
+}
+
+static void a_write_on_a_live_link_crosses_it_once_and_does_not_come_back(void **state)
+{
+    (void)state;
+    struct pair p;
+    pair_init(&p, 3);
+    write_many(p.fakes[0], 0, 10, 30, &p.pipe.random);
+    pair_connect(&p);
+    settle(&p);
+    assert_live_and_same(&p);
+    for (int i = 0; i < 20; i++) {
+        uint64_t before[2] = {p.pipe.ends[0].delivered, p.pipe.ends[1].delivered};
+        uint64_t commits = p.fakes[0]->commits;
+        write_text(p.fakes[0], 100 + (uint64_t)i, "text", "hello");
+        settle(&p);
+        assert_live_and_same(&p);
+        /* One chunk there, one acknowledgement back. */
+        assert_in_range(p.pipe.ends[0].delivered - before[0], 40, 110);
+        assert_in_range(p.pipe.ends[1].delivered - before[1], 3, 12);
+        assert_int_equal(p.fakes[0]->commits, commits);
+    }
+    assert_int_equal(pipe_status(&p.pipe, 0).sent_records, 30);
+    assert_int_equal(pipe_status(&p.pipe, 1).sent_records, 0);
+    pair_release(&p);
+}
+
+static void concurrent_updates_of_one_record_meet_on_both_sides(void **state)
+{
+    (void)state;
+    struct pair p;
+    pair_init(&p, 4);
+    write_text(p.fakes[0], 1, "title", "first");
+    pair_connect(&p);
+    settle(&p);
+    for (int i = 0; i < 10; i++) {
+        write_text(p.fakes[0], 1, "title", i % 2 ? "a" : "b");
+        write_text(p.fakes[1], 1, i % 3 ? "title" : "text", "c");
+        settle(&p);
+        assert_live_and_same(&p);
+    }
+    pair_release(&p);
+}
+
+static void a_second_session_sends_only_what_is_new(void **state)
+{
+    (void)state;
+    struct pair p;
+    pair_init(&p, 5);
+    write_many(p.fakes[0], 0, 200, 100, &p.pipe.random);
+    pair_connect(&p);
+    settle(&p);
+    pipe_close(&p.pipe);
+    write_text(p.fakes[0], 500, "text", "new here");
+    write_text(p.fakes[1], 501, "text", "new there");
+    pair_connect(&p);
+    settle(&p);
+    assert_live_and_same(&p);
+    assert_int_equal(pipe_status(&p.pipe, 0).sent_records, 1);
+    assert_int_equal(pipe_status(&p.pipe, 1).sent_records, 1);
+    pair_release(&p);
+}
+
+static void a_new_log_epoch_is_met_with_a_summary_and_nothing_is_sent_twice(void **state)
+{
+    (void)state;
+    struct pair p;
+    pair_init(&p, 6);
+    write_many(p.fakes[0], 0, 200, 100, &p.pipe.random);
+    pair_connect(&p);
+    settle(&p);
+    pipe_close(&p.pipe);
+    p.fakes[0]->identity.epoch = fake_id(77);
+    write_text(p.fakes[0], 500, "text", "new here");
+    pair_connect(&p);
+    settle(&p);
+    assert_live_and_same(&p);
+    assert_int_equal(pipe_status(&p.pipe, 0).sent_records, 1);
+    pair_release(&p);
+}
+
+static void a_cursor_past_the_end_of_a_rolled_back_log_starts_it_over(void **state)
+{
+    (void)state;
+    struct pair p;
+    pair_init(&p, 7);
+    write_many(p.fakes[0], 0, 20, 100, &p.pipe.random);
+    pair_connect(&p);
+    settle(&p);
+    pipe_close(&p.pipe);
+    p.fakes[1]->peers[0].state.cursor = 1000;
+    p.fakes[1]->peers[0].state.reached = 1000;
+    write_text(p.fakes[0], 500, "text", "new here");
+    pair_connect(&p);
+    settle(&p);
+    assert_live_and_same(&p);
+    pair_release(&p);
+}
+
+static void records_larger_than_chunk_and_window_get_through(void **state)
+{
+    (void)state;
+    struct pair p;
+    pair_init(&p, 8);
+    p.options[0].chunk_bytes = p.options[1].chunk_bytes = 1000;
+    p.options[1].window_bytes = 2000;
+    write_many(p.fakes[0], 0, 5, 100, &p.pipe.random);
+    write_many(p.fakes[0], 50, 2, 3 << 20, &p.pipe.random);
+    write_many(p.fakes[0], 60, 5, 900, &p.pipe.random);
+    pair_connect(&p);
+    settle(&p);
+    assert_live_and_same(&p);
+    pair_release(&p);
+}
+
+static void chunks_that_shrink_are_compressed(void **state)
+{
+    (void)state;
+    struct pair p;
+    pair_init(&p, 9);
+    uint8_t text[500];
+    memset(text, 'x', sizeof text);
+    for (uint64_t i = 0; i < 200; i++)
+        fake_write(p.fakes[0], "notes", i, "text", bz_bytes(text, sizeof text));
+    pair_connect(&p);
+    settle(&p);
+    assert_live_and_same(&p);
+    assert_true(p.pipe.ends[0].delivered < 20000);
+    pair_release(&p);
+}
+
+/* ---- live means live ---- */
+
+static void live_is_never_said_before_all_of_the_start_is_on_both_sides(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 0; seed < 30; seed++) {
+        struct pair p;
+        pair_init(&p, seed);
+        p.pipe.piece_max = 200;
+        p.options[0].chunk_bytes = p.options[1].chunk_bytes = 500;
+        write_many(p.fakes[0], 0, 60, 30, &p.pipe.random);
+        write_many(p.fakes[1], 1000, 60, 30, &p.pipe.random);
+        pair_connect(&p);
+        uint64_t id = 2000;
+        bool was_live = false;
+        for (uint64_t n = 0; n < STEPS && !was_live; n++) {
+            if (n % 40 == 0 && id < 2020) {
+                write_text(p.fakes[id % 2], id, "text", "meanwhile");
+                id++;
+                pipe_wake(&p.pipe);
+            }
+            if (!pipe_step(&p.pipe))
+                pipe_wake(&p.pipe);
+            for (int i = 0; i < 2; i++) {
+                if (pipe_status(&p.pipe, i).phase != BZ_SESSION_LIVE)
+                    continue;
+                was_live = true;
+                uint32_t c = 0;
+                for (uint64_t k = 0; k < 60; k++) {
+                    blaze_id x = fake_id(k), y = fake_id(1000 + k);
+                    assert_non_null(fake_find(p.fakes[1], c, &x));
+                    assert_non_null(fake_find(p.fakes[0], c, &y));
+                }
+            }
+        }
+        assert_true(was_live);
+        pair_release(&p);
+    }
+}
+
+static void a_link_that_has_nothing_to_do_rests(void **state)
+{
+    (void)state;
+    struct pair p;
+    pair_init(&p, 10);
+    write_many(p.fakes[0], 0, 50, 30, &p.pipe.random);
+    pair_connect(&p);
+    settle(&p);
+    uint64_t sent = p.pipe.ends[0].delivered + p.pipe.ends[1].delivered;
+    for (int i = 0; i < 100; i++) {
+        pipe_wake(&p.pipe);
+        /* Two runs that find nothing, and no more. */
+        assert_int_equal(pipe_settle(&p.pipe, 100), 2);
+    }
+    assert_int_equal(p.pipe.ends[0].delivered + p.pipe.ends[1].delivered, sent);
+    assert_int_equal(p.fakes[0]->open_walks + p.fakes[1]->open_walks, 0);
+    pair_release(&p);
+}
+
+/* ---- interruptions ---- */
+
+static uint64_t changes_delivered(const struct pair *p)
+{
+    return p->pipe.ends[0].delivered;
+}
+
+static void an_interrupted_bootstrap_goes_on_and_repeats_at_most_a_window(void **state)
+{
+    (void)state;
+    const uint32_t chunk = 2000, window = 8000;
+    for (uint64_t seed = 0; seed < 12; seed++) {
+        struct pair p;
+        pair_init(&p, seed);
+        p.options[0].chunk_bytes = p.options[1].chunk_bytes = chunk;
+        p.options[1].window_bytes = window;
+        p.pipe.piece_max = 1000;
+        write_many(p.fakes[0], 0, 1500, 60, &p.pipe.random);
+        pair_connect(&p);
+        settle(&p);
+        assert_live_and_same(&p);
+        uint64_t whole = changes_delivered(&p);
+        pipe_close(&p.pipe);
+
+        /* The same again into an empty database, cut after every so many bytes. */
+        fake_free(p.fakes[1]);
+        p.fakes[1] = fake_new(7, 2);
+        p.replicas[1].context = p.fakes[1];
+        p.fakes[0]->peer_count = 0;
+        uint64_t sent = 0, cuts = 0;
+        bool live = false;
+        while (!live) {
+            assert_true(++cuts < 100);
+            pair_connect(&p);
+            uint64_t until = 3000 + pipe_random(&p.pipe.random) % 10000;
+            while (pipe_step(&p.pipe) && p.pipe.ends[0].delivered < until)
+                ;
+            live = pipe_live(&p.pipe);
+            sent += p.pipe.ends[0].delivered + p.pipe.ends[0].wire.size;
+            pipe_cut(&p.pipe);
+            pipe_close(&p.pipe);
+        }
+        assert_true(same(&p));
+        /* Each cut costs a window, a handshake, and the definitions once more. */
+        assert_true(sent <= whole + cuts * (window + 700));
+        assert_true(cuts > 5);
+        pair_release(&p);
+    }
+}
+
+static void a_cut_at_any_byte_leaves_both_databases_able_to_go_on(void **state)
+{
+    (void)state;
+    for (uint64_t at = 1; at < 3000; at += 7) {
+        struct pair p;
+        pair_init(&p, at);
+        p.options[0].chunk_bytes = p.options[1].chunk_bytes = 300;
+        p.pipe.piece_max = 64;
+        write_many(p.fakes[0], 0, 20, 40, &p.pipe.random);
+        write_many(p.fakes[1], 10, 20, 40, &p.pipe.random);
+        pair_connect(&p);
+        while (p.pipe.ends[0].delivered + p.pipe.ends[1].delivered < at && pipe_step(&p.pipe))
+            ;
+        pipe_cut(&p.pipe);
+        assert_closed(&p, 0, BLAZE_ECLOSED, false);
+        pipe_close(&p.pipe);
+        pair_connect(&p);
+        settle(&p);
+        assert_live_and_same(&p);
+        pair_release(&p);
+    }
+}
+
+static void a_commit_that_fails_ends_the_session_and_the_next_one_goes_on(void **state)
+{
+    (void)state;
+    struct pair p;
+    pair_init(&p, 11);
+    p.options[0].chunk_bytes = 300;
+    write_many(p.fakes[0], 0, 40, 40, &p.pipe.random);
+    pair_connect(&p);
+    while (p.fakes[1]->commits < 3 && pipe_step(&p.pipe))
+        ;
+    p.fakes[1]->fail_commit = BLAZE_ENOSPC;
+    settle(&p);
+    assert_closed(&p, 1, BLAZE_ENOSPC, false);
+    assert_closed(&p, 0, BLAZE_ENOSPC, false);
+    pipe_close(&p.pipe);
+    assert_true(p.fakes[1]->count < 40);
+    pair_connect(&p);
+    settle(&p);
+    assert_live_and_same(&p);
+    pair_release(&p);
+}
+
+static void databases_that_should_be_equal_and_are_not_exchange_everything_once(void **state)
+{
+    (void)state;
+    struct pair p;
+    pair_init(&p, 12);
+    p.options[0].chunk_bytes = 500;
+    write_many(p.fakes[0], 0, 40, 40, &p.pipe.random);
+    pair_connect(&p);
+    settle(&p);
+    pipe_close(&p.pipe);
+    /* A record is lost, as a bug or a broken disk would have it. */
+    bz_free((void *)p.fakes[1]->records[7].rec.data);
+    p.fakes[1]->records[7] = p.fakes[1]->records[--p.fakes[1]->count];
+    assert_false(same(&p));
+    pair_connect(&p);
+    settle(&p);
+    assert_live_and_same(&p);
+    assert_true(pipe_status(&p.pipe, 1).diverged);
+    pipe_close(&p.pipe);
+
+    /* What cannot be healed is told, and not tried for ever. */
+    p.fakes[1]->lie_digest = true;
+    pair_connect(&p);
+    settle(&p);
+    assert_true(pipe_live(&p.pipe));
+    assert_true(pipe_status(&p.pipe, 1).diverged);
+    assert_true(pipe_status(&p.pipe, 0).sent_records <= 40);
+    pair_release(&p);
+}
+
+static void a_slow_reader_does_not_pin_the_senders_snapshot(void **state)
+{
+    (void)state;
+    struct pair p;
+    pair_init(&p, 13);
+    p.options[0].chunk_bytes = p.options[1].chunk_bytes = 500;
+    p.pipe.wire_max = 700; /* the stream is full and nobody reads */
+    write_many(p.fakes[0], 0, 100, 40, &p.pipe.random);
+    pair_connect(&p);
+    while (p.fakes[0]->open_walks == 0 && pipe_step(&p.pipe))
+        ;
+    assert_int_equal(p.fakes[0]->open_walks, 1);
+    for (int i = 0; i < 20; i++) {
+        pipe_take(&p.pipe, 0);
+        pipe_run(&p.pipe, 0);
+    }
+    assert_true(bz_session_deadline(p.pipe.ends[0].session) <= p.pipe.now_ms + 1000);
+    p.pipe.now_ms += 1000;
+    pipe_run(&p.pipe, 0);
+    assert_int_equal(p.fakes[0]->open_walks, 0);
+    settle(&p);
+    assert_live_and_same(&p);
+    pair_release(&p);
+}
+
+/* ---- time ---- */
+
+static void a_peer_that_says_nothing_is_given_up(void **state)
+{
+    (void)state;
+    struct pair p;
+    pair_init(&p, 14);
+    pair_connect(&p);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(bz_session_deadline(p.pipe.ends[i].session), 1000 + 10000);
+        assert_false(bz_session_run(p.pipe.ends[i].session, 11000, p.pipe.wall_ms));
+        assert_closed(&p, i, BLAZE_ETIMEOUT, false);
+        assert_int_equal(bz_session_deadline(p.pipe.ends[i].session), UINT64_MAX);
+    }
+    pair_release(&p);
+}
+
+static void silence_is_met_with_a_ping_and_then_with_the_end(void **state)
+{
+    (void)state;
+    struct pair p;
+    pair_init(&p, 15);
+    pair_connect(&p);
+    settle(&p);
+    for (int i = 0; i < 10; i++) {
+        pipe_sleep(&p.pipe);
+        settle(&p);
+        assert_true(pipe_live(&p.pipe));
+    }
+    assert_true(p.pipe.now_ms >= 1000 + 10 * 30000);
+    /* Now the wire is dead: pings go nowhere. */
+    uint64_t last = p.pipe.now_ms;
+    while (pipe_status(&p.pipe, 0).phase != BZ_SESSION_CLOSED) {
+        pipe_sleep(&p.pipe);
+        for (int i = 0; i < 2; i++) {
+            pipe_run(&p.pipe, i);
+            pipe_take(&p.pipe, i);
+            bz_buf_clear(&p.pipe.ends[i].wire);
+        }
+        assert_true(p.pipe.now_ms <= last + 60000);
+    }
+    assert_closed(&p, 0, BLAZE_ETIMEOUT, false);
+    pair_release(&p);
+}
+
+static void a_farewell_is_understood(void **state)
+{
+    (void)state;
+    struct pair p;
+    pair_init(&p, 16);
+    pair_connect(&p);
+    settle(&p);
+    bz_session_close(p.pipe.ends[0].session, BLAZE_OK, NULL);
+    settle(&p);
+    assert_closed(&p, 0, BLAZE_OK, false);
+    assert_closed(&p, 1, BLAZE_OK, false);
+    pipe_close(&p.pipe);
+    pair_connect(&p);
+    settle(&p);
+    bz_session_close(p.pipe.ends[1].session, BLAZE_EBUSY, "going down for an hour");
+    settle(&p);
+    assert_closed(&p, 0, BLAZE_EBUSY, false);
+    assert_string_equal(pipe_status(&p.pipe, 0).reason, "going down for an hour");
+    pair_release(&p);
+}
+
+/* ---- who may in ---- */
+
+static void another_key_is_refused_at_once_and_for_good(void **state)
+{
+    (void)state;
+    for (int member = 0; member < 2; member++) {
+        struct pair p;
+        pair_init(&p, 17);
+        write_text(p.fakes[0], 1, "text", "planted");
+        write_text(p.fakes[1], 2, "text", "planted");
+        if (member)
+            p.keys[0].member = 99;
+        else
+            p.keys[0].access = 99;
+        pair_connect(&p);
+        settle(&p);
+        assert_closed(&p, 0, BLAZE_EAUTH, true);
+        assert_closed(&p, 1, BLAZE_EAUTH, true);
+        assert_int_equal(p.fakes[0]->commits + p.fakes[1]->commits, 0);
+        pair_release(&p);
+    }
+}
+
+static void a_peer_with_the_access_key_alone_is_not_served_yet(void **state)
+{
+    (void)state;
+    for (int end = 0; end < 2; end++) {
+        struct pair p;
+        pair_init(&p, 18);
+        p.keys[end].member = 0;
+        pair_connect(&p);
+        settle(&p);
+        assert_closed(&p, 0, BLAZE_EVERSION, true);
+        assert_closed(&p, 1, BLAZE_EVERSION, true);
+        assert_int_equal(p.fakes[0]->commits + p.fakes[1]->commits, 0);
+        pair_release(&p);
+    }
+}
+
+static void the_connecting_side_too_wants_proof(void **state)
+{
+    (void)state;
+    struct pair p;
+    pair_init(&p, 19);
+    write_text(p.fakes[0], 1, "text", "planted");
+    /* It cannot check the other's proof, nor make one that holds, but says yes to all. */
+    p.options[1].binding[3] = 1;
+    pair_connect(&p);
+    settle(&p);
+    assert_closed(&p, 0, BLAZE_EAUTH, true);
+    assert_closed(&p, 1, BLAZE_EAUTH, true);
+    pair_release(&p);
+}
+
+static void a_database_that_is_not_here_or_another_or_oneself_is_refused(void **state)
+{
+    (void)state;
+    struct pair p;
+    pair_init(&p, 20);
+    p.fakes[1]->identity.database = fake_id(8);
+    pair_connect(&p);
+    settle(&p);
+    assert_closed(&p, 0, BLAZE_ENOTFOUND, true);
+    assert_closed(&p, 1, BLAZE_ENOTFOUND, true);
+    assert_string_equal(
+        pipe_status(&p.pipe, 0).reason, "the other end does not have this database");
+    pair_release(&p);
+
+    pair_init(&p, 21);
+    p.fakes[1]->identity.node = p.fakes[0]->identity.node;
+    pair_connect(&p);
+    settle(&p);
+    assert_closed(&p, 0, BLAZE_EEXIST, true);
+    pair_release(&p);
+}
+
+static void an_enrolment_brings_the_database_in(void **state)
+{
+    (void)state;
+    struct pair p;
+    uint8_t secret[32] = "secret";
+    pair_init(&p, 22);
+    p.fakes[1]->identity.database = fake_id(0);
+    p.keys[1].access = p.keys[1].member = 0;
+    p.options[0].enrol_secret = secret;
+    p.pipe.piece_max = 5;
+    write_many(p.fakes[0], 0, 30, 40, &p.pipe.random);
+    pair_connect(&p);
+    settle(&p);
+    assert_int_equal(p.enrolled, 1);
+    assert_live_and_same(&p);
+    pair_release(&p);
+}
+
+static void an_enrolment_may_be_refused(void **state)
+{
+    (void)state;
+    struct pair p;
+    uint8_t secret[32] = "other";
+    pair_init(&p, 23);
+    p.options[0].enrol_secret = secret;
+    pair_connect(&p);
+    settle(&p);
+    assert_closed(&p, 0, BLAZE_EAUTH, true);
+    pipe_close(&p.pipe);
+    p.host.enrol = NULL;
+    pair_connect(&p);
+    settle(&p);
+    assert_closed(&p, 0, BLAZE_EPERM, true);
+    pair_release(&p);
+}
+
+static void what_a_stranger_learns_is_a_code(void **state)
+{
+    (void)state;
+    struct pair p;
+    pair_init(&p, 24);
+    p.fakes[1]->identity.database = fake_id(8);
+    pair_connect(&p);
+    settle(&p);
+    /* The host's own words stay at home. */
+    assert_string_equal(pipe_status(&p.pipe, 1).reason, "no such database in this test");
+    assert_null(strstr(pipe_status(&p.pipe, 0).reason, "test"));
+    pair_release(&p);
+}
+
+/* ---- the wire disturbed ---- */
+
+struct recorder {
+    struct bz_buf sent[2];
+    int end;      /* whose byte is changed */
+    size_t at;    /* which */
+    uint8_t mask; /* how; 0: not at all */
+};
+
+static void record_wire(void *context, int from, uint8_t *data, size_t size)
+{
+    struct recorder *r = context;
+    size_t before = r->sent[from].size;
+    bz_buf_append(&r->sent[from], data, size);
+    if (r->mask != 0 && from == r->end && r->at >= before && r->at < before + size)
+        data[r->at - before] ^= r->mask;
+}
+
+static void recorder_init(struct recorder *r, struct pair *p)
+{
+    *r = (struct recorder){0};
+    bz_buf_init(&r->sent[0], 1u << 24);
+    bz_buf_init(&r->sent[1], 1u << 24);
+    p->pipe.on_wire = record_wire;
+    p->pipe.context = r;
+}
+
+static void recorder_release(struct recorder *r)
+{
+    bz_buf_release(&r->sent[0]);
+    bz_buf_release(&r->sent[1]);
+}
+
+static void a_recorded_proof_is_worth_nothing_in_another_handshake(void **state)
+{
+    (void)state;
+    struct pair p;
+    struct recorder r;
+    pair_init(&p, 25);
+    recorder_init(&r, &p);
+    write_text(p.fakes[1], 2, "text", "planted");
+    pair_connect(&p);
+    settle(&p);
+    assert_true(pipe_live(&p.pipe));
+    pipe_close(&p.pipe);
+    /* The very same bytes again, to an end that has a new nonce, on the same binding and on
+     * another one. */
+    for (int other = 0; other < 2; other++) {
+        p.options[1].binding[0] = (uint8_t)other;
+        struct bz_session *session;
+        assert_int_equal(bz_session_new(&session, &p.options[1], 5000, NULL), 0);
+        bz_session_receive(session, bz_buf_bytes(&r.sent[0]), 5000);
+        struct bz_session_status st;
+        bz_session_status(session, &st);
+        assert_int_equal(st.code, BLAZE_EAUTH);
+        assert_true(st.refused && !st.peer_is_member);
+        assert_true(bz_session_output(session).size < 200); /* HELLO and REFUSE */
+        bz_session_free(session);
+    }
+    recorder_release(&r);
+    pair_release(&p);
+}
+
+static void any_damaged_byte_ends_in_a_clean_refusal_or_does_no_harm(void **state)
+{
+    (void)state;
+    struct pair p;
+    struct recorder r;
+    pair_init(&p, 26);
+    recorder_init(&r, &p);
+    write_many(p.fakes[0], 0, 3, 40, &p.pipe.random);
+    write_many(p.fakes[1], 10, 3, 40, &p.pipe.random);
+    pair_connect(&p);
+    settle(&p);
+    size_t sizes[2] = {r.sent[0].size, r.sent[1].size};
+    recorder_release(&r);
+    pair_release(&p);
+    unsigned refused = 0, passed = 0;
+    for (int end = 0; end < 2; end++) {
+        for (size_t at = 0; at < sizes[end]; at++) {
+            pair_init(&p, 26);
+            recorder_init(&r, &p);
+            r.end = end;
+            r.at = at;
+            r.mask = (uint8_t)(1u << pipe_random(&p.pipe.random) % 8);
+            write_many(p.fakes[0], 0, 3, 40, &p.pipe.random);
+            write_many(p.fakes[1], 10, 3, 40, &p.pipe.random);
+            pair_connect(&p);
+            settle(&p);
+            for (int tries = 0; tries < 5 && !pipe_live(&p.pipe) &&
+                                pipe_status(&p.pipe, 0).phase != BZ_SESSION_CLOSED;
+                 tries++) {
+                pipe_sleep(&p.pipe); /* a length may have become larger: waits for more */
+                settle(&p);
+            }
+            bool live = pipe_live(&p.pipe);
+            if (!live) {
+                if (pipe_status(&p.pipe, 0).phase != BZ_SESSION_CLOSED)
+                    print_message("byte %zu of end %d, mask %02x\n", at, end, r.mask);
+                assert_int_equal(pipe_status(&p.pipe, 0).phase, BZ_SESSION_CLOSED);
+                assert_int_not_equal(pipe_status(&p.pipe, 0).code, 0);
+                assert_true(pipe_status(&p.pipe, 0).reason[0] != '\0' ||
+                            pipe_status(&p.pipe, 1).reason[0] != '\0');
+            }
+            *(live ? &passed : &refused) += 1;
+            recorder_release(&r);
+            pair_release(&p);
+        }
+    }
+    assert_true(refused > passed);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(two_empty_databases_are_live_at_once),
+        cmocka_unit_test(what_each_has_alone_is_on_both_however_the_stream_is_cut),
+        cmocka_unit_test(a_write_on_a_live_link_crosses_it_once_and_does_not_come_back),
+        cmocka_unit_test(concurrent_updates_of_one_record_meet_on_both_sides),
+        cmocka_unit_test(a_second_session_sends_only_what_is_new),
+        cmocka_unit_test(a_new_log_epoch_is_met_with_a_summary_and_nothing_is_sent_twice),
+        cmocka_unit_test(a_cursor_past_the_end_of_a_rolled_back_log_starts_it_over),
+        cmocka_unit_test(records_larger_than_chunk_and_window_get_through),
+        cmocka_unit_test(chunks_that_shrink_are_compressed),
+        cmocka_unit_test(live_is_never_said_before_all_of_the_start_is_on_both_sides),
+        cmocka_unit_test(a_link_that_has_nothing_to_do_rests),
+        cmocka_unit_test(an_interrupted_bootstrap_goes_on_and_repeats_at_most_a_window),
+        cmocka_unit_test(a_cut_at_any_byte_leaves_both_databases_able_to_go_on),
+        cmocka_unit_test(a_commit_that_fails_ends_the_session_and_the_next_one_goes_on),
+        cmocka_unit_test(databases_that_should_be_equal_and_are_not_exchange_everything_once),
+        cmocka_unit_test(a_slow_reader_does_not_pin_the_senders_snapshot),
+        cmocka_unit_test(a_peer_that_says_nothing_is_given_up),
+        cmocka_unit_test(silence_is_met_with_a_ping_and_then_with_the_end),
+        cmocka_unit_test(a_farewell_is_understood),
+        cmocka_unit_test(another_key_is_refused_at_once_and_for_good),
+        cmocka_unit_test(a_peer_with_the_access_key_alone_is_not_served_yet),
+        cmocka_unit_test(the_connecting_side_too_wants_proof),
+        cmocka_unit_test(a_database_that_is_not_here_or_another_or_oneself_is_refused),
+        cmocka_unit_test(an_enrolment_brings_the_database_in),
+        cmocka_unit_test(an_enrolment_may_be_refused),
+        cmocka_unit_test(what_a_stranger_learns_is_a_code),
+        cmocka_unit_test(a_recorded_proof_is_worth_nothing_in_another_handshake),
+        cmocka_unit_test(any_damaged_byte_ends_in_a_clean_refusal_or_does_no_harm),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "sync/terms.h"
+
+#include "base/alloc.h"
+
+#define UNKNOWN UINT32_MAX
+
+/* The next table size that holds `number`: doubling, in whole bytes of bits. */
+static uint32_t grown(uint32_t count, uint32_t number)
+{
+    uint32_t wanted = count == 0 ? 64 : count;
+    while (wanted <= number)
+        wanted *= 2;
+    return wanted;
+}
+
+void bz_terms_told_release(struct bz_terms_told *told)
+{
+    for (int i = 0; i < BZ_TERM_KINDS; i++)
+        bz_free(told->bits[i]);
+    *told = (struct bz_terms_told){0};
+}
+
+int bz_terms_tell(struct bz_terms_told *told, enum bz_term term, uint32_t number, bool *first)
+{
+    if (number >= BZ_TERMS_DEFINED_MAX)
+        return BLAZE_ELIMIT;
+    uint32_t count = told->count[term];
+    if (number >= count) {
+        uint32_t wanted = grown(count, number);
+        uint8_t *bits = bz_realloc(told->bits[term], wanted / 8);
+        if (bits == NULL)
+            return BLAZE_ENOMEM;
+        memset(bits + count / 8, 0, (wanted - count) / 8);
+        told->bits[term] = bits;
+        told->count[term] = wanted;
+    }
+    uint8_t *byte = &told->bits[term][number / 8];
+    uint8_t bit = (uint8_t)(1u << number % 8);
+    *first = (*byte & bit) == 0;
+    *byte |= bit;
+    return 0;
+}
+
+void bz_terms_learnt_release(struct bz_terms_learnt *learnt)
+{
+    for (int i = 0; i < BZ_TERM_KINDS; i++)
+        bz_free(learnt->ours[i]);
+    *learnt = (struct bz_terms_learnt){0};
+}
+
+int bz_terms_learn(
+    struct bz_terms_learnt *learnt, enum bz_term term, uint32_t theirs, uint32_t ours)
+{
+    if (theirs >= BZ_TERMS_DEFINED_MAX)
+        return BLAZE_EPROTO;
+    uint32_t count = learnt->count[term];
+    if (theirs >= count) {
+        uint32_t wanted = grown(count, theirs);
+        uint32_t *table = bz_realloc(learnt->ours[term], wanted * sizeof *table);
+        if (table == NULL)
+            return BLAZE_ENOMEM;
+        for (uint32_t i = count; i < wanted; i++)
+            table[i] = UNKNOWN;
+        learnt->ours[term] = table;
+        learnt->count[term] = wanted;
+    }
+    if (learnt->ours[term][theirs] != UNKNOWN)
+        return BLAZE_EPROTO;
+    learnt->ours[term][theirs] = ours;
+    learnt->renamed[term] |= ours != theirs;
+    return 0;
+}
+
+int64_t bz_terms_ours(const struct bz_terms_learnt *learnt, enum bz_term term, uint32_t theirs)
+{
+    if (theirs >= learnt->count[term] || learnt->ours[term][theirs] == UNKNOWN)
+        return BLAZE_EPROTO;
+    return learnt->ours[term][theirs];
+}
+
+void bz_vector_release(struct bz_vector *vector)
+{
+    bz_free(vector->vv.entries);
+    *vector = (struct bz_vector){0};
+}
+
+int bz_vector_raise(struct bz_vector *vector, struct bz_dot dot)
+{
+    struct bz_vv *vv = &vector->vv;
+    uint32_t low = 0, high = vv->count;
+    while (low < high) {
+        uint32_t mid = low + (high - low) / 2;
+        if (vv->entries[mid].node < dot.node)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    if (low < vv->count && vv->entries[low].node == dot.node) {
+        if (vv->entries[low].seq < dot.seq)
+            vv->entries[low].seq = dot.seq;
+        return 0;
+    }
+    if (vv->count == vector->capacity) {
+        uint32_t wanted = vector->capacity < 8 ? 8 : vector->capacity * 2;
+        struct bz_dot *entries = bz_realloc(vv->entries, wanted * sizeof *entries);
+        if (entries == NULL)
+            return BLAZE_ENOMEM;
+        vv->entries = entries;
+        vector->capacity = wanted;
+    }
+    memmove(&vv->entries[low + 1], &vv->entries[low], (vv->count - low) * sizeof *vv->entries);
+    vv->entries[low] = dot;
+    vv->count++;
+    return 0;
+}

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef BZ_SYNC_TERMS_H
+#define BZ_SYNC_TERMS_H
+
+/*
+ * The dictionaries of a session: numbers of ours that the peer has been told of, numbers of the
+ * peer's and what they are here. Both are tables over the number itself and bounded by
+ * BZ_TERMS_DEFINED_MAX, so that nothing a peer says makes one larger than 4 MiB a kind.
+ */
+
+#include "sync/frame.h"
+
+#define BZ_TERM_KINDS 3
+
+/* Ours, told to the peer: a bit each. */
+struct bz_terms_told {
+    uint8_t *bits[BZ_TERM_KINDS];
+    uint32_t count[BZ_TERM_KINDS]; /* numbers that the bits have room for */
+};
+
+void bz_terms_told_release(struct bz_terms_told *told);
+/* True in *first if the number was not told before; it then counts as told. BLAZE_ELIMIT for a
+ * number that the wire has no room for; BLAZE_ENOMEM. */
+int bz_terms_tell(struct bz_terms_told *told, enum bz_term term, uint32_t number, bool *first);
+
+/* The peer's, learnt from it: our number each. */
+struct bz_terms_learnt {
+    uint32_t *ours[BZ_TERM_KINDS];
+    uint32_t count[BZ_TERM_KINDS];
+    bool renamed[BZ_TERM_KINDS]; /* some number is not the same here as there */
+};
+
+void bz_terms_learnt_release(struct bz_terms_learnt *learnt);
+/* BLAZE_EPROTO if the peer has defined this number before; BLAZE_ENOMEM. */
+int bz_terms_learn(
+    struct bz_terms_learnt *learnt, enum bz_term term, uint32_t theirs, uint32_t ours);
+/* Our number, or BLAZE_EPROTO if it was never defined. */
+int64_t bz_terms_ours(const struct bz_terms_learnt *learnt, enum bz_term term, uint32_t theirs);
+
+/* A version vector that grows. */
+struct bz_vector {
+    struct bz_vv vv; /* to read; its entries belong to the vector */
+    uint32_t capacity;
+};
+
+void bz_vector_release(struct bz_vector *vector);
+/* The entry of dot.node becomes at least dot.seq. BLAZE_ENOMEM. */
+int bz_vector_raise(struct bz_vector *vector, struct bz_dot dot);
+
+#endif
