@@ -69,7 +69,7 @@ for header in include/blazedb.h include/blazedb/*.h; do
 done
 for header in src/*/*.h; do
     printf '#include "%s"\nextern int unit;\n' "${header#src/}" |
-        cc -std=gnu11 -xc -D_GNU_SOURCE -Wall -Wextra -Werror -Iinclude -Isrc -fsyntax-only - ||
+        cc -std=gnu11 -xc -D_GNU_SOURCE -Wall -Wextra -Werror -Iinclude -Isrc -Itests -fsyntax-only - ||
         breach "$header: does not compile alone"
 done
 

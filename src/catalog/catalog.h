@@ -40,8 +40,9 @@ struct bz_index {
     uint32_t number;
     uint32_t collection;
     uint32_t field; /* the top-level field where the path begins */
+    bool nested;    /* the path leads on from there */
     uint64_t since; /* the generation that made it: a view of an older one has no entries of it */
-    char path[BLAZE_MAX_NAME + 1];
+    char path[BLAZE_MAX_NAME + 1]; /* as written: query/query.h reads it */
     char name[BLAZE_MAX_NAME + 1];
 };
 
@@ -100,9 +101,9 @@ int bz_catalog_add_field(
     struct bz_catalog *catalog, struct bz_bytes name, uint32_t *number, blaze_error *error);
 
 /* Making and dropping an index, at most one a transaction; lists show it once it is committed.
- * *made tells what is to be filled. BLAZE_EEXIST, BLAZE_ENOTFOUND, BLAZE_ELIMIT, BLAZE_EINVAL. */
-int bz_catalog_add_index(struct bz_catalog *catalog, uint32_t collection, const char *path,
-    const char *name, struct bz_index *made, blaze_error *error);
+ * *index comes with collection, field, nested, path and name, and gets its number. BLAZE_EEXIST,
+ * BLAZE_ENOTFOUND, BLAZE_ELIMIT, BLAZE_EINVAL for a bad name. */
+int bz_catalog_add_index(struct bz_catalog *catalog, struct bz_index *index, blaze_error *error);
 int bz_catalog_drop_index(struct bz_catalog *catalog, uint32_t collection, const char *name,
     struct bz_index *dropped, blaze_error *error);
 

@@ -5,13 +5,13 @@
  * whoever holds the old one gives it back when done. A change is kept aside until its transaction
  * is committed, so that no reader plans with an index that may come to nothing.
  *
- * Definition: collection varint, generation that made it varint, path and name, each with its size.
+ * Definition: collection, the generation that made it, and the top-level field, all varints; 1 if
+ * the path leads on from that field, else 0; path and name, each with its size.
  */
 
 #include "catalog/catalog_priv.h"
 
 #include "base/alloc.h"
-#include "base/utf8.h"
 
 #include <string.h>
 
@@ -131,29 +131,30 @@ static bool read_text(struct bz_reader *r, char out[BLAZE_MAX_NAME + 1])
     return true;
 }
 
-/* The path's first name: all of it, or up to the first dot. */
-static struct bz_bytes path_head(const char *path)
-{
-    return bz_bytes(path, strcspn(path, "."));
-}
-
 static bool decode_index(
     const struct bz_catalog *catalog, struct bz_bytes definition, struct bz_index *out)
 {
     struct bz_reader r = bz_reader(definition);
     uint64_t collection = bz_read_varint(&r);
     out->since = bz_read_varint(&r);
+    uint64_t field = bz_read_varint(&r);
+    uint8_t nested = bz_read8(&r);
     if (!read_text(&r, out->path) || !read_text(&r, out->name) || bz_reader_left(&r) != 0 ||
-        collection >= bz_names_count(catalog->collections))
+        collection >= bz_names_count(catalog->collections) ||
+        field >= bz_names_count(catalog->fields) || nested > 1)
         return false;
     out->collection = (uint32_t)collection;
-    return bz_names_find(catalog->fields, path_head(out->path), &out->field) == 0;
+    out->field = (uint32_t)field;
+    out->nested = nested == 1;
+    return true;
 }
 
 static int encode_index(struct bz_buf *out, const struct bz_index *index)
 {
     bz_buf_append_varint(out, index->collection);
     bz_buf_append_varint(out, index->since);
+    bz_buf_append_varint(out, index->field);
+    bz_buf_append8(out, index->nested);
     bz_buf_append_sized(out, bz_bytes_text(index->path));
     bz_buf_append_sized(out, bz_bytes_text(index->name));
     return out->error;
@@ -235,41 +236,21 @@ static const struct bz_index *find_index(
     return NULL;
 }
 
-/* A path is field names joined by dots, none of them empty. */
-static bool path_valid(const char *path)
+int bz_catalog_add_index(struct bz_catalog *catalog, struct bz_index *index, blaze_error *error)
 {
-    size_t size = strlen(path);
-    return size > 0 && size <= BLAZE_MAX_NAME && path[0] != '.' && path[size - 1] != '.' &&
-           strstr(path, "..") == NULL && bz_utf8_valid(bz_bytes(path, size));
-}
-
-int bz_catalog_add_index(struct bz_catalog *catalog, uint32_t collection, const char *path,
-    const char *name, struct bz_index *made, blaze_error *error)
-{
-    if (!path_valid(path))
-        return bz_error_set(error, BLAZE_EINVAL, "'%s' is not a field to index", path);
-    if (!bz_catalog_name_valid(bz_bytes_text(name)))
+    if (!bz_catalog_name_valid(bz_bytes_text(index->name)))
         return bz_error_set(error, BLAZE_EINVAL,
             "an index's name is 1 to %d bytes of UTF-8 without control characters", BLAZE_MAX_NAME);
-    if (find_index(catalog, collection, name) != NULL)
-        return bz_error_set(error, BLAZE_EEXIST, "there is an index '%s' already", name);
-    const struct bz_index_list *list = lists_get(&catalog->indexes, collection);
+    if (find_index(catalog, index->collection, index->name) != NULL)
+        return bz_error_set(error, BLAZE_EEXIST, "there is an index '%s' already", index->name);
+    const struct bz_index_list *list = lists_get(&catalog->indexes, index->collection);
     if (list != NULL && list->count >= BZ_CATALOG_INDEXES_MAX)
         return bz_error_set(
             error, BLAZE_ELIMIT, "a collection has at most %u indexes", BZ_CATALOG_INDEXES_MAX);
-    struct bz_index index = {
-        .number = next_number(catalog),
-        .collection = collection,
-        .since = atomic_load(&catalog->generation) + 1,
-    };
-    int rc = bz_catalog_add_field(catalog, path_head(path), &index.field, error);
-    if (rc != 0)
-        return rc;
-    memcpy(index.path, path, strlen(path) + 1);
-    memcpy(index.name, name, strlen(name) + 1);
+    index->number = next_number(catalog);
+    index->since = atomic_load(&catalog->generation) + 1;
     catalog->index_change = BZ_INDEX_ADDED;
-    catalog->changed = index;
-    *made = index;
+    catalog->changed = *index;
     return 0;
 }
 

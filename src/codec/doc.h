@@ -40,6 +40,9 @@ void bz_doc_value(struct bz_bytes doc, const struct blaze_names *names, blaze_va
  * what a reader hands out. It takes no walk over the fields. BLAZE_ETYPE, BLAZE_ENOMEM. */
 int bz_doc_copy(blaze_doc **out, const blaze_value *value);
 
+/* As blaze_value_field(), for a name that is not NUL-terminated. */
+int bz_value_field(const blaze_value *map, struct bz_bytes name, blaze_value *out);
+
 /* The top-level field with this id. BLAZE_ENOTFOUND. */
 int bz_doc_field(
     struct bz_bytes doc, const struct blaze_names *names, uint32_t id, blaze_value *out);

@@ -341,12 +341,11 @@ size_t bz_container_count(struct bz_bytes container, bool map)
     return count;
 }
 
-int blaze_value_field(const blaze_value *map, const char *name, blaze_value *out)
+int bz_value_field(const blaze_value *map, struct bz_bytes wanted, blaze_value *out)
 {
     if (map->type != BLAZE_MAP)
         return BLAZE_ETYPE;
     const struct blaze_names *names = map->as.nested.names;
-    struct bz_bytes wanted = bz_bytes_text(name);
     uint32_t id = 0;
     bool interned = names != NULL && bz_names_find(names, wanted, &id) == 0;
     struct bz_cursor c;
@@ -361,6 +360,11 @@ int blaze_value_field(const blaze_value *map, const char *name, blaze_value *out
         }
     }
     return rc == BLAZE_END ? BLAZE_ENOTFOUND : rc;
+}
+
+int blaze_value_field(const blaze_value *map, const char *name, blaze_value *out)
+{
+    return bz_value_field(map, bz_bytes_text(name), out);
 }
 
 int blaze_value_element(const blaze_value *array, size_t index, blaze_value *out)

@@ -18,7 +18,6 @@
 #include "base/error.h"
 #include "codec/doc.h"
 #include "crdt/replica.h"
-#include "query/query.h"
 #include "store/store.h"
 
 struct bz_db;
@@ -26,14 +25,16 @@ struct bz_read;
 struct bz_db_txn;
 struct bz_rows;
 struct bz_observer;
+struct bz_filter; /* query/query.h */
 
 struct bz_db_options {
     bool create; /* make it; BLAZE_EEXIST if it is there; otherwise BLAZE_ENOTFOUND if not */
     bool read_only;
-    bool memory;                   /* on the in-memory store; `path` is only a name */
-    uint8_t role;                  /* with create */
-    blaze_id database;             /* with create: its id, or all zero for a new one */
-    struct bz_store_options store; /* sizes and times; maps are set here */
+    bool memory;                         /* on the in-memory store; `path` is only a name */
+    uint8_t role;                        /* with create */
+    blaze_id database;                   /* with create: its id, or all zero for a new one */
+    struct bz_store_options store;       /* sizes and times; maps are set here */
+    enum bz_durability apply_durability; /* of what peers bring */
     /* The outside world, replaced in the simulator; NULL: the system's. */
     uint64_t (*wall_ms)(void *context);
     int (*entropy)(void *context, void *data, size_t size);
@@ -196,6 +197,12 @@ void bz_db_unlisten(struct bz_listener_handle *handle);
 
 /* Looks for commits of other processes and notifies if there are any. Any thread. */
 void bz_db_poll(struct bz_db *db);
+
+/* Reads everything and checks that records, indexes, change log, counts, conflicts and digest agree.
+ * Each fault is told to `each` (may be NULL) in a line of text; BLAZE_ECORRUPT, with the first of
+ * them in `error`, if there was one. Holds nothing up; takes as long as reading the database. */
+int bz_db_check(struct bz_db *db, void (*each)(void *context, const char *problem), void *context,
+    blaze_error *error);
 
 /* The position of the newest visible change. */
 uint64_t bz_db_position(struct bz_db *db);

@@ -31,11 +31,11 @@
  * absent.
  */
 struct bz_path {
-    struct bz_bytes names[BLAZE_MAX_NESTING];
-    size_t count; /* 0: the record's id */
+    const struct bz_bytes *names;
+    size_t count; /* at most BLAZE_MAX_NESTING; 0: the record's id */
 };
 
-/* Reads a path that ends where the text ends; names borrow from `arena`. BLAZE_ESYNTAX with the
+/* Reads a path that ends where the text ends; it lies in the arena. BLAZE_ESYNTAX with the
  * column, BLAZE_ELIMIT, BLAZE_ENOMEM. */
 int bz_path_parse(
     struct bz_arena *arena, struct bz_bytes text, struct bz_path *out, blaze_error *error);
@@ -49,8 +49,9 @@ int bz_path_value(
 
 /* ---- the keys of indexes ---- */
 
-/* Values are cut off in the keys of indexes after so many bytes. */
-#define BZ_INDEX_KEY_MAX 256u
+/* Values are cut off in the keys of indexes after so many bytes. Escaped they may take twice that,
+ * and an index's number and an id go with them into a key of the store. */
+#define BZ_INDEX_KEY_MAX 160u
 
 /* Appends the key under which an index holds a record whose field has this value, or, if `value` is
  * NULL, no such field: absent fields sort before all values and have entries too, so that an index
@@ -87,6 +88,7 @@ bool bz_matcher_match(struct bz_matcher *matcher, const blaze_id *id, const blaz
 struct bz_key_range {
     struct bz_bytes low;
     struct bz_bytes high;
+    bool point; /* all entries in it have one and the same key */
 };
 
 enum bz_plan_source {

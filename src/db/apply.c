@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * The receiving side of a replica: a chunk of a peer's changes, merged in one transaction together
+ * with how far in the peer's log that brings us.
+ *
+ * The session has read the records and put our numbers in them; what they hold is still a
+ * stranger's. Whatever is wrong fails the whole chunk, which leaves the database as it was.
+ */
+
+#include "db/db_priv.h"
+
+#include "base/alloc.h"
+
+struct bz_apply {
+    struct bz_db_txn *txn;
+    blaze_id peer;
+    bool peer_numbered;
+    uint32_t peer_number;
+    uint64_t begin; /* position of our log at the start */
+};
+
+int bz_apply_begin(void *context, const blaze_id *peer, struct bz_apply **out, blaze_error *error)
+{
+    struct bz_apply *apply = bz_zalloc(sizeof *apply);
+    if (apply == NULL)
+        return bz_error_code(error, BLAZE_ENOMEM);
+    int rc = bz_db_begin(context, &apply->txn, error);
+    if (rc != 0) {
+        bz_free(apply);
+        return rc;
+    }
+    apply->peer = *peer;
+    apply->begin = apply->txn->state.position;
+    *out = apply;
+    return 0;
+}
+
+void bz_apply_abort(struct bz_apply *apply)
+{
+    bz_db_abort(apply->txn);
+    bz_free(apply);
+}
+
+int bz_apply_resolve(struct bz_apply *apply, enum bz_term term, struct bz_bytes meaning,
+    uint32_t *number, blaze_error *error)
+{
+    struct bz_catalog *catalog = apply->txn->db->catalog;
+    blaze_id id;
+    switch (term) {
+    case BZ_TERM_COLLECTION:
+        return bz_catalog_add_collection(catalog, meaning, number, error);
+    case BZ_TERM_FIELD:
+        return bz_catalog_add_field(catalog, meaning, number, error);
+    case BZ_TERM_NODE:
+        if (meaning.size != sizeof id)
+            break;
+        memcpy(&id, meaning.data, sizeof id);
+        return bz_catalog_add_node(catalog, &id, number, error);
+    }
+    return bz_error_set(error, BLAZE_EPROTO, "not a name of anything");
+}
+
+/* ---- checks ---- */
+
+static int check_seen(const struct bz_db_txn *txn, const struct bz_vv *vv, blaze_error *error)
+{
+    uint32_t nodes = bz_catalog_nodes(txn->db->catalog).count;
+    for (uint32_t i = 0; i < vv->count; i++) {
+        struct bz_dot entry = vv->entries[i];
+        if (entry.node >= nodes)
+            return bz_error_set(error, BLAZE_EPROTO, "a write of an unknown node");
+        if (entry.node == txn->db->self && entry.seq > txn->state.seq)
+            return bz_error_set(error, BLAZE_EFAILED,
+                "a peer has seen writes of this node that this copy does not have: it was restored "
+                "from a backup or copied; make a new copy by joining again");
+    }
+    return 0;
+}
+
+static int check_write(
+    const struct bz_db_txn *txn, const struct bz_write *write, uint64_t *stamp, blaze_error *error)
+{
+    struct bz_db *db = txn->db;
+    if (bz_clock_observe(stamp, write->stamp, db->wall_ms(db->context)) != 0)
+        return bz_error_set(error, BLAZE_ECLOCK,
+            "a write is stamped years ahead of this clock: set the clock right on either side");
+    if (write->body.size == 0)
+        return 0;
+    int rc = bz_doc_check(write->body, bz_names_count(bz_catalog_names(db->catalog)));
+    return rc == 0 ? 0 : bz_error_set(error, rc, "a peer sent a document that is not sound");
+}
+
+/* *stamp becomes what the clock then has seen. */
+static int check_change(const struct bz_db_txn *txn, const struct bz_change *change,
+    uint64_t *stamp, blaze_error *error)
+{
+    const struct bz_rec *rec = &change->rec;
+    uint32_t fields = bz_names_count(bz_catalog_names(txn->db->catalog));
+    int rc = check_seen(txn, &rec->rvv, error);
+    for (uint32_t i = 0; rc == 0 && i < rec->write_count; i++)
+        rc = check_write(txn, &rec->writes[i], stamp, error);
+    for (uint32_t i = 0; rc == 0 && i < rec->cell_count; i++) {
+        if (rec->cells[i].field >= fields)
+            rc = bz_error_set(error, BLAZE_EPROTO, "a write of an unknown field");
+    }
+    return rc;
+}
+
+/* ---- changes ---- */
+
+static int number_peer(struct bz_apply *apply, blaze_error *error)
+{
+    if (apply->peer_numbered)
+        return 0;
+    int rc = bz_catalog_add_node(apply->txn->db->catalog, &apply->peer, &apply->peer_number, error);
+    apply->peer_numbered = rc == 0;
+    return rc;
+}
+
+/* Loads what is here. *found: there is a record. */
+static int load_local(struct bz_db_txn *txn, const struct bz_change *change,
+    struct bz_stored *stored, struct bz_rec *rec, bool *found, blaze_error *error)
+{
+    int rc = bz_stored_load(txn->view, change->collection, &change->id, stored, error);
+    *found = rc == 0;
+    if (rc != 0)
+        return rc == BLAZE_ENOTFOUND ? 0 : rc;
+    rc = bz_rec_decode(&txn->arena, stored->record, stored->position, rec);
+    if (rc == BLAZE_ENOMEM)
+        return bz_error_code(error, rc);
+    return rc == 0 ? 0 : bz_record_corrupt(error, &change->id);
+}
+
+static int apply_one(
+    struct bz_apply *apply, const struct bz_change *change, bool *changed, blaze_error *error)
+{
+    struct bz_db_txn *txn = apply->txn;
+    struct bz_txn_collection *collection = NULL;
+    struct bz_stored stored;
+    struct bz_rec local, merged;
+    uint64_t stamp = txn->state.stamp;
+    bool found = false, subsumed = false;
+    bz_arena_reset(&txn->arena);
+    int rc = bz_txn_collection_load(txn, change->collection, &collection, error);
+    if (rc == 0)
+        rc = check_change(txn, change, &stamp, error);
+    if (rc == 0)
+        rc = load_local(txn, change, &stored, &local, &found, error);
+    if (rc != 0)
+        return rc;
+    rc = bz_rec_merge(&txn->arena, found ? &local : NULL, &change->rec, txn->state.position + 1,
+        &merged, changed, &subsumed);
+    if (rc != 0)
+        return bz_error_set(
+            error, rc, "a peer's change cannot be merged: %s", blaze_error_string(rc));
+    if (!*changed)
+        return 0;
+    rc = number_peer(apply, error);
+    if (rc == 0)
+        rc = bz_write_record(txn, collection, &change->id, &stored, found ? &local : NULL, &merged,
+            (struct bz_origin){apply->peer_number, subsumed}, error);
+    if (rc == 0)
+        txn->state.stamp = stamp;
+    return rc;
+}
+
+int bz_apply_change(
+    struct bz_apply *apply, const struct bz_change *change, bool *changed, blaze_error *error)
+{
+    bool different = false;
+    int rc = bz_txn_usable(apply->txn, error);
+    if (rc == 0)
+        rc = bz_txn_result(apply->txn, apply_one(apply, change, &different, error));
+    if (rc == 0)
+        *changed = different;
+    return rc;
+}
+
+/* ---- commit ---- */
+
+/* Takes over the version vector of a head that we have reached. */
+static int take_version(struct bz_db_txn *txn, const struct bz_vv *vv, blaze_error *error)
+{
+    int rc = check_seen(txn, vv, error);
+    for (uint32_t i = 0; rc == 0 && i < vv->count; i++) {
+        struct bz_dot entry = vv->entries[i];
+        uint64_t have = 0;
+        if (entry.node == txn->db->self)
+            continue;
+        rc = bz_version_load(txn->view, entry.node, &have, error);
+        if (rc == 0 && have < entry.seq)
+            rc = bz_version_store(txn->txn, entry.node, entry.seq, error);
+    }
+    return rc;
+}
+
+static int in_progress(void *context, const blaze_id *node, const struct bz_peer_state *peer)
+{
+    (void)node;
+    *(bool *)context |= peer->cursor > peer->reached;
+    return 0;
+}
+
+/* Whether both sides have the same writes, none beyond them, and yet differ in what they show. */
+static int compare(
+    struct bz_db_txn *txn, const struct bz_head *head, bool *diverged, blaze_error *error)
+{
+    struct bz_vv ours;
+    bool busy = false;
+    bz_arena_reset(&txn->arena);
+    int rc = bz_peer_each(txn->view, in_progress, &busy, error);
+    if (rc == 0)
+        rc = bz_version_vector(txn->view, txn->db->self, txn->state.seq, &txn->arena, &ours, error);
+    if (rc != 0)
+        return rc;
+    bool equal = bz_vv_includes(&ours, &head->vv) && bz_vv_includes(&head->vv, &ours);
+    *diverged =
+        equal && !busy &&
+        (txn->state.digest.low != head->digest.low || txn->state.digest.high != head->digest.high);
+    return 0;
+}
+
+int bz_apply_commit(struct bz_apply *apply, const struct bz_peer_state *peer,
+    const struct bz_head *head, bool *diverged, blaze_error *error)
+{
+    struct bz_db_txn *txn = apply->txn;
+    bool differ = false;
+    int rc = bz_txn_usable(txn, error);
+    if (rc == 0)
+        rc = bz_peer_store(txn->txn, &apply->peer, peer, error);
+    if (rc == 0 && head != NULL)
+        rc = take_version(txn, &head->vv, error);
+    if (rc == 0 && head != NULL)
+        rc = compare(txn, head, &differ, error);
+    if (rc != 0) {
+        bz_apply_abort(apply);
+        return rc;
+    }
+    /* A cursor alone may be lost: the peer then sends again what has no effect. */
+    enum bz_durability durability =
+        txn->state.position == apply->begin ? BZ_DURABLE_RELAXED : txn->db->apply_durability;
+    txn->changed = true;
+    rc = bz_db_commit(txn, durability, error);
+    bz_free(apply);
+    if (rc == 0 && diverged != NULL)
+        *diverged = differ;
+    return rc;
+}

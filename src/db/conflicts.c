@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Listing what was written apart: for each field with differing siblings all of them, the one that
+ * readers see first.
+ */
+
+#include "db/db_priv.h"
+
+struct listing {
+    struct bz_read *read;
+    int (*each)(void *context, const struct bz_conflict *conflict);
+    void *context;
+    blaze_error *error;
+};
+
+static int sibling_of(const struct listing *listing, const struct bz_write *write, uint32_t field,
+    struct bz_conflict_sibling *out)
+{
+    struct bz_db *db = listing->read->db;
+    struct bz_conflict_sibling sibling = {
+        .stamp_ms = BZ_STAMP_MS(write->stamp), .role = write->role};
+    int rc = bz_catalog_node_id(db->catalog, write->dot.node, &sibling.node);
+    if (rc != 0)
+        return bz_error_set(listing->error, BLAZE_ECORRUPT, "a write of an unknown node");
+    rc = bz_doc_field(write->body, bz_catalog_names(db->catalog), field, &sibling.value);
+    sibling.present = rc == 0;
+    *out = sibling;
+    return 0;
+}
+
+/* Tells of one field, with the winner first and the others in the order of the record. */
+static int tell_field(const struct listing *listing, struct bz_conflict *conflict,
+    const struct bz_rec *rec, uint32_t field)
+{
+    struct bz_read *read = listing->read;
+    struct bz_nodes nodes = bz_catalog_nodes(read->db->catalog);
+    const struct bz_cell *cell = bz_rec_cell(rec, field);
+    const struct bz_write *winner = bz_rec_winner(rec, cell, &nodes);
+    struct bz_conflict_sibling *siblings =
+        bz_arena_alloc(&read->arena, cell->count * sizeof *siblings);
+    if (siblings == NULL)
+        return bz_error_code(listing->error, BLAZE_ENOMEM);
+    uint32_t others = 1;
+    for (uint32_t i = 0; i < cell->count; i++) {
+        const struct bz_write *write = &rec->writes[cell->members[i]];
+        uint32_t place = write == winner ? 0 : others++;
+        int rc = sibling_of(listing, write, field, &siblings[place]);
+        if (rc != 0)
+            return rc;
+    }
+    conflict->field = bz_names_get(bz_catalog_names(read->db->catalog), field);
+    conflict->siblings = siblings;
+    conflict->count = cell->count;
+    return listing->each(listing->context, conflict);
+}
+
+static int tell_record(const struct listing *listing, uint32_t collection, const blaze_id *id)
+{
+    struct bz_read *read = listing->read;
+    struct bz_stored stored;
+    struct bz_rec rec;
+    struct bz_conflict conflict = {.id = *id};
+    const uint32_t *fields = NULL;
+    uint32_t count = 0;
+    int rc = bz_stored_load(read->view, collection, id, &stored, listing->error);
+    if (rc == 0)
+        rc = bz_catalog_collection_name(read->db->catalog, collection, &conflict.collection);
+    if (rc != 0)
+        return rc;
+    bz_arena_reset(&read->arena);
+    rc = bz_rec_decode(&read->arena, stored.record, stored.position, &rec);
+    if (rc == 0)
+        rc = bz_rec_conflicts(&read->arena, &rec, &fields, &count);
+    if (rc != 0)
+        return rc == BLAZE_ENOMEM ? bz_error_code(listing->error, rc)
+                                  : bz_record_corrupt(listing->error, id);
+    for (uint32_t i = 0; rc == 0 && i < count; i++)
+        rc = tell_field(listing, &conflict, &rec, fields[i]);
+    return rc;
+}
+
+/* Tells of the records under a cursor until one is of another collection (`all`: until the end). */
+static int tell_from(
+    const struct listing *listing, struct bz_cursor *cursor, uint32_t collection, bool all)
+{
+    uint8_t first[4];
+    bz_store32be(first, collection);
+    int rc = bz_cursor_seek(cursor, bz_bytes(first, sizeof first), listing->error);
+    while (rc == 0) {
+        struct bz_bytes key = bz_cursor_key(cursor);
+        blaze_id id;
+        if (key.size != BZ_RECORD_KEY_SIZE)
+            return bz_error_set(listing->error, BLAZE_ECORRUPT, "the list of conflicts is corrupt");
+        uint32_t of = bz_load32be(key.data);
+        if (!all && of != collection)
+            return 0;
+        memcpy(&id, key.data + 4, sizeof id);
+        rc = tell_record(listing, of, &id);
+        if (rc == 0)
+            rc = bz_cursor_next(cursor, listing->error);
+    }
+    return rc == BLAZE_END ? 0 : rc;
+}
+
+/* Whether a record is in the list of those in conflict. */
+static int listed(struct bz_read *read, uint32_t collection, const blaze_id *id, blaze_error *error)
+{
+    uint8_t key[BZ_RECORD_KEY_SIZE];
+    struct bz_bytes value;
+    return bz_view_get(
+        read->view, BZ_MAP_CONFLICTS, bz_record_key(key, collection, id), &value, error);
+}
+
+int bz_read_conflicts(struct bz_read *read, struct bz_bytes collection, const blaze_id *id,
+    int (*each)(void *context, const struct bz_conflict *conflict), void *context,
+    blaze_error *error)
+{
+    const struct listing listing = {read, each, context, error};
+    struct bz_cursor *cursor = NULL;
+    uint32_t number = 0;
+    bool all = collection.size == 0;
+    if (!all && bz_catalog_collection(read->db->catalog, collection, &number) != 0)
+        return 0;
+    if (id != NULL && !all) {
+        int rc = listed(read, number, id, error);
+        if (rc != 0)
+            return rc == BLAZE_ENOTFOUND ? 0 : rc;
+        return tell_record(&listing, number, id);
+    }
+    int rc = bz_cursor_open(read->view, BZ_MAP_CONFLICTS, &cursor, error);
+    if (rc == 0)
+        rc = tell_from(&listing, cursor, number, all);
+    bz_cursor_close(cursor);
+    return rc;
+}

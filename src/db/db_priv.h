@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef BZ_DB_DB_PRIV_H
+#define BZ_DB_DB_PRIV_H
+
+/*
+ * What the files of db share.
+ *
+ *   db.c        opening and closing, settings
+ *   identity.c  who this copy is, and noticing that it is a copy
+ *   state.c     the values of the small maps: state, counts, peers, log entries
+ *   txn.c       transactions and savepoints
+ *   write.c     the one write path, and the local verbs on it
+ *   index.c     index entries, making and dropping
+ *   read.c      reads of single records and of what is kept about them
+ *   conflicts.c listing what was written apart
+ *   find.c      rows
+ *   observe.c   observers, listeners, noticing commits
+ *   replica.c   sending changes
+ *   apply.c     taking in changes
+ *   check.c     whether everything agrees
+ *
+ * Locks, taken in this order, each for a moment only and never while user code runs:
+ *   the writer's place (bz_txn_begin), db->lock, db->watch.lock, the catalog's own.
+ */
+
+#include "catalog/catalog.h"
+#include "codec/key.h"
+#include "crdt/clock.h"
+#include "db/db.h"
+#include "os/os.h"
+#include "query/query.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#define BZ_RECORD_KEY_SIZE 20u
+#define BZ_LOG_KEY_SIZE    8u
+
+/* ---- state.c ---- */
+
+/* What every commit changes, in one value. */
+struct bz_state {
+    uint64_t position;   /* of the newest log entry */
+    uint64_t seq;        /* writes of this node */
+    uint64_t stamp;      /* the hybrid clock */
+    uint64_t records;    /* alive */
+    uint64_t conflicts;  /* records with a field in conflict */
+    uint64_t generation; /* of the catalog */
+    struct bz_hash128 digest;
+};
+
+int bz_state_load(struct bz_view *view, struct bz_state *out, blaze_error *error);
+int bz_state_store(struct bz_txn *txn, const struct bz_state *state, blaze_error *error);
+
+int bz_count_load(struct bz_view *view, uint32_t collection, uint64_t *out, blaze_error *error);
+int bz_count_store(struct bz_txn *txn, uint32_t collection, uint64_t count, blaze_error *error);
+
+/* The other nodes' part of the version vector; 0 for one that is not there. */
+int bz_version_load(struct bz_view *view, uint32_t node, uint64_t *seq, blaze_error *error);
+int bz_version_store(struct bz_txn *txn, uint32_t node, uint64_t seq, blaze_error *error);
+/* All of it, with `self` at `seq`, in the arena. */
+int bz_version_vector(struct bz_view *view, uint32_t self, uint64_t seq, struct bz_arena *arena,
+    struct bz_vv *out, blaze_error *error);
+
+/* All zero if there is none. */
+int bz_peer_load(
+    struct bz_view *view, const blaze_id *node, struct bz_peer_state *out, blaze_error *error);
+int bz_peer_store(
+    struct bz_txn *txn, const blaze_id *node, const struct bz_peer_state *peer, blaze_error *error);
+int bz_peer_each(struct bz_view *view,
+    int (*each)(void *context, const blaze_id *node, const struct bz_peer_state *peer),
+    void *context, blaze_error *error);
+
+/* An entry of the change log. */
+struct bz_log_entry {
+    uint64_t position;
+    uint32_t collection;
+    blaze_id id;
+    uint32_t origin; /* the node from which the change came, self for a local one */
+    bool subsumed;   /* the origin had already seen all that the record holds */
+    bool dead;       /* the record is not visible */
+};
+int bz_log_store(struct bz_txn *txn, const struct bz_log_entry *entry, blaze_error *error);
+int bz_log_erase(struct bz_txn *txn, uint64_t position, blaze_error *error);
+/* The entry under a cursor. BLAZE_ECORRUPT. */
+int bz_log_decode(const struct bz_cursor *cursor, struct bz_log_entry *out, blaze_error *error);
+/* Stands on the first entry after `position`; BLAZE_END. */
+int bz_log_seek(struct bz_cursor *cursor, uint64_t position, blaze_error *error);
+
+struct bz_bytes bz_record_key(
+    uint8_t out[BZ_RECORD_KEY_SIZE], uint32_t collection, const blaze_id *id);
+
+/* A record as it lies in the store; borrows from the view. BLAZE_ENOTFOUND. */
+struct bz_stored {
+    uint64_t position; /* of its log entry */
+    struct bz_bytes record;
+};
+int bz_stored_load(struct bz_view *view, uint32_t collection, const blaze_id *id,
+    struct bz_stored *out, blaze_error *error);
+int bz_stored_split(struct bz_bytes value, struct bz_stored *out, blaze_error *error);
+int bz_record_corrupt(blaze_error *error, const blaze_id *id);
+
+/* Whether a record of one live whole write, whose body is all that there is to see. */
+bool bz_rec_is_simple(const struct bz_rec *rec);
+
+/* ---- db.c ---- */
+
+struct bz_listener_handle {
+    struct bz_listener_handle *next;
+    struct bz_db *db;
+    void (*notify)(void *context);
+    void *context;
+    unsigned running; /* calls of notify at this moment */
+    bool removed;
+};
+
+/* Who is told of commits; see observe.c. */
+struct bz_watch {
+    pthread_mutex_t lock;
+    pthread_cond_t changed; /* anything below has */
+    struct bz_observer *observers;
+    struct bz_listener_handle *listeners;
+    struct bz_event *events; /* the thread's, made with it */
+    pthread_t thread;        /* of the observers */
+    bool thread_runs;
+    bool stop;
+    atomic_uint interested; /* observers and listeners: 0 makes a commit cheap */
+};
+
+struct bz_db {
+    struct bz_store *store;
+    char *path;
+    bool read_only;
+    struct bz_identity identity;
+    uint32_t self; /* the number of this node */
+    enum bz_durability apply_durability;
+    uint64_t (*wall_ms)(void *context);
+    int (*entropy)(void *context, void *data, size_t size);
+    void *context;
+
+    _Atomic(uint64_t) position;   /* newest visible, as far as noticed */
+    _Atomic(uint64_t) polled_lsn; /* the commit that bz_db_poll() saw last */
+    _Atomic(uint64_t) fresh_lsn;  /* the catalog holds all that commits up to here need */
+
+    pthread_mutex_t lock; /* guards what follows */
+    pthread_cond_t settled;
+    struct bz_catalog *catalog; /* the pointer never changes; refreshing it takes the lock */
+    bool writing;               /* a transaction of this process may add to the catalog */
+    bool settling;              /* a commit that adds to it is on its way */
+    struct bz_read *idle_reads;
+    struct bz_db_txn *idle_txns;
+    unsigned open; /* reads, transactions and replicas handed out */
+
+    struct bz_watch watch;
+};
+
+/* Bytes for a new id (RFC 9562 version 4). */
+int bz_db_random_id(struct bz_db *db, blaze_id *out, blaze_error *error);
+
+/* ---- identity.c ---- */
+
+/* Writes who a new database is; in the transaction that creates it. */
+int bz_identity_create(
+    struct bz_db *db, struct bz_txn *txn, const struct bz_db_options *options, blaze_error *error);
+/* Reads it. BLAZE_ENOTFOUND if this store holds no database, BLAZE_EVERSION, BLAZE_ECORRUPT.
+ * *copied: the directory is not where it was written. */
+int bz_identity_load(struct bz_db *db, struct bz_view *view, bool *copied, blaze_error *error);
+/* Becomes a node of its own: new node id, new log epoch, under the writer lock. */
+int bz_identity_renew(struct bz_db *db, struct bz_txn *txn, blaze_error *error);
+
+/* ---- read.c ---- */
+
+struct bz_read {
+    struct bz_db *db;
+    struct bz_snapshot *snapshot; /* NULL within a transaction */
+    struct bz_view *view;
+    struct bz_db_txn *txn; /* NULL outside of one */
+    struct bz_arena arena; /* of the current call */
+    struct bz_buf document;
+    struct bz_state state; /* of the snapshot, once loaded */
+    bool state_loaded;
+    unsigned rows; /* open on it */
+    struct bz_read *next;
+};
+
+void bz_read_init(struct bz_read *read, struct bz_db *db);
+void bz_read_release(struct bz_read *read);
+
+/* The state of the view: of the transaction as it stands, or of the snapshot. */
+int bz_read_load_state(struct bz_read *read, const struct bz_state **out, blaze_error *error);
+
+/* The visible document of a stored record: in place, or put together in `out`. BLAZE_ENOTFOUND for
+ * a dead one. */
+int bz_read_document(struct bz_read *read, const struct bz_stored *stored, const blaze_id *id,
+    struct bz_buf *out, struct bz_bytes *document, blaze_error *error);
+
+/* ---- txn.c ---- */
+
+/* What a transaction keeps of a collection that it writes to. */
+struct bz_txn_collection {
+    uint32_t number;
+    struct bz_bytes name;
+    const struct bz_index_list *indexes;
+    uint64_t count;
+    bool touched; /* the count is to be written */
+};
+
+struct bz_txn_mark {
+    uint32_t store_mark;
+    struct bz_state state;
+    bool changed;
+    uint32_t collection_count;
+    size_t counts; /* where in mark_counts its counts begin */
+};
+
+struct bz_db_txn {
+    struct bz_db *db;
+    struct bz_txn *txn;
+    struct bz_view *view;
+    struct bz_state state;
+    bool changed;
+    bool failed;
+    struct bz_txn_collection *collections;
+    uint32_t collection_count, collection_capacity;
+    uint32_t current; /* the collection used last */
+    struct bz_txn_mark *marks;
+    uint32_t mark_count, mark_capacity;
+    uint64_t *mark_counts;
+    size_t mark_counts_used, mark_counts_capacity;
+
+    struct bz_arena arena; /* of the current call */
+    struct bz_buf body, fields, record;
+    struct bz_buf before, after; /* documents */
+    struct bz_buf key_before, key_after;
+    struct bz_doc_writer *writer;
+    struct bz_read read;
+    struct bz_db_txn *next;
+};
+
+void bz_txns_free(struct bz_db_txn *txns);
+/* Whether the transaction may go on: BLAZE_EFAILED after a failure that it cannot undo. */
+int bz_txn_usable(const struct bz_db_txn *txn, blaze_error *error);
+/* Marks the transaction as failed where the code says that it is; returns the code. */
+int bz_txn_result(struct bz_db_txn *txn, int code);
+/* The collection, loaded on first use; borrowed until the next one is. */
+int bz_txn_collection_load(
+    struct bz_db_txn *txn, uint32_t number, struct bz_txn_collection **out, blaze_error *error);
+
+/* ---- write.c ---- */
+
+/* Where a change comes from. */
+struct bz_origin {
+    uint32_t node;
+    bool subsumed;
+};
+
+/* The one write path: replaces `old` (NULL: none) by `rec` with all that hangs on it. */
+int bz_write_record(struct bz_db_txn *txn, struct bz_txn_collection *collection, const blaze_id *id,
+    const struct bz_stored *old_stored, const struct bz_rec *old, struct bz_rec *rec,
+    struct bz_origin origin, blaze_error *error);
+
+/* ---- index.c ---- */
+
+/* Changes the entries of all indexes from those of one document to those of another; data NULL:
+ * none. */
+int bz_index_update(struct bz_db_txn *txn, const struct bz_txn_collection *collection,
+    const blaze_id *id, struct bz_bytes before, struct bz_bytes after, blaze_error *error);
+/* Replaces *key by the key of the entry of a document: index, value, id. */
+int bz_index_key(struct bz_arena *arena, struct bz_buf *key, const struct bz_index *index,
+    struct bz_bytes document, const struct blaze_names *names, const blaze_id *id, bool *cut);
+
+/* ---- observe.c ---- */
+
+void bz_watch_init(struct bz_watch *watch);
+void bz_watch_release(struct bz_watch *watch); /* ends the thread */
+/* Tells that positions up to this one are visible. */
+void bz_db_advance(struct bz_db *db, uint64_t position);
+
+/* ---- replica.c, apply.c ---- */
+
+int bz_apply_begin(void *context, const blaze_id *peer, struct bz_apply **out, blaze_error *error);
+int bz_apply_resolve(struct bz_apply *apply, enum bz_term term, struct bz_bytes meaning,
+    uint32_t *number, blaze_error *error);
+int bz_apply_change(
+    struct bz_apply *apply, const struct bz_change *change, bool *changed, blaze_error *error);
+int bz_apply_commit(struct bz_apply *apply, const struct bz_peer_state *peer,
+    const struct bz_head *head, bool *diverged, blaze_error *error);
+void bz_apply_abort(struct bz_apply *apply);
+
+#endif

@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Who this copy of the database is: the id that all copies share, the node id of this one, the
+ * epoch of its change log, its role.
+ *
+ * Two copies must never write under one node id: their dots would be equal and their writes not. So
+ * the directory holds a file `identity` whose inode and time of birth are noted in the database. A
+ * copied directory has another file, is noticed at open, and becomes a node of its own: a new node
+ * id, and a new epoch, since positions of its log no longer mean what peers know of the other's. It
+ * keeps all that it has, the writes of the node that it was included. A directory that was only
+ * renamed keeps its identity. What this cannot see, a whole file system put back to an older state,
+ * shows when a peer brings a write of this node that this copy never made (apply.c).
+ */
+
+#include "db/db_priv.h"
+
+#include "base/alloc.h"
+
+#define FORMAT        1u
+#define IDENTITY_FILE "identity"
+#define VALUE_MAX     128u
+
+static struct bz_bytes identity_key(void)
+{
+    return bz_bytes("database", 8);
+}
+
+int bz_db_random_id(struct bz_db *db, blaze_id *out, blaze_error *error)
+{
+    blaze_id id;
+    int rc = db->entropy(db->context, id.bytes, sizeof id.bytes);
+    if (rc != 0)
+        return bz_error_set(error, rc, "no random bytes for a new id");
+    id.bytes[6] = (uint8_t)((id.bytes[6] & 0x0f) | 0x40);
+    id.bytes[8] = (uint8_t)((id.bytes[8] & 0x3f) | 0x80);
+    *out = id;
+    return 0;
+}
+
+static bool id_is_zero(const blaze_id *id)
+{
+    static const blaze_id zero;
+    return memcmp(id, &zero, sizeof zero) == 0;
+}
+
+/* ---- the file ---- */
+
+/* Finds the mark of the directory's identity file; all zero where there is none to have. */
+static int mark_find(const struct bz_db *db, struct bz_file_mark *out, blaze_error *error)
+{
+    *out = (struct bz_file_mark){0};
+    if (db->path == NULL)
+        return 0;
+    char *path = bz_path_join(db->path, IDENTITY_FILE);
+    if (path == NULL)
+        return bz_error_code(error, BLAZE_ENOMEM);
+    int rc = bz_path_exists(path) ? bz_path_mark(path, out, error) : 0;
+    bz_free(path);
+    return rc;
+}
+
+/* Makes the file anew, so that its mark is one that no other copy has. */
+static int mark_make(const struct bz_db *db, struct bz_file_mark *out, blaze_error *error)
+{
+    static const char text[] = "This file tells the database from a copy of it. Keep it.\n";
+    struct bz_file file = {.fd = -1};
+    if (db->path == NULL) {
+        *out = (struct bz_file_mark){0};
+        return 0;
+    }
+    char *path = bz_path_join(db->path, IDENTITY_FILE);
+    if (path == NULL)
+        return bz_error_code(error, BLAZE_ENOMEM);
+    int rc = bz_path_exists(path) ? bz_path_remove(path, error) : 0;
+    if (rc == 0)
+        rc = bz_file_open(&file, path, BZ_OPEN_WRITE | BZ_OPEN_CREATE, error);
+    if (rc == 0)
+        rc = bz_file_write(&file, 0, text, sizeof text - 1, error);
+    if (rc == 0)
+        rc = bz_file_sync(&file, error);
+    if (rc == 0)
+        rc = bz_dir_sync(db->path, error);
+    if (rc == 0)
+        rc = bz_path_mark(path, out, error);
+    bz_file_close(&file);
+    bz_free(path);
+    return rc;
+}
+
+/* Device numbers change between boots on some file systems, so the time of birth decides together
+ * with the inode, and the device only where no such time is kept. */
+static bool mark_equal(const struct bz_file_mark *a, const struct bz_file_mark *b)
+{
+    if (a->inode != b->inode || a->birth_ns != b->birth_ns)
+        return false;
+    return a->birth_ns != 0 || a->device == b->device;
+}
+
+/* ---- the value ---- */
+
+static int identity_store(
+    const struct bz_db *db, struct bz_txn *txn, const struct bz_file_mark *mark, blaze_error *error)
+{
+    uint8_t value[VALUE_MAX];
+    uint8_t *p = value;
+    *p++ = FORMAT;
+    *p++ = db->identity.role;
+    const blaze_id *ids[] = {&db->identity.database, &db->identity.node, &db->identity.epoch};
+    for (size_t i = 0; i < sizeof ids / sizeof ids[0]; i++, p += sizeof(blaze_id))
+        memcpy(p, ids[i], sizeof(blaze_id));
+    bz_store64le(p, mark->device);
+    bz_store64le(p + 8, mark->inode);
+    bz_store64le(p + 16, mark->birth_ns);
+    p += 24;
+    return bz_txn_put(
+        txn, BZ_MAP_META, identity_key(), bz_bytes(value, (size_t)(p - value)), error);
+}
+
+static int identity_decode(
+    struct bz_bytes value, struct bz_identity *out, struct bz_file_mark *mark, blaze_error *error)
+{
+    struct bz_reader r = bz_reader(value);
+    struct bz_identity identity = {0};
+    uint8_t format = bz_read8(&r);
+    if (r.ok && format != FORMAT)
+        return bz_error_set(error, BLAZE_EVERSION,
+            "the database is of format %u, and this version reads format %u", format, FORMAT);
+    identity.role = bz_read8(&r);
+    blaze_id *ids[] = {&identity.database, &identity.node, &identity.epoch};
+    for (size_t i = 0; i < sizeof ids / sizeof ids[0]; i++) {
+        struct bz_bytes b = bz_read_bytes(&r, sizeof(blaze_id));
+        if (r.ok)
+            memcpy(ids[i], b.data, sizeof(blaze_id));
+    }
+    mark->device = bz_read64le(&r);
+    mark->inode = bz_read64le(&r);
+    mark->birth_ns = bz_read64le(&r);
+    if (!r.ok || bz_reader_left(&r) != 0 || identity.role > BZ_ROLE_SERVER)
+        return bz_error_set(error, BLAZE_ECORRUPT, "the identity of the database is corrupt");
+    *out = identity;
+    return 0;
+}
+
+int bz_identity_create(
+    struct bz_db *db, struct bz_txn *txn, const struct bz_db_options *options, blaze_error *error)
+{
+    struct bz_file_mark mark;
+    db->identity = (struct bz_identity){.database = options->database, .role = options->role};
+    int rc = 0;
+    if (id_is_zero(&options->database))
+        rc = bz_db_random_id(db, &db->identity.database, error);
+    if (rc == 0)
+        rc = bz_db_random_id(db, &db->identity.node, error);
+    if (rc == 0)
+        rc = bz_db_random_id(db, &db->identity.epoch, error);
+    if (rc == 0)
+        rc = mark_make(db, &mark, error);
+    return rc != 0 ? rc : identity_store(db, txn, &mark, error);
+}
+
+int bz_identity_load(struct bz_db *db, struct bz_view *view, bool *copied, blaze_error *error)
+{
+    struct bz_bytes value;
+    struct bz_file_mark noted, found;
+    struct bz_identity identity;
+    int rc = bz_view_get(view, BZ_MAP_META, identity_key(), &value, error);
+    if (rc == 0)
+        rc = identity_decode(value, &identity, &noted, error);
+    if (rc == 0)
+        rc = mark_find(db, &found, error);
+    if (rc != 0)
+        return rc;
+    db->identity = identity;
+    *copied = !mark_equal(&noted, &found);
+    return 0;
+}
+
+int bz_identity_renew(struct bz_db *db, struct bz_txn *txn, blaze_error *error)
+{
+    struct bz_view *view = bz_txn_view(txn);
+    struct bz_state state;
+    struct bz_file_mark mark;
+    uint32_t former = 0;
+    int rc = bz_state_load(view, &state, error);
+    if (rc == 0)
+        rc = bz_catalog_add_node(db->catalog, &db->identity.node, &former, error);
+    /* The writes of the node that this was are all here. */
+    if (rc == 0 && state.seq > 0)
+        rc = bz_version_store(txn, former, state.seq, error);
+    if (rc == 0)
+        rc = bz_db_random_id(db, &db->identity.node, error);
+    if (rc == 0)
+        rc = bz_db_random_id(db, &db->identity.epoch, error);
+    if (rc == 0)
+        rc = bz_catalog_add_node(db->catalog, &db->identity.node, &db->self, error);
+    if (rc == 0)
+        rc = mark_make(db, &mark, error);
+    if (rc == 0)
+        rc = identity_store(db, txn, &mark, error);
+    if (rc == 0)
+        rc = bz_catalog_flush(db->catalog, txn, &state.generation, error);
+    state.seq = 0;
+    return rc != 0 ? rc : bz_state_store(txn, &state, error);
+}

@@ -1,0 +1,311 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Reading one consistent state: a snapshot of the store, or a transaction's own.
+ *
+ * A read is kept for reuse when it ends, with its memory: in the common case, a visible record that
+ * one write made, getting it costs the store's lookup and no allocation, and the document is read
+ * in place.
+ */
+
+#include "db/db_priv.h"
+
+#include "base/alloc.h"
+
+#include <assert.h>
+
+#define KEEP_MAX (256u << 10)
+
+void bz_read_init(struct bz_read *read, struct bz_db *db)
+{
+    *read = (struct bz_read){.db = db};
+    bz_arena_init(&read->arena);
+    bz_buf_init(&read->document, BLAZE_MAX_DOCUMENT + 65536u);
+}
+
+void bz_read_release(struct bz_read *read)
+{
+    bz_arena_release(&read->arena);
+    bz_buf_release(&read->document);
+}
+
+static struct bz_read *read_take(struct bz_db *db)
+{
+    pthread_mutex_lock(&db->lock);
+    struct bz_read *read = db->idle_reads;
+    if (read != NULL)
+        db->idle_reads = read->next;
+    db->open++;
+    pthread_mutex_unlock(&db->lock);
+    if (read != NULL)
+        return read;
+    read = bz_malloc(sizeof *read);
+    if (read != NULL) {
+        bz_read_init(read, db);
+        return read;
+    }
+    pthread_mutex_lock(&db->lock);
+    db->open--;
+    pthread_mutex_unlock(&db->lock);
+    return NULL;
+}
+
+static void read_give(struct bz_read *read)
+{
+    struct bz_db *db = read->db;
+    read->snapshot = NULL;
+    read->view = NULL;
+    read->state_loaded = false;
+    bz_arena_reset(&read->arena);
+    if (read->document.capacity > KEEP_MAX)
+        bz_buf_release(&read->document);
+    pthread_mutex_lock(&db->lock);
+    read->next = db->idle_reads;
+    db->idle_reads = read;
+    db->open--;
+    pthread_mutex_unlock(&db->lock);
+}
+
+static void raise(_Atomic(uint64_t) *to, uint64_t value)
+{
+    uint64_t now = atomic_load(to);
+    while (now < value && !atomic_compare_exchange_weak(to, &now, value))
+        ;
+}
+
+/* Takes over what other processes added to the catalog, if the snapshot may need it. While a
+ * transaction of this process is open the catalog is no older than any snapshot. */
+static int freshen(struct bz_read *read, blaze_error *error)
+{
+    struct bz_db *db = read->db;
+    uint64_t lsn = bz_snapshot_lsn(read->snapshot);
+    if (lsn <= atomic_load(&db->fresh_lsn))
+        return 0;
+    const struct bz_state *state = NULL;
+    int rc = bz_read_load_state(read, &state, error);
+    if (rc != 0)
+        return rc;
+    if (state->generation > bz_catalog_generation(db->catalog)) {
+        pthread_mutex_lock(&db->lock);
+        if (!db->writing && !db->settling && state->generation > bz_catalog_generation(db->catalog))
+            rc = bz_catalog_refresh(db->catalog, read->view, state->generation, error);
+        pthread_mutex_unlock(&db->lock);
+    }
+    if (rc == 0)
+        raise(&db->fresh_lsn, lsn);
+    return rc;
+}
+
+int bz_read_begin(struct bz_db *db, struct bz_read **out, blaze_error *error)
+{
+    struct bz_read *read = read_take(db);
+    if (read == NULL)
+        return bz_error_code(error, BLAZE_ENOMEM);
+    int rc = bz_snapshot_open(db->store, &read->snapshot, error);
+    if (rc != 0) {
+        read_give(read);
+        return rc;
+    }
+    read->view = bz_snapshot_view(read->snapshot);
+    rc = freshen(read, error);
+    if (rc != 0)
+        bz_read_end(read);
+    else
+        *out = read;
+    return rc;
+}
+
+void bz_read_end(struct bz_read *read)
+{
+    assert(read->txn == NULL && read->rows == 0);
+    bz_snapshot_close(read->snapshot);
+    read_give(read);
+}
+
+int bz_read_load_state(struct bz_read *read, const struct bz_state **out, blaze_error *error)
+{
+    if (read->txn != NULL) {
+        *out = &read->txn->state;
+        return 0;
+    }
+    if (!read->state_loaded) {
+        int rc = bz_state_load(read->view, &read->state, error);
+        if (rc != 0)
+            return rc;
+        read->state_loaded = true;
+    }
+    *out = &read->state;
+    return 0;
+}
+
+/* ---- records ---- */
+
+/* Decodes a stored record into the arena of the read. */
+static int decode(struct bz_read *read, const struct bz_stored *stored, const blaze_id *id,
+    struct bz_rec *out, blaze_error *error)
+{
+    int rc = bz_rec_decode(&read->arena, stored->record, stored->position, out);
+    if (rc == 0)
+        return 0;
+    return rc == BLAZE_ENOMEM ? bz_error_code(error, rc) : bz_record_corrupt(error, id);
+}
+
+int bz_read_document(struct bz_read *read, const struct bz_stored *stored, const blaze_id *id,
+    struct bz_buf *out, struct bz_bytes *document, blaze_error *error)
+{
+    struct bz_rec rec;
+    if (bz_rec_simple_body(stored->record, document))
+        return 0;
+    struct bz_nodes nodes = bz_catalog_nodes(read->db->catalog);
+    int rc = decode(read, stored, id, &rec, error);
+    if (rc != 0)
+        return rc;
+    if (!bz_rec_alive(&rec, &nodes))
+        return BLAZE_ENOTFOUND;
+    bz_buf_clear(out);
+    rc = bz_rec_document(out, &rec, &nodes);
+    if (rc != 0)
+        return bz_error_code(error, rc);
+    *document = bz_buf_bytes(out);
+    return 0;
+}
+
+/* The bytes of the visible document. BLAZE_ENOTFOUND, in few words: it is often the answer. */
+static int find_document(struct bz_read *read, struct bz_bytes collection, const blaze_id *id,
+    struct bz_bytes *document, blaze_error *error)
+{
+    uint32_t number;
+    struct bz_stored stored;
+    int rc = bz_catalog_collection(read->db->catalog, collection, &number);
+    if (rc == 0)
+        rc = bz_stored_load(read->view, number, id, &stored, error);
+    if (rc == 0) {
+        bz_arena_reset(&read->arena);
+        rc = bz_read_document(read, &stored, id, &read->document, document, error);
+    }
+    if (rc == BLAZE_ENOTFOUND && error != NULL) {
+        char text[BLAZE_ID_TEXT_SIZE];
+        return bz_error_set(error, rc, "there is no record %s", blaze_id_format(id, text));
+    }
+    return rc;
+}
+
+int bz_read_get(struct bz_read *read, struct bz_bytes collection, const blaze_id *id,
+    blaze_value *out, blaze_error *error)
+{
+    struct bz_bytes document;
+    int rc = find_document(read, collection, id, &document, error);
+    if (rc == 0)
+        bz_doc_value(document, bz_catalog_names(read->db->catalog), out);
+    return rc;
+}
+
+int bz_read_exists(
+    struct bz_read *read, struct bz_bytes collection, const blaze_id *id, blaze_error *error)
+{
+    struct bz_bytes document;
+    return find_document(read, collection, id, &document, error);
+}
+
+static int load_count(struct bz_read *read, uint32_t number, uint64_t *out, blaze_error *error)
+{
+    for (uint32_t i = 0; read->txn != NULL && i < read->txn->collection_count; i++) {
+        if (read->txn->collections[i].number == number) {
+            *out = read->txn->collections[i].count;
+            return 0;
+        }
+    }
+    return bz_count_load(read->view, number, out, error);
+}
+
+int bz_read_count(
+    struct bz_read *read, struct bz_bytes collection, uint64_t *out, blaze_error *error)
+{
+    uint32_t number;
+    if (bz_catalog_collection(read->db->catalog, collection, &number) == 0)
+        return load_count(read, number, out, error);
+    *out = 0;
+    return 0;
+}
+
+/* Whether a collection has or had records: its number is the first part of a record's key. */
+static int has_records(struct bz_cursor *cursor, uint32_t number, blaze_error *error)
+{
+    uint8_t prefix[4];
+    bz_store32be(prefix, number);
+    int rc = bz_cursor_seek(cursor, bz_bytes(prefix, sizeof prefix), error);
+    if (rc != 0)
+        return rc == BLAZE_END ? BLAZE_ENOTFOUND : rc;
+    struct bz_bytes key = bz_cursor_key(cursor);
+    return memcmp(key.data, prefix, sizeof prefix) == 0 ? 0 : BLAZE_ENOTFOUND;
+}
+
+int bz_read_collections(struct bz_read *read,
+    int (*each)(void *context, struct bz_bytes name, uint64_t records), void *context,
+    blaze_error *error)
+{
+    struct bz_cursor *cursor = NULL;
+    int rc = bz_cursor_open(read->view, BZ_MAP_RECORDS, &cursor, error);
+    if (rc != 0)
+        return rc;
+    uint32_t collections = bz_catalog_collections(read->db->catalog);
+    for (uint32_t i = 0; rc == 0 && i < collections; i++) {
+        struct bz_bytes name;
+        uint64_t records = 0;
+        if (bz_catalog_collection_name(read->db->catalog, i, &name) != 0)
+            break; /* a transaction that added it has just been undone */
+        rc = has_records(cursor, i, error);
+        if (rc == 0)
+            rc = load_count(read, i, &records, error);
+        if (rc == 0)
+            rc = each(context, name, records);
+        else if (rc == BLAZE_ENOTFOUND)
+            rc = 0;
+    }
+    bz_cursor_close(cursor);
+    return rc;
+}
+
+/* ---- what is kept about them ---- */
+
+int bz_read_state(struct bz_read *read, struct bz_db_state *out, blaze_error *error)
+{
+    const struct bz_state *state = NULL;
+    int rc = bz_read_load_state(read, &state, error);
+    if (rc != 0)
+        return rc;
+    *out = (struct bz_db_state){
+        .position = state->position,
+        .seq = state->seq,
+        .records = state->records,
+        .conflicts = state->conflicts,
+        .digest = state->digest,
+    };
+    return 0;
+}
+
+int bz_read_version(struct bz_read *read,
+    int (*each)(void *context, const blaze_id *node, uint64_t seq), void *context,
+    blaze_error *error)
+{
+    const struct bz_state *state = NULL;
+    struct bz_vv vv;
+    bz_arena_reset(&read->arena);
+    int rc = bz_read_load_state(read, &state, error);
+    if (rc == 0)
+        rc = bz_version_vector(read->view, read->db->self, state->seq, &read->arena, &vv, error);
+    for (uint32_t i = 0; rc == 0 && i < vv.count; i++) {
+        blaze_id node;
+        if (bz_catalog_node_id(read->db->catalog, vv.entries[i].node, &node) != 0)
+            return bz_error_set(error, BLAZE_ECORRUPT, "the version vector has an unknown node");
+        rc = each(context, &node, vv.entries[i].seq);
+    }
+    return rc;
+}
+
+int bz_read_peers(struct bz_read *read,
+    int (*each)(void *context, const blaze_id *node, const struct bz_peer_state *state),
+    void *context, blaze_error *error)
+{
+    return bz_peer_each(read->view, each, context, error);
+}

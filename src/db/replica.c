@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * The replica interface of a database, and its sending side: a walk over the change log in one
+ * snapshot.
+ *
+ * What the receiver has already is left out: a record that it sent itself, unless something was
+ * here that it had not seen (`subsumed` in the log tells); a record whose writes its version vector
+ * covers; and of the rest the cells that had all arrived here at the last head that it reached.
+ */
+
+#include "db/db_priv.h"
+
+#include "base/alloc.h"
+
+struct bz_changes {
+    struct bz_db *db;
+    struct bz_read *read;
+    struct bz_cursor *cursor;
+    const struct bz_state *state;
+    struct bz_receiver receiver; /* its vv is in `arena` */
+    bool receiver_known;
+    uint32_t receiver_number;
+    uint64_t from;
+    uint64_t position; /* passed up to here */
+    bool started;
+    struct bz_arena arena; /* for the life of the walk; the read's is for one change */
+};
+
+/* ---- what is asked of a replica at any time ---- */
+
+static int identity(void *context, struct bz_identity *out)
+{
+    bz_db_identity(context, out);
+    return 0;
+}
+
+static int meaning(void *context, enum bz_term term, uint32_t number, struct bz_bytes *out)
+{
+    struct bz_catalog *catalog = ((struct bz_db *)context)->catalog;
+    struct bz_bytes found = {0};
+    if (term == BZ_TERM_COLLECTION)
+        return bz_catalog_collection_name(catalog, number, out);
+    if (term == BZ_TERM_FIELD) {
+        found = bz_names_get(bz_catalog_names(catalog), number);
+    } else {
+        struct bz_nodes nodes = bz_catalog_nodes(catalog);
+        if (number < nodes.count)
+            found = bz_bytes(&nodes.ids[number], sizeof nodes.ids[number]);
+    }
+    if (found.data == NULL)
+        return BLAZE_ENOTFOUND;
+    *out = found;
+    return 0;
+}
+
+static int peer_load(void *context, const blaze_id *node, struct bz_peer_state *out)
+{
+    struct bz_read *read = NULL;
+    int rc = bz_read_begin(context, &read, NULL);
+    if (rc != 0)
+        return rc;
+    rc = bz_peer_load(read->view, node, out, NULL);
+    bz_read_end(read);
+    return rc;
+}
+
+static uint64_t position(void *context)
+{
+    return bz_db_position(context);
+}
+
+static int version(void *context, struct bz_arena *arena, struct bz_vv *out)
+{
+    struct bz_db *db = context;
+    struct bz_read *read = NULL;
+    const struct bz_state *state = NULL;
+    int rc = bz_read_begin(db, &read, NULL);
+    if (rc != 0)
+        return rc;
+    rc = bz_read_load_state(read, &state, NULL);
+    if (rc == 0)
+        rc = bz_version_vector(read->view, db->self, state->seq, arena, out, NULL);
+    bz_read_end(read);
+    return rc;
+}
+
+static int node_number(void *context, const blaze_id *node, uint32_t *out)
+{
+    return bz_catalog_node(((struct bz_db *)context)->catalog, node, out);
+}
+
+/* ---- sending ---- */
+
+static void changes_close(struct bz_changes *changes)
+{
+    if (changes == NULL)
+        return;
+    bz_cursor_close(changes->cursor);
+    if (changes->read != NULL)
+        bz_read_end(changes->read);
+    bz_arena_release(&changes->arena);
+    bz_free(changes);
+}
+
+static int copy_vv(struct bz_arena *arena, const struct bz_vv *vv, struct bz_vv *out)
+{
+    struct bz_bytes copy =
+        bz_arena_copy(arena, bz_bytes(vv->entries, vv->count * sizeof *vv->entries));
+    if (copy.data == NULL && vv->count > 0)
+        return BLAZE_ENOMEM;
+    *out = (struct bz_vv){(struct bz_dot *)(void *)copy.data, vv->count};
+    return 0;
+}
+
+static int changes_open(void *context, const struct bz_receiver *receiver, uint64_t from,
+    struct bz_changes **out, blaze_error *error)
+{
+    struct bz_changes *changes = bz_zalloc(sizeof *changes);
+    if (changes == NULL)
+        return bz_error_code(error, BLAZE_ENOMEM);
+    changes->db = context;
+    changes->receiver = *receiver;
+    changes->from = from;
+    changes->position = from;
+    bz_arena_init(&changes->arena);
+    changes->receiver_known =
+        bz_catalog_node(changes->db->catalog, &receiver->node, &changes->receiver_number) == 0;
+    int rc = copy_vv(&changes->arena, &receiver->vv, &changes->receiver.vv);
+    if (rc != 0)
+        bz_error_code(error, rc);
+    if (rc == 0)
+        rc = bz_read_begin(changes->db, &changes->read, error);
+    if (rc == 0)
+        rc = bz_read_load_state(changes->read, &changes->state, error);
+    if (rc == 0)
+        rc = bz_cursor_open(changes->read->view, BZ_MAP_LOG, &changes->cursor, error);
+    if (rc != 0)
+        changes_close(changes);
+    else
+        *out = changes;
+    return rc;
+}
+
+static int next_entry(struct bz_changes *changes, struct bz_log_entry *entry, blaze_error *error)
+{
+    int rc = changes->started ? bz_cursor_next(changes->cursor, error)
+                              : bz_log_seek(changes->cursor, changes->from, error);
+    changes->started = true;
+    return rc != 0 ? rc : bz_log_decode(changes->cursor, entry, error);
+}
+
+/* Loads the record of a log entry into the read's arena. */
+static int load_record(struct bz_changes *changes, const struct bz_log_entry *entry,
+    struct bz_rec *out, blaze_error *error)
+{
+    struct bz_stored stored;
+    int rc = bz_stored_load(changes->read->view, entry->collection, &entry->id, &stored, error);
+    if (rc == BLAZE_ENOTFOUND || (rc == 0 && stored.position != entry->position))
+        return bz_error_set(error, BLAZE_ECORRUPT,
+            "position %llu of the change log names a record that is not there",
+            (unsigned long long)entry->position);
+    if (rc != 0)
+        return rc;
+    bz_arena_reset(&changes->read->arena);
+    rc = bz_rec_decode(&changes->read->arena, stored.record, stored.position, out);
+    if (rc == BLAZE_ENOMEM)
+        return bz_error_code(error, rc);
+    return rc == 0 ? 0 : bz_record_corrupt(error, &entry->id);
+}
+
+static int changes_next(struct bz_changes *changes, struct bz_change *out, blaze_error *error)
+{
+    struct bz_log_entry entry;
+    struct bz_rec rec;
+    int rc;
+    while ((rc = next_entry(changes, &entry, error)) == 0) {
+        changes->position = entry.position;
+        if (changes->receiver_known && entry.subsumed && entry.origin == changes->receiver_number)
+            continue;
+        rc = load_record(changes, &entry, &rec, error);
+        if (rc != 0)
+            return rc;
+        if (!bz_vv_includes(&changes->receiver.vv, &rec.rvv))
+            break;
+    }
+    if (rc == BLAZE_END)
+        changes->position = changes->state->position;
+    if (rc != 0)
+        return rc;
+    struct bz_change change = {
+        .position = entry.position, .collection = entry.collection, .id = entry.id};
+    rc = bz_rec_since(&changes->read->arena, &rec, changes->receiver.reached, &change.rec);
+    if (rc != 0)
+        return bz_error_code(error, rc);
+    *out = change;
+    return 0;
+}
+
+static uint64_t changes_position(struct bz_changes *changes)
+{
+    return changes->position;
+}
+
+static int changes_head(struct bz_changes *changes, struct bz_head *out)
+{
+    const struct bz_state *state = changes->state;
+    struct bz_head head = {
+        .position = state->position, .digest = state->digest, .records = state->records};
+    int rc = bz_version_vector(
+        changes->read->view, changes->db->self, state->seq, &changes->arena, &head.vv, NULL);
+    if (rc == 0)
+        *out = head;
+    return rc;
+}
+
+static const struct bz_replica_ops replica_ops = {
+    .identity = identity,
+    .meaning = meaning,
+    .peer_load = peer_load,
+    .position = position,
+    .changes_open = changes_open,
+    .changes_next = changes_next,
+    .changes_position = changes_position,
+    .changes_head = changes_head,
+    .changes_close = changes_close,
+    .apply_begin = bz_apply_begin,
+    .resolve = bz_apply_resolve,
+    .apply_change = bz_apply_change,
+    .apply_commit = bz_apply_commit,
+    .apply_abort = bz_apply_abort,
+    .version = version,
+    .node_number = node_number,
+};
+
+int bz_db_replica_open(struct bz_db *db, struct bz_replica *out, blaze_error *error)
+{
+    (void)error;
+    pthread_mutex_lock(&db->lock);
+    db->open++;
+    pthread_mutex_unlock(&db->lock);
+    *out = (struct bz_replica){&replica_ops, db};
+    return 0;
+}
+
+void bz_db_replica_close(struct bz_replica *replica)
+{
+    struct bz_db *db = replica->context;
+    pthread_mutex_lock(&db->lock);
+    db->open--;
+    pthread_mutex_unlock(&db->lock);
+    *replica = (struct bz_replica){0};
+}

@@ -1,0 +1,448 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * The one write path. Whatever changes a record, a local verb or a merge, ends in
+ * bz_write_record(), which replaces the old state of the record by the new one together with all
+ * that depends on it:
+ *
+ *   indexes     entries of the document visible before against those of the one visible after
+ *   records     the record, with the position of its log entry
+ *   log         a new entry at the next position; the record's former entry goes
+ *   conflicts   whether the record is listed
+ *   state       digest, counts, position
+ *
+ * A new record is the cheap case: one lookup that finds nothing, no decoding, and three puts (plus
+ * one for each index), with what is written once a commit on top.
+ */
+
+#include "db/db_priv.h"
+
+#include <assert.h>
+
+/* What the rest of the database shows of a state of a record. */
+struct face {
+    bool alive;
+    bool conflict;
+    struct bz_hash128 digest;
+    struct bz_bytes document; /* data NULL unless alive and asked for */
+};
+
+static int face_of(struct bz_db_txn *txn, const struct bz_txn_collection *collection,
+    const blaze_id *id, const struct bz_rec *rec, struct bz_buf *out, struct face *face)
+{
+    struct bz_nodes nodes = bz_catalog_nodes(txn->db->catalog);
+    bool simple = bz_rec_is_simple(rec);
+    const uint32_t *fields = NULL;
+    uint32_t conflicts = 0;
+    *face = (struct face){.alive = simple || bz_rec_alive(rec, &nodes)};
+    if (!face->alive)
+        return 0;
+    face->digest = bz_rec_digest(rec, collection->name, id, &nodes);
+    int rc = simple ? 0 : bz_rec_conflicts(&txn->arena, rec, &fields, &conflicts);
+    face->conflict = conflicts > 0;
+    if (rc != 0 || collection->indexes->count == 0)
+        return rc;
+    if (simple) {
+        face->document = rec->writes[0].body;
+        return 0;
+    }
+    bz_buf_clear(out);
+    rc = bz_rec_document(out, rec, &nodes);
+    face->document = bz_buf_bytes(out);
+    return rc;
+}
+
+static int write_conflict(struct bz_db_txn *txn, struct bz_bytes key, const struct face *before,
+    const struct face *after, blaze_error *error)
+{
+    if (before->conflict == after->conflict)
+        return 0;
+    if (after->conflict) {
+        txn->state.conflicts++;
+        return bz_txn_put(txn->txn, BZ_MAP_CONFLICTS, key, bz_bytes(NULL, 0), error);
+    }
+    txn->state.conflicts--;
+    return bz_txn_delete(txn->txn, BZ_MAP_CONFLICTS, key, error);
+}
+
+static void count(struct bz_db_txn *txn, struct bz_txn_collection *collection,
+    const struct face *before, const struct face *after)
+{
+    bz_hash128_sub(&txn->state.digest, before->digest);
+    bz_hash128_add(&txn->state.digest, after->digest);
+    if (before->alive == after->alive)
+        return;
+    uint64_t one = after->alive ? 1 : (uint64_t)-1;
+    txn->state.records += one;
+    collection->count += one;
+    collection->touched = true;
+}
+
+/* All the writes of a change of one record; the new state is encoded in txn->record. */
+static int write_all(struct bz_db_txn *txn, struct bz_txn_collection *collection,
+    const blaze_id *id, const struct face *before, const struct face *after,
+    const struct bz_log_entry *entry, uint64_t old_position, blaze_error *error)
+{
+    uint8_t key_bytes[BZ_RECORD_KEY_SIZE];
+    struct bz_bytes key = bz_record_key(key_bytes, collection->number, id);
+    /* The indexes first: the document before may lie in the value that the next put replaces. */
+    int rc = 0;
+    if (collection->indexes->count > 0)
+        rc = bz_index_update(txn, collection, id, before->document, after->document, error);
+    if (rc == 0)
+        rc = bz_txn_put(txn->txn, BZ_MAP_RECORDS, key, bz_buf_bytes(&txn->record), error);
+    if (rc == 0 && old_position != 0)
+        rc = bz_log_erase(txn->txn, old_position, error);
+    if (rc == 0)
+        rc = bz_log_store(txn->txn, entry, error);
+    if (rc == 0)
+        rc = write_conflict(txn, key, before, after, error);
+    return rc;
+}
+
+int bz_write_record(struct bz_db_txn *txn, struct bz_txn_collection *collection, const blaze_id *id,
+    const struct bz_stored *old_stored, const struct bz_rec *old, struct bz_rec *rec,
+    struct bz_origin origin, blaze_error *error)
+{
+    struct face before = {0}, after;
+    uint64_t position = txn->state.position + 1;
+    int rc = old == NULL ? 0 : face_of(txn, collection, id, old, &txn->before, &before);
+    if (rc == 0 && !bz_rec_is_simple(rec))
+        rc = bz_rec_trim(&txn->arena, rec);
+    if (rc == 0)
+        rc = face_of(txn, collection, id, rec, &txn->after, &after);
+    if (rc == 0) {
+        bz_buf_clear(&txn->record);
+        bz_buf_append_varint(&txn->record, position);
+        bz_rec_encode(&txn->record, rec, position);
+        rc = txn->record.error;
+    }
+    if (rc != 0)
+        return bz_error_code(error, bz_txn_result(txn, rc));
+
+    struct bz_log_entry entry = {
+        .position = position,
+        .collection = collection->number,
+        .id = *id,
+        .origin = origin.node,
+        .subsumed = origin.subsumed,
+        .dead = !after.alive,
+    };
+    rc = write_all(txn, collection, id, &before, &after, &entry,
+        old == NULL ? 0 : old_stored->position, error);
+    if (rc != 0) {
+        txn->failed = true; /* half a change is in the transaction */
+        return rc;
+    }
+    count(txn, collection, &before, &after);
+    txn->state.position = position;
+    txn->changed = true;
+    return 0;
+}
+
+/* ---- the local verbs ---- */
+
+/* A record that a verb is about to change. */
+struct target {
+    struct bz_txn_collection *collection;
+    const blaze_id *id;
+    bool found;
+    bool alive;
+    struct bz_stored stored;
+    struct bz_rec rec; /* decoded if found */
+};
+
+/* Finds the record; *number is the collection's, or there is none yet. */
+static int target_load(struct bz_db_txn *txn, uint32_t number, const blaze_id *id,
+    struct target *target, blaze_error *error)
+{
+    *target = (struct target){.id = id};
+    bz_arena_reset(&txn->arena);
+    int rc = bz_txn_collection_load(txn, number, &target->collection, error);
+    if (rc != 0)
+        return rc;
+    rc = bz_stored_load(txn->view, number, id, &target->stored, error);
+    if (rc != 0)
+        return rc == BLAZE_ENOTFOUND ? 0 : rc;
+    rc = bz_rec_decode(&txn->arena, target->stored.record, target->stored.position, &target->rec);
+    if (rc == BLAZE_ENOMEM)
+        return bz_error_code(error, rc);
+    if (rc != 0)
+        return bz_record_corrupt(error, id);
+    struct bz_nodes nodes = bz_catalog_nodes(txn->db->catalog);
+    target->found = true;
+    target->alive = bz_rec_is_simple(&target->rec) || bz_rec_alive(&target->rec, &nodes);
+    return 0;
+}
+
+static int no_record(const blaze_id *id, blaze_error *error)
+{
+    char text[BLAZE_ID_TEXT_SIZE];
+    return bz_error_set(error, BLAZE_ENOTFOUND, "there is no record %s", blaze_id_format(id, text));
+}
+
+/* The next write of this node; it counts once it is stored. */
+static struct bz_write next_write(struct bz_db_txn *txn, bool alive, struct bz_bytes body)
+{
+    struct bz_db *db = txn->db;
+    uint64_t stamp = txn->state.stamp;
+    return (struct bz_write){
+        .dot = {db->self, txn->state.seq + 1},
+        .stamp = bz_clock_tick(&stamp, db->wall_ms(db->context)),
+        .arrived = txn->state.position + 1,
+        .role = db->identity.role,
+        .alive = alive,
+        .body = body,
+    };
+}
+
+static int store_write(struct bz_db_txn *txn, const struct target *target,
+    const struct bz_write *write, struct bz_rec *rec, blaze_error *error)
+{
+    int rc = bz_write_record(txn, target->collection, target->id, &target->stored,
+        target->found ? &target->rec : NULL, rec, (struct bz_origin){.node = txn->db->self}, error);
+    if (rc == 0) {
+        txn->state.seq = write->dot.seq;
+        txn->state.stamp = write->stamp;
+    }
+    return rc;
+}
+
+/* Encodes a document for this database into txn->body. */
+static int intern(struct bz_db_txn *txn, const blaze_value *document, blaze_error *error)
+{
+    struct blaze_names *names = bz_catalog_names(txn->db->catalog);
+    bz_buf_clear(&txn->body);
+    int rc = bz_doc_intern(&txn->body, document, names);
+    if (rc == BLAZE_ETYPE)
+        return bz_error_set(error, rc, "a document is a map");
+    return rc == 0 ? 0 : bz_error_code(error, rc);
+}
+
+static bool has_unset(const struct bz_db_txn *txn)
+{
+    struct bz_doc_iter it;
+    blaze_value value;
+    uint32_t field;
+    bz_doc_iter_init(&it, bz_buf_bytes(&txn->body), bz_catalog_names(txn->db->catalog));
+    while (bz_doc_iter_next(&it, &field, &value) == 0) {
+        if (value.type == BZ_TYPE_UNSET)
+            return true;
+    }
+    return false;
+}
+
+/* Encodes a whole document: it has nothing to unset. */
+static int intern_whole(struct bz_db_txn *txn, const blaze_value *document, blaze_error *error)
+{
+    int rc = intern(txn, document, error);
+    if (rc == 0 && has_unset(txn))
+        return bz_error_set(
+            error, BLAZE_EINVAL, "a field can be unset in an update only, not in a whole document");
+    return rc;
+}
+
+/* Splits an update into the fields that it names (in the arena) and the document of those that it
+ * sets: *body, in txn->body or txn->fields. */
+static int split_update(struct bz_db_txn *txn, const blaze_value *document, uint32_t **fields,
+    uint32_t *count, struct bz_bytes *body, blaze_error *error)
+{
+    int rc = intern(txn, document, error);
+    if (rc != 0)
+        return rc;
+    *body = bz_buf_bytes(&txn->body);
+    *count = 0;
+    *fields = bz_arena_alloc(&txn->arena, (blaze_value_count(document) + 1) * sizeof **fields);
+    if (*fields == NULL || (txn->writer == NULL && bz_doc_writer_new(&txn->writer) != 0))
+        return bz_error_code(error, BLAZE_ENOMEM);
+    struct bz_doc_iter it;
+    blaze_value value;
+    uint32_t field;
+    bool unset = false;
+    bz_doc_writer_clear(txn->writer);
+    bz_doc_iter_init(&it, *body, bz_catalog_names(txn->db->catalog));
+    while (rc == 0 && bz_doc_iter_next(&it, &field, &value) == 0) {
+        (*fields)[(*count)++] = field;
+        if (value.type == BZ_TYPE_UNSET)
+            unset = true;
+        else
+            rc = bz_doc_writer_add(txn->writer, field, &value);
+    }
+    if (rc == 0 && unset) {
+        bz_buf_clear(&txn->fields);
+        rc = bz_doc_writer_finish(txn->writer, &txn->fields);
+        *body = bz_buf_bytes(&txn->fields);
+    }
+    return rc == 0 ? 0 : bz_error_code(error, rc);
+}
+
+static int put_whole(
+    struct bz_db_txn *txn, struct target *target, struct bz_bytes body, blaze_error *error)
+{
+    struct bz_write write = next_write(txn, true, body);
+    struct bz_rec rec;
+    int rc = bz_rec_put(&txn->arena, target->found ? &target->rec : NULL, &write, &rec);
+    if (rc != 0)
+        return bz_error_code(error, rc);
+    return store_write(txn, target, &write, &rec, error);
+}
+
+/* insert and put: the collection is made where there is none. */
+static int write_whole(struct bz_db_txn *txn, struct bz_bytes collection, const blaze_id *id,
+    const blaze_value *document, bool insert, blaze_error *error)
+{
+    struct target target;
+    uint32_t number = 0;
+    int rc = intern_whole(txn, document, error);
+    if (rc == 0)
+        rc = bz_catalog_add_collection(txn->db->catalog, collection, &number, error);
+    if (rc == 0)
+        rc = target_load(txn, number, id, &target, error);
+    if (rc != 0)
+        return rc;
+    if (insert && target.alive) {
+        char text[BLAZE_ID_TEXT_SIZE];
+        return bz_error_set(
+            error, BLAZE_EEXIST, "there is a record %s already", blaze_id_format(id, text));
+    }
+    return put_whole(txn, &target, bz_buf_bytes(&txn->body), error);
+}
+
+int bz_db_insert(struct bz_db_txn *txn, struct bz_bytes collection, const blaze_id *id,
+    const blaze_value *document, blaze_error *error)
+{
+    int rc = bz_txn_usable(txn, error);
+    return rc != 0 ? rc
+                   : bz_txn_result(txn, write_whole(txn, collection, id, document, true, error));
+}
+
+int bz_db_put(struct bz_db_txn *txn, struct bz_bytes collection, const blaze_id *id,
+    const blaze_value *document, blaze_error *error)
+{
+    int rc = bz_txn_usable(txn, error);
+    return rc != 0 ? rc
+                   : bz_txn_result(txn, write_whole(txn, collection, id, document, false, error));
+}
+
+static int update_fields(struct bz_db_txn *txn, struct bz_bytes collection, const blaze_id *id,
+    const blaze_value *document, bool insert, blaze_error *error)
+{
+    struct target target = {0};
+    uint32_t number = 0, *fields = NULL, field_count = 0;
+    struct bz_bytes body;
+    bool known = bz_catalog_collection(txn->db->catalog, collection, &number) == 0;
+    int rc = known ? target_load(txn, number, id, &target, error) : 0;
+    if (rc != 0)
+        return rc;
+    if (!target.alive && !insert)
+        return no_record(id, error);
+    rc = split_update(txn, document, &fields, &field_count, &body, error);
+    if (rc == 0 && !known) {
+        rc = bz_catalog_add_collection(txn->db->catalog, collection, &number, error);
+        if (rc == 0)
+            rc = bz_txn_collection_load(txn, number, &target.collection, error);
+        target.id = id;
+    }
+    if (rc != 0 || (target.alive && field_count == 0))
+        return rc;
+    if (!target.alive)
+        return put_whole(txn, &target, body, error);
+
+    struct bz_write write = next_write(txn, true, body);
+    struct bz_rec rec;
+    rc = bz_rec_update(&txn->arena, &target.rec, &write, fields, field_count, &rec);
+    if (rc != 0)
+        return bz_error_code(error, rc);
+    return store_write(txn, &target, &write, &rec, error);
+}
+
+int bz_db_update(struct bz_db_txn *txn, struct bz_bytes collection, const blaze_id *id,
+    const blaze_value *fields, blaze_error *error)
+{
+    int rc = bz_txn_usable(txn, error);
+    return rc != 0 ? rc
+                   : bz_txn_result(txn, update_fields(txn, collection, id, fields, false, error));
+}
+
+int bz_db_upsert(struct bz_db_txn *txn, struct bz_bytes collection, const blaze_id *id,
+    const blaze_value *fields, blaze_error *error)
+{
+    int rc = bz_txn_usable(txn, error);
+    return rc != 0 ? rc
+                   : bz_txn_result(txn, update_fields(txn, collection, id, fields, true, error));
+}
+
+/* BLAZE_ENOTFOUND, without words, for one that is not visible. */
+static int delete_one(
+    struct bz_db_txn *txn, uint32_t collection, const blaze_id *id, blaze_error *error)
+{
+    struct target target;
+    int rc = target_load(txn, collection, id, &target, error);
+    if (rc != 0)
+        return rc;
+    if (!target.alive)
+        return BLAZE_ENOTFOUND;
+    struct bz_write write = next_write(txn, false, bz_bytes(NULL, 0));
+    struct bz_rec rec;
+    rc = bz_rec_delete(&txn->arena, &target.rec, &write, &rec);
+    if (rc != 0)
+        return bz_error_code(error, rc);
+    return store_write(txn, &target, &write, &rec, error);
+}
+
+int bz_db_delete(
+    struct bz_db_txn *txn, struct bz_bytes collection, const blaze_id *id, blaze_error *error)
+{
+    uint32_t number = 0;
+    int rc = bz_txn_usable(txn, error);
+    if (rc != 0)
+        return rc;
+    rc = bz_catalog_collection(txn->db->catalog, collection, &number);
+    if (rc == 0)
+        rc = delete_one(txn, number, id, error);
+    return rc == BLAZE_ENOTFOUND ? no_record(id, error) : bz_txn_result(txn, rc);
+}
+
+/* Deletes the records under a cursor until it leaves the collection. */
+static int delete_from(struct bz_db_txn *txn, uint32_t collection, struct bz_cursor *cursor,
+    uint64_t *deleted, blaze_error *error)
+{
+    static const blaze_id first;
+    uint8_t key[BZ_RECORD_KEY_SIZE];
+    int rc = bz_cursor_seek(cursor, bz_record_key(key, collection, &first), error);
+    while (rc == 0) {
+        struct bz_bytes found = bz_cursor_key(cursor);
+        blaze_id id;
+        if (found.size != BZ_RECORD_KEY_SIZE || bz_load32be(found.data) != collection)
+            return 0;
+        memcpy(&id, found.data + 4, sizeof id);
+        rc = delete_one(txn, collection, &id, error);
+        if (rc == 0)
+            ++*deleted;
+        if (rc == 0 || rc == BLAZE_ENOTFOUND)
+            rc = bz_cursor_next(cursor, error);
+    }
+    return rc == BLAZE_END ? 0 : rc;
+}
+
+int bz_db_delete_all(
+    struct bz_db_txn *txn, struct bz_bytes collection, uint64_t *deleted, blaze_error *error)
+{
+    struct bz_cursor *cursor = NULL;
+    uint32_t number = 0;
+    uint64_t n = 0;
+    int rc = bz_txn_usable(txn, error);
+    if (rc != 0)
+        return rc;
+    if (bz_catalog_collection(txn->db->catalog, collection, &number) == 0) {
+        rc = bz_cursor_open(txn->view, BZ_MAP_RECORDS, &cursor, error);
+        if (rc == 0)
+            rc = delete_from(txn, number, cursor, &n, error);
+        bz_cursor_close(cursor);
+        if (rc != 0)
+            txn->failed = true; /* some are deleted, some are not */
+    }
+    if (rc == 0 && deleted != NULL)
+        *deleted = n;
+    return rc;
+}

@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef BZ_NET_TEST_PAIR_H
+#define BZ_NET_TEST_PAIR_H
+
+/*
+ * For tests: a listener and a client on loops of their own, each end of the stream with a record of
+ * what happened to it. Callbacks run on the loops' threads, where cmocka cannot fail a test: they
+ * note what they see under one lock, and the test waits for it and judges.
+ */
+
+#include "base/alloc.h"
+#include "net/net.h"
+
+#include "cmocka_all.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+static pthread_mutex_t test_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t test_changed = PTHREAD_COND_INITIALIZER;
+
+/* Waits under test_lock until `condition`; a test that waits for a minute has failed. */
+#define WAIT_UNTIL(condition)                                                                      \
+    do {                                                                                           \
+        struct timespec until;                                                                     \
+        clock_gettime(CLOCK_REALTIME, &until);                                                     \
+        until.tv_sec += 60;                                                                        \
+        bool in_time = true;                                                                       \
+        pthread_mutex_lock(&test_lock);                                                            \
+        while (!(condition) && in_time)                                                            \
+            in_time = pthread_cond_timedwait(&test_changed, &test_lock, &until) == 0;              \
+        in_time = in_time || (condition);                                                          \
+        pthread_mutex_unlock(&test_lock);                                                          \
+        if (!in_time)                                                                              \
+            fail_msg("waited a minute in vain for: %s", #condition);                               \
+    } while (0)
+
+#define NOTE(statement)                                                                            \
+    do {                                                                                           \
+        pthread_mutex_lock(&test_lock);                                                            \
+        statement;                                                                                 \
+        pthread_cond_broadcast(&test_changed);                                                     \
+        pthread_mutex_unlock(&test_lock);                                                          \
+    } while (0)
+
+/* Which byte belongs at `offset` of every test's stream. */
+static inline uint8_t byte_at(uint64_t offset)
+{
+    uint64_t x = (offset >> 3) * 0x9e3779b97f4a7c15u;
+    x ^= x >> 29;
+    return (uint8_t)(x >> (8 * (offset & 7)));
+}
+
+static inline void fill(uint8_t *data, uint64_t offset, size_t size)
+{
+    for (size_t i = 0; i < size; i++)
+        data[i] = byte_at(offset + i);
+}
+
+static inline uint64_t next_random(uint64_t *state)
+{
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    return *state;
+}
+
+/* One end of a stream and what happened to it. */
+struct end {
+    struct bz_loop *loop;
+    struct bz_stream *stream;
+    unsigned opened;
+    unsigned closed;
+    unsigned writable;
+    unsigned after_close; /* callbacks that came too late */
+    uint64_t received;
+    uint64_t wrong; /* bytes that were not those of byte_at() */
+    uint64_t sent;
+    uint64_t goal;     /* bytes to send by keep_sending() */
+    uint64_t most;     /* pending at once */
+    uint64_t pause_at; /* on_data pauses when so much was received; 0: never */
+    bool echo;
+    bool close_when_sent;
+    void (*hook)(struct end *end, char event); /* 'o'pen, 'd'ata, 'w'ritable; may be NULL */
+    uint64_t random;
+    blaze_error reason;
+};
+
+/* Sends up to the goal in pieces of random sizes, as long as the stream takes them gladly. */
+static inline void keep_sending(struct end *end)
+{
+    static const size_t sizes[] = {1, 2, 100, 4095, 65536, 300000, 3u << 20};
+    while (end->sent < end->goal && !bz_stream_full(end->stream)) {
+        uint64_t r = next_random(&end->random);
+        size_t size = (size_t)(r >> 8) % sizes[r % 7] + 1;
+        if (size > end->goal - end->sent)
+            size = (size_t)(end->goal - end->sent);
+        struct bz_buf buf;
+        bz_buf_init(&buf, size);
+        fill(bz_buf_reserve(&buf, size), end->sent, size);
+        bz_buf_advance(&buf, size);
+        int rc = r & 0x80 ? bz_stream_write_buf(end->stream, &buf)
+                          : bz_stream_write(end->stream, bz_buf_bytes(&buf));
+        bz_buf_release(&buf);
+        if (rc != 0)
+            break;
+        end->sent += size;
+        if (bz_stream_pending(end->stream) > end->most)
+            end->most = bz_stream_pending(end->stream);
+    }
+    if (end->close_when_sent && end->sent == end->goal)
+        bz_stream_close(end->stream);
+}
+
+static inline void end_on_open(void *context, struct bz_stream *stream)
+{
+    struct end *end = context;
+    NOTE(end->opened++; end->stream = stream; end->after_close += end->closed);
+    if (end->hook != NULL)
+        end->hook(end, 'o');
+    keep_sending(end);
+}
+
+static inline void end_on_data(void *context, struct bz_stream *stream, struct bz_bytes data)
+{
+    struct end *end = context;
+    uint64_t wrong = data.size == 0;
+    for (size_t i = 0; i < data.size; i++)
+        wrong += data.data[i] != byte_at(end->received + i);
+    if (end->echo) {
+        wrong += bz_stream_write(stream, data) != 0;
+        if (bz_stream_full(stream))
+            bz_stream_pause(stream);
+    }
+    bool pause = end->pause_at > 0 && end->received + data.size >= end->pause_at;
+    if (pause)
+        bz_stream_pause(stream);
+    NOTE(end->received += data.size; end->wrong += wrong; end->after_close += end->closed;
+         if (pause) end->pause_at = 0);
+    if (end->hook != NULL)
+        end->hook(end, 'd');
+}
+
+static inline void end_on_writable(void *context, struct bz_stream *stream)
+{
+    struct end *end = context;
+    NOTE(end->writable++; end->after_close += end->closed);
+    if (end->hook != NULL)
+        end->hook(end, 'w');
+    if (end->echo)
+        bz_stream_resume(stream);
+    keep_sending(end);
+}
+
+static inline void end_on_close(void *context, struct bz_stream *stream, const blaze_error *reason)
+{
+    (void)stream;
+    struct end *end = context;
+    NOTE(end->closed++; end->reason = *reason; end->stream = NULL);
+}
+
+static const struct bz_stream_callbacks end_callbacks = {
+    end_on_open, end_on_data, end_on_writable, end_on_close};
+
+/* A listener that gives what it accepts to `ends`, in turn. */
+struct host {
+    struct bz_loop *loop;
+    struct bz_listener *listener;
+    struct bz_listener_options options;
+    struct bz_stream_options client_options;
+    struct end *ends;
+    unsigned room;
+    unsigned accepted;
+    unsigned closed;
+    bool refuse; /* accept nobody */
+    char url[BZ_URL_SIZE];
+    char wanted[BZ_URL_SIZE];
+    int rc;
+    blaze_error error;
+};
+
+static inline void host_on_accept(
+    void *context, struct bz_listener *listener, struct bz_stream *stream)
+{
+    (void)listener;
+    struct host *host = context;
+    if (host->refuse || host->accepted == host->room)
+        return;
+    struct end *end = &host->ends[host->accepted];
+    bz_stream_set_callbacks(stream, &end_callbacks, end);
+    NOTE(host->accepted++);
+    end_on_open(end, stream);
+}
+
+static inline void host_on_close(void *context, struct bz_listener *listener)
+{
+    (void)listener;
+    struct host *host = context;
+    NOTE(host->closed++);
+}
+
+static const struct bz_listener_callbacks host_callbacks = {host_on_accept, host_on_close};
+
+static inline void listen_now(void *context)
+{
+    struct host *host = context;
+    host->rc = bz_listener_open(&host->listener, host->loop, host->wanted, &host->options,
+        &host_callbacks, host, &host->error);
+    if (host->rc == 0)
+        snprintf(host->url, sizeof host->url, "%s", bz_listener_url(host->listener));
+}
+
+static inline void unlisten_now(void *context)
+{
+    struct host *host = context;
+    bz_listener_close(host->listener);
+}
+
+/* A fresh address of a kind ("mem", "unix", "tcp"). */
+static inline void pick_url(char out[BZ_URL_SIZE], const char *kind)
+{
+    static unsigned number;
+    number++;
+    if (strcmp(kind, "tcp") == 0)
+        snprintf(out, BZ_URL_SIZE, "tcp://127.0.0.1:0");
+    else if (strcmp(kind, "unix") == 0)
+        snprintf(out, BZ_URL_SIZE, "unix:/tmp/bz-%d-%u.sock", (int)getpid(), number);
+    else
+        snprintf(out, BZ_URL_SIZE, "mem:test-%u", number);
+}
+
+static inline void host_init(struct host *host, struct end *ends, unsigned room, const char *kind)
+{
+    *host = (struct host){.ends = ends, .room = room};
+    bz_listener_options_init(&host->options);
+    bz_stream_options_init(&host->client_options);
+    pick_url(host->wanted, kind);
+}
+
+static inline void host_open(struct host *host)
+{
+    assert_int_equal(bz_loop_open(&host->loop, NULL), 0);
+    for (unsigned i = 0; i < host->room; i++)
+        host->ends[i].loop = host->loop;
+    bz_loop_call(host->loop, listen_now, host);
+    if (host->rc != 0)
+        fail_msg("%s", host->error.text);
+}
+
+struct connecting {
+    struct end *end;
+    const char *url;
+    const struct bz_stream_options *options;
+    int rc;
+    blaze_error error;
+};
+
+static inline void connect_now(void *context)
+{
+    struct connecting *c = context;
+    c->rc = bz_stream_connect(
+        &c->end->stream, c->end->loop, c->url, c->options, &end_callbacks, c->end, &c->error);
+}
+
+static inline void end_connect(
+    struct end *end, struct bz_loop *loop, const char *url, const struct bz_stream_options *options)
+{
+    struct connecting c = {.end = end, .url = url, .options = options};
+    end->loop = loop;
+    bz_loop_call(loop, connect_now, &c);
+    if (c.rc != 0)
+        fail_msg("%s", c.error.text);
+}
+
+static inline void resume_now(void *context)
+{
+    struct end *end = context;
+    if (end->stream != NULL)
+        bz_stream_resume(end->stream);
+}
+
+static inline void close_now(void *context)
+{
+    struct end *end = context;
+    if (end->stream != NULL)
+        bz_stream_close(end->stream);
+}
+
+static inline void abort_now(void *context)
+{
+    struct end *end = context;
+    if (end->stream != NULL)
+        bz_stream_abort(end->stream);
+}
+
+static inline void send_now(void *context)
+{
+    struct end *end = context;
+    if (end->stream != NULL)
+        keep_sending(end);
+}
+
+#endif
