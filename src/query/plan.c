@@ -121,7 +121,7 @@ static void explain_source(
     if (all)
         put(out, ", all");
     else
-        bz_buf_printf(out, ", %lu %s%s", (unsigned long)plan->range_count, unit,
+        bz_buf_printf(out, ", %lu %s%s", (unsigned long)plan->range_count, points ? "key" : "range",
             plan->range_count == 1 ? "" : "s");
     if (plan->ordered && plan->descending)
         put(out, ", backwards");
