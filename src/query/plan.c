@@ -109,11 +109,11 @@ static void put(struct bz_buf *out, const char *text)
 static void explain_source(
     const struct bz_plan *plan, const struct bz_plan_index *indexes, struct bz_buf *out)
 {
-    const char *unit = "range";
     bool all =
         plan->range_count == 1 && plan->ranges[0].low.size == 0 && plan->ranges[0].high.size == 0;
-    if (plan->range_count > 0 && plan->ranges[0].point)
-        unit = "key";
+    bool points = plan->range_count > 0;
+    for (uint32_t i = 0; i < plan->range_count; i++)
+        points = points && plan->ranges[i].point;
     if (plan->source == BZ_PLAN_INDEX)
         bz_buf_printf(out, "index %s on %s", indexes[plan->index].name, indexes[plan->index].path);
     else
