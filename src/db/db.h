@@ -88,6 +88,10 @@ int bz_read_find(
 /* Borrowed until the next call; BLAZE_END. */
 int bz_rows_next(struct bz_rows *rows, blaze_id *id, blaze_value *document, blaze_error *error);
 void bz_rows_close(struct bz_rows *rows);
+/* The number of rows that bz_read_find() would give. Where an index holds just those that match
+ * they are counted without being fetched. */
+int bz_read_find_count(
+    struct bz_read *read, const struct bz_find *find, uint64_t *out, blaze_error *error);
 /* Appends how a find would run, one line. */
 int bz_read_explain(
     struct bz_read *read, const struct bz_find *find, struct bz_buf *out, blaze_error *error);
@@ -107,7 +111,7 @@ struct bz_conflict {
     } * siblings;
 };
 /* Calls each() for every field in conflict of one record, or (id NULL) of one collection, or
- * (collection empty) of all, until it returns non-zero. */
+ * (collection empty) of all, until it returns non-zero. Within it `read` must not be used. */
 int bz_read_conflicts(struct bz_read *read, struct bz_bytes collection, const blaze_id *id,
     int (*each)(void *context, const struct bz_conflict *conflict), void *context,
     blaze_error *error);
@@ -198,9 +202,10 @@ void bz_db_unlisten(struct bz_listener_handle *handle);
 /* Looks for commits of other processes and notifies if there are any. Any thread. */
 void bz_db_poll(struct bz_db *db);
 
-/* Reads everything and checks that records, indexes, change log, counts, conflicts and digest agree.
- * Each fault is told to `each` (may be NULL) in a line of text; BLAZE_ECORRUPT, with the first of
- * them in `error`, if there was one. Holds nothing up; takes as long as reading the database. */
+/* Reads everything and checks that records, indexes, change log, counts, conflicts and digest
+ * agree. Each fault is told to `each` (may be NULL) in a line of text; BLAZE_ECORRUPT, with the
+ * first of them in `error`, if there was one. Holds nothing up; takes as long as reading the
+ * database. */
 int bz_db_check(struct bz_db *db, void (*each)(void *context, const char *problem), void *context,
     blaze_error *error);
 

@@ -13,6 +13,7 @@
  *   index.c     index entries, making and dropping
  *   read.c      reads of single records and of what is kept about them
  *   conflicts.c listing what was written apart
+ *   walk.c      walks over the key ranges of a plan
  *   find.c      rows
  *   observe.c   observers, listeners, noticing commits
  *   replica.c   sending changes
@@ -268,6 +269,31 @@ int bz_index_update(struct bz_db_txn *txn, const struct bz_txn_collection *colle
 /* Replaces *key by the key of the entry of a document: index, value, id. */
 int bz_index_key(struct bz_arena *arena, struct bz_buf *key, const struct bz_index *index,
     struct bz_bytes document, const struct blaze_names *names, const blaze_id *id, bool *cut);
+
+/* ---- walk.c ---- */
+
+/* A walk over the entries of a plan's ranges, of one collection's records or of one index. */
+struct bz_walk {
+    struct bz_cursor *cursor;
+    uint8_t prefix[4]; /* the collection or the index */
+    const struct bz_key_range *ranges;
+    uint32_t range_count;
+    uint32_t done; /* ranges left behind */
+    bool backwards;
+    bool inside; /* of a range */
+    bool held;   /* the entry under the cursor is to be given again */
+    struct bz_buf low, high;
+};
+/* Walks `map` below a prefix; `plan` stays as it is until release. */
+int bz_walk_init(struct bz_walk *walk, struct bz_view *view, enum bz_map map, uint32_t prefix,
+    const struct bz_plan *plan, blaze_error *error);
+void bz_walk_release(struct bz_walk *walk);
+/* To the next entry, which is then under the cursor; BLAZE_END. */
+int bz_walk_next(struct bz_walk *walk, blaze_error *error);
+/* Makes the next call give the entry under the cursor again. */
+void bz_walk_hold(struct bz_walk *walk);
+/* The id at the end of the entry's key. BLAZE_ECORRUPT. */
+int bz_walk_id(const struct bz_walk *walk, blaze_id *id, blaze_error *error);
 
 /* ---- observe.c ---- */
 
