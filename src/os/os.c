@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -55,6 +56,20 @@ int bz_os_entropy(void *data, size_t size)
         size -= (size_t)n;
     }
     return 0;
+}
+
+uint64_t bz_os_boot_id(void)
+{
+    char text[40] = {0};
+    uint64_t id = 0;
+    int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return 0;
+    if (read(fd, text, sizeof text - 1) > 0)
+        for (const char *p = text; *p != '\0'; p++)
+            id = id * 31 + (uint8_t)*p;
+    close(fd);
+    return id;
 }
 
 int bz_file_open(struct bz_file *out, const char *path, int how, blaze_error *error)
@@ -158,6 +173,46 @@ int bz_file_sync(struct bz_file *file, blaze_error *error)
     if (number != 0)
         return bz_error_errno(error, number, "sync %s", file->path);
     return 0;
+}
+
+int bz_file_allocated(struct bz_file *file, uint64_t offset, uint64_t *end, blaze_error *error)
+{
+    off_t hole = lseek(file->fd, (off_t)offset, SEEK_HOLE);
+    if (hole < 0 && (errno == ENXIO || errno == EINVAL))
+        return bz_file_size(file, end, error); /* past the end, or not told by the file system */
+    if (hole < 0)
+        return bz_error_errno(error, errno, "seek in %s", file->path);
+    *end = (uint64_t)hole;
+    return 0;
+}
+
+int bz_file_disk_size(struct bz_file *file, uint64_t *out, blaze_error *error)
+{
+    struct stat st;
+    if (fstat(file->fd, &st) != 0)
+        return bz_error_errno(error, errno, "stat %s", file->path);
+    *out = (uint64_t)st.st_blocks * 512u;
+    return 0;
+}
+
+int bz_file_map(struct bz_file *file, size_t size, bool writable, void **out, blaze_error *error)
+{
+    int number = injected(BZ_OS_OPEN, file->path);
+    void *memory = MAP_FAILED;
+    if (number == 0) {
+        memory = mmap(
+            NULL, size, writable ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED, file->fd, 0);
+        number = memory == MAP_FAILED ? errno : 0;
+    }
+    if (number != 0)
+        return bz_error_errno(error, number, "map %s", file->path);
+    *out = memory;
+    return 0;
+}
+
+void bz_file_unmap(void *memory, size_t size)
+{
+    munmap(memory, size);
 }
 
 int bz_file_lock(struct bz_file *file, bool exclusive, bool wait, pid_t *holder, blaze_error *error)

@@ -26,6 +26,9 @@ uint64_t bz_os_mono_ns(void);
 /* Fills `data` from the system's generator. BLAZE_EIO. */
 int bz_os_entropy(void *data, size_t size);
 
+/* A number that changes whenever the machine starts; 0 if it cannot be told. */
+uint64_t bz_os_boot_id(void);
+
 /* A file and the path to name in errors; `fd` is -1 when closed. */
 struct bz_file {
     int fd;
@@ -53,6 +56,16 @@ int bz_file_truncate(struct bz_file *file, uint64_t size, blaze_error *error);
 
 /* fdatasync(): the data, and what of the metadata is needed to read it back. */
 int bz_file_sync(struct bz_file *file, blaze_error *error);
+
+/* Where, from `offset` on, the file first has no blocks on the disk: its size if nowhere. */
+int bz_file_allocated(struct bz_file *file, uint64_t offset, uint64_t *end, blaze_error *error);
+
+/* What the file takes on the disk, holes left out. */
+int bz_file_disk_size(struct bz_file *file, uint64_t *out, blaze_error *error);
+
+/* Maps the first `size` bytes, shared with all who map the file, until bz_file_unmap(). */
+int bz_file_map(struct bz_file *file, size_t size, bool writable, void **out, blaze_error *error);
+void bz_file_unmap(void *memory, size_t size);
 
 /* An open-file-description lock over the whole file: held by this `struct bz_file`, released by
  * unlock, close or death. `wait` blocks; otherwise BLAZE_EBUSY, and the holder's pid where the

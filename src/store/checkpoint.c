@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Checkpoints, and the thread that does in the background what has a time: syncing relaxed commits
+ * within their window, moving the memtable to the base when it is full or old.
+ *
+ * A checkpoint freezes the active memtable (a new one takes over, at once), makes its commits
+ * durable in the log, merges it into the base in one transaction together with the place where the
+ * log goes on, lets go of it, and recycles the segments that nobody needs any more. Writers go on
+ * meanwhile, until the new memtable has twice its size and the frozen one is still there.
+ *
+ * A crash leaves either the base before the merge and all of the log, or the base after it.
+ */
+
+#include "store/disk.h"
+
+#include "base/alloc.h"
+
+#include <errno.h>
+#include <time.h>
+
+#define RETRY_NS 1000000000u /* after a checkpoint that failed */
+
+/* ---- asking for it ---- */
+
+static void wake(struct bz_disk *disk)
+{
+    pthread_cond_signal(&disk->wake);
+}
+
+void bz_background_relaxed(struct bz_disk *disk)
+{
+    if (atomic_load_explicit(&disk->relaxed_armed, memory_order_relaxed) ||
+        atomic_exchange(&disk->relaxed_armed, true))
+        return;
+    pthread_mutex_lock(&disk->wake_lock);
+    disk->relaxed_due = bz_os_mono_ns() + (uint64_t)disk->relaxed_ms * 1000000u;
+    wake(disk);
+    pthread_mutex_unlock(&disk->wake_lock);
+}
+
+void bz_background_aged(struct bz_disk *disk)
+{
+    if (atomic_load_explicit(&disk->aged_armed, memory_order_relaxed) ||
+        atomic_exchange(&disk->aged_armed, true))
+        return;
+    pthread_mutex_lock(&disk->wake_lock);
+    disk->aged_due = bz_os_mono_ns() + (uint64_t)disk->checkpoint_ms * 1000000u;
+    wake(disk);
+    pthread_mutex_unlock(&disk->wake_lock);
+}
+
+static void ask_for_checkpoint(struct bz_disk *disk)
+{
+    pthread_mutex_lock(&disk->wake_lock);
+    disk->full_due = true;
+    wake(disk);
+    pthread_mutex_unlock(&disk->wake_lock);
+}
+
+/* ---- freezing ---- */
+
+static size_t table_bytes(const struct bz_memtable *table)
+{
+    return table == NULL ? 0 : atomic_load_explicit(&table->bytes, memory_order_relaxed);
+}
+
+bool bz_disk_freeze(struct bz_disk *disk)
+{
+    pthread_mutex_lock(&disk->tail);
+    struct bz_layers *old = atomic_load(&disk->layers); /* replaced under `tail` only */
+    bool clear = old->frozen == NULL;
+    bool frozen = false;
+    if (clear && !bz_memtable_empty(old->active)) {
+        struct bz_layers *layers =
+            bz_layers_new(bz_memtable_new(), bz_memtable_retain(old->active));
+        if (layers != NULL) {
+            layers->frozen_end = disk->log.tail;
+            bz_layers_replace(disk, layers);
+            atomic_store(&disk->aged_armed, false);
+            frozen = true;
+        }
+    }
+    pthread_mutex_unlock(&disk->tail);
+    if (frozen)
+        ask_for_checkpoint(disk);
+    return clear;
+}
+
+/* Twice the limit, and the last one not yet gone. */
+static bool crowded(struct bz_disk *disk)
+{
+    pthread_mutex_lock(&disk->layers_lock);
+    const struct bz_layers *layers = atomic_load(&disk->layers);
+    bool crowded =
+        layers->frozen != NULL && table_bytes(layers->active) >= 2 * disk->checkpoint_bytes;
+    pthread_mutex_unlock(&disk->layers_lock);
+    return crowded;
+}
+
+int bz_disk_wait_for_room(struct bz_disk *disk, blaze_error *error)
+{
+    if (!crowded(disk))
+        return 0;
+    int rc = 0;
+    pthread_mutex_lock(&disk->wake_lock);
+    while (rc == 0 && crowded(disk)) {
+        int failed = atomic_exchange(&disk->checkpoint_error, 0);
+        disk->full_due = true;
+        wake(disk);
+        if (failed != 0)
+            rc = bz_error_set(error, failed, "%s: the log cannot be moved into the base: %s",
+                disk->path, blaze_error_string(failed));
+        else
+            pthread_cond_wait(&disk->room, &disk->wake_lock);
+    }
+    pthread_mutex_unlock(&disk->wake_lock);
+    return rc;
+}
+
+/* ---- moving ---- */
+
+/* Takes what is now in the base out of the layers. */
+static int unfreeze(struct bz_disk *disk, const struct bz_memtable *frozen,
+    const struct bz_log_position *reached, size_t txn_id, blaze_error *error)
+{
+    int rc = 0;
+    pthread_mutex_lock(&disk->tail);
+    if (reached->lsn <= disk->log.tail.lsn && txn_id > atomic_load(&disk->base_txn)) {
+        atomic_store(&disk->base_lsn, reached->lsn);
+        atomic_store(&disk->base_txn, txn_id);
+    }
+    struct bz_layers *old = atomic_load(&disk->layers);
+    if (old->frozen == frozen) {
+        struct bz_layers *layers = bz_layers_new(bz_memtable_retain(old->active), NULL);
+        if (layers != NULL)
+            bz_layers_replace(disk, layers);
+        else
+            rc = bz_error_code(error, BLAZE_ENOMEM);
+    }
+    pthread_mutex_unlock(&disk->tail);
+    return rc;
+}
+
+static int move_frozen(struct bz_disk *disk, struct bz_memtable *frozen,
+    const struct bz_log_position *end, blaze_error *error)
+{
+    struct bz_log_position reached;
+    size_t txn_id;
+    int rc = bz_sync_up_to(disk, end->lsn, error);
+    if (rc == 0)
+        rc = bz_base_merge(&disk->kv, &frozen->list, end, &reached, &txn_id, error);
+    if (rc != 0)
+        return rc;
+    rc = unfreeze(disk, frozen, &reached, txn_id, error);
+    bz_seats_sweep(disk);
+    bz_log_recycle(&disk->log, reached.segment);
+    atomic_fetch_add(&disk->checkpoints, 1);
+    return rc;
+}
+
+/* Moves what is frozen, if anything. */
+static int checkpoint_frozen(struct bz_disk *disk, blaze_error *error)
+{
+    pthread_mutex_lock(&disk->checkpointing);
+    pthread_mutex_lock(&disk->layers_lock);
+    const struct bz_layers *layers = atomic_load(&disk->layers);
+    struct bz_memtable *frozen = bz_memtable_retain(layers->frozen);
+    struct bz_log_position end = layers->frozen_end;
+    pthread_mutex_unlock(&disk->layers_lock);
+    int rc = frozen == NULL ? 0 : move_frozen(disk, frozen, &end, error);
+    bz_memtable_release(frozen);
+    pthread_mutex_unlock(&disk->checkpointing);
+
+    pthread_mutex_lock(&disk->wake_lock);
+    atomic_store(&disk->checkpoint_error, rc);
+    pthread_cond_broadcast(&disk->room);
+    pthread_mutex_unlock(&disk->wake_lock);
+    return rc;
+}
+
+int bz_disk_checkpoint(struct bz_disk *disk, blaze_error *error)
+{
+    for (;;) {
+        pthread_mutex_lock(&disk->writer);
+        bool all = bz_disk_freeze(disk);
+        pthread_mutex_unlock(&disk->writer);
+        int rc = checkpoint_frozen(disk, error);
+        if (rc != 0 || all)
+            return rc;
+    }
+}
+
+/* ---- the thread ---- */
+
+static bool due(uint64_t when, uint64_t now)
+{
+    return when != 0 && when <= now;
+}
+
+/* With wake_lock held: until there is something to do. */
+static void sleep_until_due(struct bz_disk *disk)
+{
+    uint64_t next = disk->relaxed_due;
+    if (disk->aged_due != 0 && (next == 0 || disk->aged_due < next))
+        next = disk->aged_due;
+    if (next == 0) {
+        pthread_cond_wait(&disk->wake, &disk->wake_lock);
+        return;
+    }
+    struct timespec at = {(time_t)(next / 1000000000u), (long)(next % 1000000000u)};
+    pthread_cond_timedwait(&disk->wake, &disk->wake_lock, &at);
+}
+
+static void *run(void *context)
+{
+    struct bz_disk *disk = context;
+    pthread_mutex_lock(&disk->wake_lock);
+    while (!disk->stop) {
+        uint64_t now = bz_os_mono_ns();
+        bool sync = due(disk->relaxed_due, now);
+        bool aged = due(disk->aged_due, now);
+        bool move = aged || disk->full_due;
+        if (!sync && !move) {
+            sleep_until_due(disk);
+            continue;
+        }
+        if (sync)
+            disk->relaxed_due = 0;
+        if (aged)
+            disk->aged_due = 0;
+        disk->full_due = false;
+        pthread_mutex_unlock(&disk->wake_lock);
+        if (sync) {
+            atomic_store(&disk->relaxed_armed, false); /* first: what comes now wants a new one */
+            bz_sync_up_to(disk, atomic_load(&disk->appended), NULL);
+        }
+        int rc = 0;
+        if (aged)
+            rc = bz_disk_checkpoint(disk, NULL);
+        else if (move)
+            rc = checkpoint_frozen(disk, NULL);
+        pthread_mutex_lock(&disk->wake_lock);
+        if (rc != 0 && !atomic_load(&disk->failed))
+            disk->aged_due = bz_os_mono_ns() + RETRY_NS;
+    }
+    pthread_mutex_unlock(&disk->wake_lock);
+    return NULL;
+}
+
+int bz_background_start(struct bz_disk *disk, blaze_error *error)
+{
+    int number = pthread_create(&disk->background, NULL, run, disk);
+    if (number != 0)
+        return bz_error_errno(error, number, "start a thread");
+    disk->background_runs = true;
+    return 0;
+}
+
+void bz_background_stop(struct bz_disk *disk)
+{
+    if (!disk->background_runs)
+        return;
+    pthread_mutex_lock(&disk->wake_lock);
+    disk->stop = true;
+    wake(disk);
+    pthread_mutex_unlock(&disk->wake_lock);
+    pthread_join(disk->background, NULL);
+    disk->background_runs = false;
+}

@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Transactions.
+ *
+ * All that can fail for want of memory is done before the frame is written: the nodes of the writes
+ * are in the memtable's arena from the beginning, and are only linked when the commit is in the
+ * log. They cannot be seen yet, because no snapshot reads up to their LSN before sync.c says so.
+ */
+
+#include "store/disk.h"
+
+#include "base/alloc.h"
+
+#include <assert.h>
+#include <unistd.h>
+
+#define FRAME_KEEP (1u << 20) /* a larger frame buffer is given back */
+
+static struct bz_disk *disk_of(const struct bz_txn *txn)
+{
+    return (struct bz_disk *)txn->store;
+}
+
+static struct bz_memtable *table_of(const struct bz_disk_txn *txn)
+{
+    return txn->seat->view.layers->active;
+}
+
+/* ---- the writer's place ---- */
+
+/* With the lock file held: all that is in the log, and the lock file's word on it put right. */
+static int catch_up(struct bz_disk *disk, blaze_error *error)
+{
+    struct bz_shared *shared = disk->shared;
+    int rc = 0;
+    pthread_mutex_lock(&disk->tail);
+    if (atomic_load(&shared->announced) != atomic_load(&disk->seen) ||
+        atomic_load(&shared->appending) != 0 || atomic_load(&shared->boot) != disk->boot)
+        rc = bz_disk_catch_up(disk, error);
+    pthread_mutex_unlock(&disk->tail);
+    return rc;
+}
+
+static int settle_in(struct bz_disk *disk, blaze_error *error)
+{
+    struct bz_shared *shared = disk->shared;
+    pthread_mutex_lock(&disk->tail);
+    int rc = disk->log.stuck ? bz_log_check_end(&disk->log, error) : 0;
+    uint64_t lsn = disk->log.tail.lsn;
+    if (rc == 0) {
+        atomic_store(&disk->writing, true);
+        atomic_store(&disk->seen, lsn);
+        atomic_store(&shared->announced, lsn);
+        atomic_store(&shared->appending, 0);
+        atomic_store(&shared->boot, disk->boot);
+        atomic_store(&shared->pid, (uint64_t)getpid());
+    }
+    pthread_mutex_unlock(&disk->tail);
+    return rc;
+}
+
+static int take_place(struct bz_disk *disk, struct bz_seat **seat, blaze_error *error)
+{
+    int rc = bz_file_lock(&disk->lock_file, true, true, NULL, error);
+    if (rc != 0)
+        return rc;
+    rc = catch_up(disk, error);
+    if (rc == 0)
+        rc = bz_seat_take(disk, seat, error);
+    if (rc == 0) {
+        rc = settle_in(disk, error);
+        if (rc != 0)
+            bz_seat_give(disk, *seat);
+    }
+    if (rc != 0)
+        bz_file_unlock(&disk->lock_file, NULL);
+    return rc;
+}
+
+int bz_disk_txn_begin(struct bz_store *store, struct bz_txn **out, blaze_error *error)
+{
+    struct bz_disk *disk = (struct bz_disk *)store;
+    struct bz_disk_txn *txn = &disk->txn;
+    struct bz_seat *seat;
+    pthread_mutex_lock(&disk->writer);
+    int rc = atomic_load(&disk->failed) ? bz_disk_failed(disk, error) : 0;
+    if (rc == 0)
+        rc = bz_disk_wait_for_room(disk, error);
+    if (rc == 0)
+        rc = take_place(disk, &seat, error);
+    if (rc != 0) {
+        pthread_mutex_unlock(&disk->writer);
+        return rc;
+    }
+    *txn = (struct bz_disk_txn){.base = {.view = &seat->view.base}, .seat = seat};
+    bz_mem_list_init(&txn->writes);
+    seat->view.lsn = atomic_load(&disk->appended);
+    seat->view.writes = &txn->writes;
+    atomic_fetch_add(&disk->open_handles, 1);
+    *out = &txn->base;
+    return 0;
+}
+
+static void leave_place(struct bz_disk *disk)
+{
+    struct bz_disk_txn *txn = &disk->txn;
+    bool full = atomic_load(&table_of(txn)->bytes) >= disk->checkpoint_bytes;
+    txn->seat->view.writes = NULL;
+    bz_seat_give(disk, txn->seat);
+    if (full)
+        bz_disk_freeze(disk);
+    atomic_store(&disk->writing, false);
+    bz_file_unlock(&disk->lock_file, NULL);
+    pthread_mutex_unlock(&disk->writer);
+}
+
+static void close_handle(struct bz_disk *disk)
+{
+    atomic_fetch_sub(&disk->open_handles, 1);
+}
+
+void bz_disk_txn_abort(struct bz_txn *txn)
+{
+    struct bz_disk *disk = disk_of(txn);
+    leave_place(disk);
+    close_handle(disk);
+}
+
+/* ---- writing ---- */
+
+static int add_write(struct bz_txn *base, uint32_t map, struct bz_bytes key, struct bz_bytes value,
+    bool deleted, blaze_error *error)
+{
+    struct bz_disk_txn *txn = (struct bz_disk_txn *)base;
+    struct bz_mem_node *node = bz_memtable_node(table_of(txn), map, key, value, deleted);
+    if (node == NULL || txn->count == UINT32_MAX)
+        return bz_error_code(error, node == NULL ? BLAZE_ENOMEM : BLAZE_ELIMIT);
+    node->chain = txn->last;
+    txn->last = node;
+    bz_mem_link_node(&txn->writes, node, ++txn->count, NULL);
+    txn->seat->view.changes++;
+    return 0;
+}
+
+int bz_disk_txn_put(struct bz_txn *txn, uint32_t map, struct bz_bytes key, struct bz_bytes value,
+    blaze_error *error)
+{
+    return add_write(txn, map, key, value, false, error);
+}
+
+int bz_disk_txn_delete(struct bz_txn *txn, uint32_t map, struct bz_bytes key, blaze_error *error)
+{
+    return add_write(txn, map, key, bz_bytes(NULL, 0), true, error);
+}
+
+/* A savepoint is the number of writes before it. */
+uint32_t bz_disk_txn_savepoint(struct bz_txn *txn)
+{
+    return ((struct bz_disk_txn *)txn)->count;
+}
+
+int bz_disk_txn_rollback_to(struct bz_txn *base, uint32_t savepoint, blaze_error *error)
+{
+    struct bz_disk_txn *txn = (struct bz_disk_txn *)base;
+    if (savepoint > txn->count)
+        return bz_error_set(error, BLAZE_EINVAL, "no savepoint %u", savepoint);
+    while (txn->count > savepoint) {
+        bz_mem_unlink(&txn->writes, txn->last);
+        txn->last = txn->last->chain;
+        txn->count--;
+    }
+    txn->seat->view.changes++;
+    return 0;
+}
+
+/* ---- committing ---- */
+
+static struct bz_mem_node *first_write(const struct bz_disk_txn *txn)
+{
+    return atomic_load_explicit(&txn->writes.head[0], memory_order_relaxed);
+}
+
+/* The newest write of the next key. */
+static struct bz_mem_node *next_write(const struct bz_mem_node *node)
+{
+    struct bz_mem_node *next = bz_mem_next(node);
+    while (next != NULL && bz_mem_same_key(next, node))
+        next = bz_mem_next(next);
+    return next;
+}
+
+/* The frame of the transaction in disk->frame, its header still to be filled in. */
+static int encode(struct bz_disk *disk, blaze_error *error)
+{
+    struct bz_buf *frame = &disk->frame;
+    bz_buf_clear(frame);
+    if (bz_buf_reserve(frame, BZ_FRAME_HEADER) != NULL)
+        bz_buf_advance(frame, BZ_FRAME_HEADER);
+    for (struct bz_mem_node *node = first_write(&disk->txn); node != NULL;
+         node = next_write(node)) {
+        struct bz_write one = {node->map, node->deleted, bz_mem_key(node), bz_mem_value(node)};
+        bz_write_append(frame, &one);
+    }
+    return frame->error == 0 ? 0 : bz_error_code(error, frame->error);
+}
+
+static void link_writes(struct bz_disk *disk, uint64_t lsn)
+{
+    struct bz_mem_list *list = &table_of(&disk->txn)->list;
+    struct bz_mem_splice splice = {0};
+    struct bz_mem_node *node = first_write(&disk->txn);
+    while (node != NULL) {
+        struct bz_mem_node *next = next_write(node);
+        bz_mem_link_node(list, node, lsn, &splice);
+        node = next;
+    }
+}
+
+/* Writes the frame to the log; with `tail` held. */
+static int append(struct bz_disk *disk, blaze_error *error)
+{
+    struct bz_log *log = &disk->log;
+    uint32_t payload = (uint32_t)(disk->frame.size - BZ_FRAME_HEADER);
+    uint64_t behind = log->tail.lsn - atomic_load(&disk->durable);
+    uint32_t unsynced = behind > UINT32_MAX ? UINT32_MAX : (uint32_t)behind;
+    bool synced;
+    atomic_store(&disk->shared->appending, 1);
+    int rc = bz_log_make_room(log, payload, unsynced, &synced, error);
+    if (rc == 0 && synced)
+        bz_sync_known(disk, log->tail.lsn);
+    if (rc == 0)
+        rc = bz_log_append(log, disk->frame.data, payload, synced ? 0 : unsynced, error);
+    if (rc == BLAZE_EFAILED)
+        bz_disk_fail(disk);
+    else
+        atomic_store(&disk->shared->appending, 0);
+    return rc;
+}
+
+/* Appends, links and announces. *visible says whether snapshots see it already. */
+static int commit(struct bz_disk *disk, struct bz_waiter *waiter, uint64_t *lsn, bool *visible,
+    blaze_error *error)
+{
+    int rc = atomic_load(&disk->failed) ? bz_disk_failed(disk, error) : encode(disk, error);
+    if (rc != 0)
+        return rc;
+    pthread_mutex_lock(&disk->tail);
+    rc = append(disk, error);
+    if (rc == 0) {
+        *lsn = disk->log.tail.lsn;
+        link_writes(disk, *lsn);
+        *visible = bz_sync_appended(disk, *lsn, waiter);
+        atomic_store(&disk->seen, *lsn);
+        atomic_store(&disk->shared->announced, *lsn);
+        atomic_fetch_add(&disk->written, disk->frame.size);
+    }
+    pthread_mutex_unlock(&disk->tail);
+    if (disk->frame.capacity > FRAME_KEEP)
+        bz_buf_release(&disk->frame);
+    return rc;
+}
+
+int bz_disk_txn_commit(struct bz_txn *base, enum bz_durability durability, blaze_error *error)
+{
+    struct bz_disk *disk = disk_of(base);
+    struct bz_waiter waiter;
+    bool full = durability == BZ_DURABLE_FULL;
+    bool empty = disk->txn.count == 0;
+    bool visible = false;
+    uint64_t lsn = 0;
+    int rc = empty ? 0 : commit(disk, full ? &waiter : NULL, &lsn, &visible, error);
+    leave_place(disk);
+    if (rc == 0 && !empty) {
+        bz_background_aged(disk);
+        if (full)
+            rc = bz_sync_wait(disk, &waiter, error);
+        else if (!visible)
+            rc = bz_sync_up_to(disk, lsn, error); /* it must not be seen before a full one is */
+        else
+            bz_background_relaxed(disk);
+        if (rc == 0)
+            bz_listener_call(&disk->listener);
+    }
+    close_handle(disk);
+    return rc;
+}

@@ -1,0 +1,442 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Opening and closing the durable store. In its directory (docs/format/store.md):
+ *
+ *   base.mdb        the base; base.mdb-lock beside it is LMDB's
+ *   log/            the segments of the log
+ *   lock            whose lock is the writer's place; struct bz_shared
+ */
+
+#include "store/disk.h"
+
+#include "base/alloc.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <time.h>
+#include <unistd.h>
+
+#define RELAXED_MS       100u
+#define CHECKPOINT_BYTES (64u << 20)
+#define CHECKPOINT_MS    30000u
+#define SEGMENT_BYTES    (16u << 20)
+#define SEGMENT_LEAST    (16u << 10)
+#define SPARES_MAX       8u
+#define SPARES_CLOSED    1u         /* that a closed store keeps */
+#define CLOSED_LOG_BYTES (1u << 20) /* a memtable beyond it is moved to the base when closing */
+#define SHARED_SIZE      4096u
+
+/* ---- what this process has open ---- */
+
+static pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct bz_disk *registry;
+
+static int registry_add(struct bz_disk *disk, blaze_error *error)
+{
+    int rc = bz_path_mark(disk->path, &disk->identity, error);
+    if (rc != 0)
+        return rc;
+    pthread_mutex_lock(&registry_lock);
+    for (struct bz_disk *other = registry; other != NULL && rc == 0; other = other->next_open) {
+        if (other->identity.device == disk->identity.device &&
+            other->identity.inode == disk->identity.inode)
+            rc = bz_error_set(error, BLAZE_EBUSY, "%s: already open in this process (pid %ld)",
+                disk->path, (long)getpid());
+    }
+    if (rc == 0) {
+        disk->next_open = registry;
+        registry = disk;
+    }
+    pthread_mutex_unlock(&registry_lock);
+    return rc;
+}
+
+static void registry_remove(struct bz_disk *disk)
+{
+    pthread_mutex_lock(&registry_lock);
+    struct bz_disk **link = &registry;
+    while (*link != NULL && *link != disk)
+        link = &(*link)->next_open;
+    if (*link != NULL)
+        *link = disk->next_open;
+    pthread_mutex_unlock(&registry_lock);
+}
+
+/* ---- files ---- */
+
+static int open_lock_file(struct bz_disk *disk, blaze_error *error)
+{
+    bool writable = !disk->base.read_only;
+    char *path = bz_path_join(disk->path, "lock");
+    if (path == NULL)
+        return bz_error_code(error, BLAZE_ENOMEM);
+    uint64_t size = 0;
+    int how = writable ? BZ_OPEN_WRITE | BZ_OPEN_CREATE : BZ_OPEN_READ;
+    int rc = bz_file_open(&disk->lock_file, path, how, error);
+    bz_free(path);
+    if (rc != 0)
+        return rc;
+    rc = bz_file_size(&disk->lock_file, &size, error);
+    if (rc == 0 && size < SHARED_SIZE && writable)
+        rc = bz_file_truncate(&disk->lock_file, SHARED_SIZE, error);
+    else if (rc == 0 && size < SHARED_SIZE)
+        rc = bz_error_set(error, BLAZE_ECORRUPT, "%s: too short", disk->lock_file.path);
+    void *memory = NULL;
+    if (rc == 0)
+        rc = bz_file_map(&disk->lock_file, SHARED_SIZE, writable, &memory, error);
+    disk->shared = memory;
+    return rc;
+}
+
+/* With the lock file locked: makes the log, then the base, whose name says that all is there. */
+static int create_files(struct bz_disk *disk, const char *base_path,
+    const struct bz_store_options *options, uint64_t segment_bytes, blaze_error *error)
+{
+    if (bz_path_exists(base_path))
+        return 0; /* another process was first */
+    struct bz_log_position start;
+    int rc = bz_log_create(disk->log_path, segment_bytes, &start, error);
+    if (rc == 0)
+        rc = bz_base_create(base_path, options, &start, error);
+    if (rc == 0)
+        rc = bz_dir_sync(disk->path, error);
+    return rc;
+}
+
+static int create(struct bz_disk *disk, const char *base_path,
+    const struct bz_store_options *options, uint64_t segment_bytes, blaze_error *error)
+{
+    int rc = bz_file_lock(&disk->lock_file, true, true, NULL, error);
+    if (rc != 0)
+        return rc;
+    rc = create_files(disk, base_path, options, segment_bytes, error);
+    bz_file_unlock(&disk->lock_file, NULL);
+    return rc;
+}
+
+/* ---- recovery ---- */
+
+/* Reads the log from where the base says on. */
+static int replay(struct bz_disk *disk, const struct bz_log_position *position, blaze_error *error)
+{
+    struct bz_layers *layers = bz_layers_new(bz_memtable_new(), NULL);
+    if (layers == NULL)
+        return bz_error_code(error, BLAZE_ENOMEM);
+    bz_layers_replace(disk, layers);
+    int rc = bz_log_move(&disk->log, position, error);
+    if (rc != 0)
+        return rc;
+    atomic_store(&disk->appended, position->lsn);
+    atomic_store(&disk->durable, position->lsn);
+    atomic_store(&disk->visible, position->lsn);
+    rc = bz_disk_catch_up(disk, error);
+    if (rc != 0)
+        return rc;
+    /* While the machine was not restarted, the lock file tells how far the log goes. */
+    const struct bz_shared *shared = disk->shared;
+    if (atomic_load(&shared->boot) == disk->boot && disk->boot != 0 && !disk->log.stuck &&
+        atomic_load(&shared->announced) == disk->log.tail.lsn)
+        return 0;
+    uint64_t lsn = disk->log.tail.lsn;
+    rc = bz_log_check_end(&disk->log, error);
+    if (rc == BLAZE_ECORRUPT) {
+        /* Unless it was another process writing just now. */
+        int again = bz_disk_catch_up(disk, error);
+        if (again != 0 || disk->log.tail.lsn > lsn)
+            rc = again;
+    }
+    return rc;
+}
+
+static int recover(struct bz_disk *disk, blaze_error *error)
+{
+    size_t tried = 0;
+    for (;;) {
+        struct bz_log_position position;
+        MDB_txn *txn = NULL;
+        int rc = bz_base_read(&disk->kv, &txn, error);
+        if (rc != 0)
+            return rc;
+        size_t id = mdb_txn_id(txn);
+        rc = bz_base_position(&disk->kv, txn, &position, error);
+        mdb_txn_abort(txn);
+        if (rc != 0)
+            return rc;
+        rc = replay(disk, &position, error);
+        if (rc == 0) {
+            atomic_store(&disk->base_txn, id);
+            atomic_store(&disk->base_lsn, position.lsn);
+        }
+        /* A segment may be missing because another process has just done a checkpoint. */
+        if (rc != BLAZE_ECORRUPT || tried == id)
+            return rc;
+        tried = id;
+    }
+}
+
+/* Puts right what the lock file says, if nobody writes who does it himself. */
+static void refresh_shared(struct bz_disk *disk)
+{
+    struct bz_shared *shared = disk->shared;
+    if (atomic_load(&shared->boot) == disk->boot &&
+        atomic_load(&shared->announced) == disk->log.tail.lsn)
+        return;
+    if (bz_file_lock(&disk->lock_file, true, false, NULL, NULL) != 0)
+        return;
+    if (bz_disk_catch_up(disk, NULL) == 0) {
+        atomic_store(&disk->seen, disk->log.tail.lsn);
+        atomic_store(&shared->announced, disk->log.tail.lsn);
+        atomic_store(&shared->boot, disk->boot);
+    }
+    bz_file_unlock(&disk->lock_file, NULL);
+}
+
+/* ---- opening ---- */
+
+static void init_conds(struct bz_disk *disk)
+{
+    pthread_condattr_t attributes;
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(&disk->wake, &attributes);
+    pthread_cond_init(&disk->room, &attributes);
+    pthread_condattr_destroy(&attributes);
+}
+
+static struct bz_disk *disk_new(const char *path, const struct bz_store_options *options)
+{
+    struct bz_disk *disk = bz_zalloc(sizeof *disk);
+    if (disk == NULL)
+        return NULL;
+    disk->base = (struct bz_store){&bz_disk_ops, options->map_count, options->read_only};
+    disk->relaxed_ms = options->relaxed_window_ms ? options->relaxed_window_ms : RELAXED_MS;
+    disk->checkpoint_bytes =
+        options->checkpoint_bytes ? options->checkpoint_bytes : CHECKPOINT_BYTES;
+    disk->checkpoint_ms = options->checkpoint_ms ? options->checkpoint_ms : CHECKPOINT_MS;
+    disk->boot = bz_os_boot_id();
+    disk->lock_file.fd = -1;
+    pthread_mutex_init(&disk->writer, NULL);
+    pthread_mutex_init(&disk->tail, NULL);
+    pthread_mutex_init(&disk->sync_lock, NULL);
+    pthread_mutex_init(&disk->layers_lock, NULL);
+    pthread_mutex_init(&disk->checkpointing, NULL);
+    pthread_mutex_init(&disk->wake_lock, NULL);
+    init_conds(disk);
+    bz_listener_init(&disk->listener);
+    bz_buf_init(&disk->frame, 2u * BZ_STORE_COMMIT_MAX);
+    for (unsigned i = 0; i < BZ_SEATS; i++) {
+        struct bz_seat *seat = &disk->seats[i];
+        seat->view.base = (struct bz_view){&bz_disk_ops, options->map_count};
+        seat->view.disk = disk;
+        seat->snapshot = (struct bz_snapshot){&disk->base, &seat->view.base, 0};
+    }
+    disk->path = bz_path_join(path, ".");
+    disk->log_path = bz_path_join(path, "log");
+    if (disk->path != NULL)
+        disk->path[strlen(path)] = '\0';
+    return disk;
+}
+
+static void disk_free(struct bz_disk *disk)
+{
+    bz_background_stop(disk);
+    bz_seats_close(disk);
+    bz_layers_release(atomic_load(&disk->layers));
+    if (disk->sync_segment != NULL)
+        bz_segment_release(disk->sync_segment);
+    bz_log_close(&disk->log);
+    bz_base_close(&disk->kv);
+    if (disk->shared != NULL)
+        bz_file_unmap(disk->shared, SHARED_SIZE);
+    bz_file_close(&disk->lock_file);
+    registry_remove(disk);
+    bz_buf_release(&disk->frame);
+    bz_listener_release(&disk->listener);
+    pthread_cond_destroy(&disk->room);
+    pthread_cond_destroy(&disk->wake);
+    pthread_mutex_destroy(&disk->wake_lock);
+    pthread_mutex_destroy(&disk->checkpointing);
+    pthread_mutex_destroy(&disk->layers_lock);
+    pthread_mutex_destroy(&disk->sync_lock);
+    pthread_mutex_destroy(&disk->tail);
+    pthread_mutex_destroy(&disk->writer);
+    bz_free(disk->path);
+    bz_free(disk->log_path);
+    bz_free(disk);
+}
+
+static int open_files(struct bz_disk *disk, const char *base_path,
+    const struct bz_store_options *options, blaze_error *error)
+{
+    uint64_t segment_bytes = options->segment_bytes ? options->segment_bytes : SEGMENT_BYTES;
+    if (segment_bytes < SEGMENT_LEAST)
+        segment_bytes = SEGMENT_LEAST;
+    bool create_it = options->create && !options->read_only;
+    bool there = bz_path_exists(base_path);
+    if (!there && !create_it)
+        return bz_error_set(error, BLAZE_ENOTFOUND, "%s: no database there", disk->path);
+    int rc = open_lock_file(disk, error);
+    if (rc == 0 && !there)
+        rc = create(disk, base_path, options, segment_bytes, error);
+    if (rc == 0)
+        rc = bz_base_open(&disk->kv, base_path, options, error);
+    if (rc == 0)
+        rc = bz_log_open(&disk->log, disk->log_path, segment_bytes, options->read_only, error);
+    disk->log.spares_max = SPARES_MAX;
+    return rc;
+}
+
+static int make_directory(
+    struct bz_disk *disk, const struct bz_store_options *options, blaze_error *error)
+{
+    if (bz_path_exists(disk->path))
+        return 0;
+    if (!options->create || options->read_only)
+        return bz_error_set(error, BLAZE_ENOTFOUND, "%s: no database there", disk->path);
+    int rc = bz_dir_create(disk->path, error);
+    return rc == BLAZE_EEXIST ? 0 : rc;
+}
+
+static int open_disk(
+    struct bz_disk *disk, const struct bz_store_options *options, blaze_error *error)
+{
+    if (disk->path == NULL || disk->log_path == NULL)
+        return bz_error_code(error, BLAZE_ENOMEM);
+    int rc = make_directory(disk, options, error);
+    if (rc == 0)
+        rc = registry_add(disk, error);
+    if (rc != 0)
+        return rc;
+    char *base_path = bz_path_join(disk->path, "base.mdb");
+    if (base_path == NULL)
+        return bz_error_code(error, BLAZE_ENOMEM);
+    rc = open_files(disk, base_path, options, error);
+    bz_free(base_path);
+    if (rc == 0)
+        rc = recover(disk, error);
+    if (rc != 0 || options->read_only)
+        return rc;
+    refresh_shared(disk);
+    if (atomic_load(&disk->appended) > atomic_load(&disk->durable))
+        bz_background_relaxed(disk); /* a process that was killed may not have synced it */
+    return bz_background_start(disk, error);
+}
+
+int bz_store_open(struct bz_store **out, const char *path, const struct bz_store_options *options,
+    blaze_error *error)
+{
+    if (options->map_count == 0 || options->map_count > BZ_STORE_MAPS_MAX)
+        return bz_error_set(error, BLAZE_EINVAL, "a store has 1 to %u maps", BZ_STORE_MAPS_MAX);
+    struct bz_disk *disk = disk_new(path, options);
+    if (disk == NULL)
+        return bz_error_code(error, BLAZE_ENOMEM);
+    int rc = open_disk(disk, options, error);
+    if (rc != 0) {
+        disk_free(disk);
+        return rc;
+    }
+    *out = &disk->base;
+    return 0;
+}
+
+/* ---- closing, and the rest ---- */
+
+/* Leaves little to be replayed, and little beside it. */
+static void tidy(struct bz_disk *disk)
+{
+    const struct bz_layers *layers = atomic_load(&disk->layers);
+    if (layers->frozen != NULL || atomic_load(&layers->active->bytes) > CLOSED_LOG_BYTES)
+        bz_disk_checkpoint(disk, NULL); /* if it fails, the log is replayed */
+    bz_log_drop_spares(&disk->log, SPARES_CLOSED);
+}
+
+static int disk_close(struct bz_store *store, blaze_error *error)
+{
+    struct bz_disk *disk = (struct bz_disk *)store;
+    assert(atomic_load(&disk->open_handles) == 0);
+    int rc = 0;
+    if (!store->read_only) {
+        bz_background_stop(disk);
+        rc = bz_sync_up_to(disk, atomic_load(&disk->appended), error);
+        if (rc == 0)
+            tidy(disk);
+    }
+    disk_free(disk);
+    return rc;
+}
+
+static int disk_sync(struct bz_store *store, blaze_error *error)
+{
+    struct bz_disk *disk = (struct bz_disk *)store;
+    if (store->read_only)
+        return 0;
+    int rc = bz_sync_up_to(disk, atomic_load(&disk->appended), error);
+    if (rc == 0)
+        bz_listener_call(&disk->listener);
+    return rc;
+}
+
+static int disk_checkpoint(struct bz_store *store, blaze_error *error)
+{
+    if (store->read_only)
+        return bz_error_set(error, BLAZE_EREADONLY, "the store is opened read-only");
+    return bz_disk_checkpoint((struct bz_disk *)store, error);
+}
+
+static void disk_set_listener(struct bz_store *store, void (*notify)(void *context), void *context)
+{
+    bz_listener_set(&((struct bz_disk *)store)->listener, notify, context);
+}
+
+static const char *disk_watch_path(struct bz_store *store)
+{
+    return ((struct bz_disk *)store)->log_path;
+}
+
+static void disk_stats(struct bz_store *store, struct bz_store_stats *out)
+{
+    struct bz_disk *disk = (struct bz_disk *)store;
+    pthread_mutex_lock(&disk->layers_lock);
+    const struct bz_layers *layers = atomic_load(&disk->layers);
+    uint64_t bytes = atomic_load(&layers->active->bytes);
+    if (layers->frozen != NULL)
+        bytes += atomic_load(&layers->frozen->bytes);
+    pthread_mutex_unlock(&disk->layers_lock);
+    *out = (struct bz_store_stats){
+        .lsn = bz_disk_lsn(store),
+        .checkpoint_lsn = atomic_load(&disk->base_lsn),
+        .log_bytes = bz_log_bytes(&disk->log),
+        .base_bytes = bz_base_bytes(&disk->kv),
+        .memtable_bytes = bytes,
+        .checkpoints = atomic_load(&disk->checkpoints),
+        .syncs = atomic_load(&disk->syncs),
+        .written_bytes = atomic_load(&disk->written),
+    };
+}
+
+const struct bz_store_ops bz_disk_ops = {
+    .close = disk_close,
+    .snapshot_open = bz_disk_snapshot_open,
+    .snapshot_close = bz_disk_snapshot_close,
+    .get = bz_disk_get,
+    .cursor_open = bz_disk_cursor_open,
+    .cursor_close = bz_disk_cursor_close,
+    .cursor_seek = bz_disk_cursor_seek,
+    .cursor_next = bz_disk_cursor_next,
+    .cursor_prev = bz_disk_cursor_prev,
+    .txn_begin = bz_disk_txn_begin,
+    .txn_put = bz_disk_txn_put,
+    .txn_delete = bz_disk_txn_delete,
+    .txn_savepoint = bz_disk_txn_savepoint,
+    .txn_rollback_to = bz_disk_txn_rollback_to,
+    .txn_commit = bz_disk_txn_commit,
+    .txn_abort = bz_disk_txn_abort,
+    .lsn = bz_disk_lsn,
+    .sync = disk_sync,
+    .checkpoint = disk_checkpoint,
+    .set_listener = disk_set_listener,
+    .watch_path = disk_watch_path,
+    .stats = disk_stats,
+};

@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef BZ_STORE_DISK_H
+#define BZ_STORE_DISK_H
+
+/*
+ * The durable store, between its source files:
+ *
+ *   disk.c        opening and closing; the registry of what this process has open
+ *   view.c        snapshots: the pairing of base and memtables; catching up with other processes
+ *   cursor.c      walking over both at once
+ *   commit.c      transactions
+ *   sync.c        durability and visibility: who syncs, who waits, what snapshots see
+ *   checkpoint.c  the background thread
+ *
+ * STATE. The commits up to LSN x are in the base; those after x are in the memtables of `layers`
+ * (and some before, which does no harm: they say the same). The log has all commits after x.
+ *
+ *     base x  <=  durable  <=  visible  <=  appended      (visible <= durable without relaxed ones)
+ *
+ * A snapshot is a read transaction of the base at some x, the layers that were current before it
+ * began, and an LSN y >= x up to which the layers are whole. See bz_view_enter() for the order.
+ *
+ * LOCKS, in the order in which they may be taken:
+ *   checkpointing   one checkpoint of this process at a time
+ *   writer          the writer's place in this process, from begin to commit or abort; then the
+ *                   lock file, for the other processes
+ *   tail            the log, the active memtable's links, replacing the layers
+ *   sync_lock       durable, visible, appended, failed, the waiters
+ *   layers_lock     only to swap the pointer, or to take a reference of what it points at
+ *   wake_lock       what the background thread waits for
+ * No reader takes `writer`, and `tail` only when another process has committed.
+ */
+
+#include "store/base.h"
+#include "store/listener.h"
+#include "store/store_priv.h"
+
+#define BZ_SEATS 64u
+
+/* The memtables that are current together. Never changes; replaced as a whole. */
+struct bz_layers {
+    atomic_size_t refs;
+    struct bz_memtable *active;
+    struct bz_memtable *frozen; /* on its way to the base, or NULL */
+    struct bz_log_position frozen_end;
+};
+
+struct bz_disk_view {
+    struct bz_view base;
+    struct bz_disk *disk;
+    MDB_txn *mdb;
+    struct bz_layers *layers;
+    uint64_t lsn;
+    const struct bz_mem_list *writes; /* of the transaction, or NULL */
+    uint64_t changes;                 /* counts them and their undoing */
+};
+
+/* A snapshot, kept for reuse with its read transaction. A transaction reads through one, too. */
+struct bz_seat {
+    atomic_bool busy;
+    bool heap;
+    struct bz_snapshot snapshot;
+    struct bz_disk_view view;
+    char apart[64]; /* keeps the seats of two threads out of each other's cache lines */
+};
+
+/* The lock file, mapped by all processes that have the store open. */
+struct bz_shared {
+    _Atomic uint64_t boot;      /* when this was written; what another boot left means nothing */
+    _Atomic uint64_t announced; /* the newest commit in the log */
+    _Atomic uint64_t appending; /* a writer died if this is set while nobody writes */
+    _Atomic uint64_t pid;       /* of the last writer */
+};
+
+struct bz_waiter {
+    uint64_t lsn;
+    bool holds; /* what is at or behind lsn must not be seen before it is durable */
+    bool done;
+    pthread_cond_t wake;
+    struct bz_waiter *next;
+};
+
+struct bz_disk_txn {
+    struct bz_txn base;
+    struct bz_seat *seat;
+    struct bz_mem_list writes;
+    struct bz_mem_node *last; /* newest first, through `chain` */
+    uint32_t count;
+};
+
+struct bz_disk {
+    struct bz_store base;
+    char *path;
+    uint32_t relaxed_ms;
+    uint64_t checkpoint_bytes;
+    uint32_t checkpoint_ms;
+
+    struct bz_base kv;
+    struct bz_file lock_file;
+    struct bz_shared *shared;
+    struct bz_disk *next_open; /* in the registry */
+    struct bz_file_mark identity;
+    char *log_path;
+    uint64_t boot;
+
+    pthread_mutex_t writer;
+    struct bz_disk_txn txn;
+    struct bz_buf frame;
+    atomic_bool writing; /* the place is ours in all processes, and we have caught up */
+
+    pthread_mutex_t tail;
+    struct bz_log log;
+    atomic_uint_fast64_t seen; /* what was announced when we last looked */
+
+    pthread_mutex_t sync_lock;
+    atomic_uint_fast64_t appended;
+    atomic_uint_fast64_t durable;
+    atomic_uint_fast64_t visible;
+    struct bz_segment *sync_segment; /* that the commit `appended` is in */
+    struct bz_waiter *waiters;       /* by LSN */
+    uint64_t sync_target;            /* of the newest sync that was begun */
+    unsigned syncing;
+    atomic_int failed;
+
+    pthread_mutex_t layers_lock;
+    _Atomic(struct bz_layers *) layers;
+    atomic_size_t base_txn;        /* of the base, as far as we have looked */
+    atomic_uint_fast64_t base_lsn; /* what that one holds */
+
+    pthread_mutex_t checkpointing;
+    pthread_t background;
+    bool background_runs;
+    pthread_mutex_t wake_lock;
+    pthread_cond_t wake;
+    pthread_cond_t room;  /* a checkpoint has ended */
+    uint64_t relaxed_due; /* when to sync, 0: nothing to sync */
+    uint64_t aged_due;    /* when to checkpoint */
+    bool full_due;        /* the memtable is full */
+    bool stop;
+    atomic_bool relaxed_armed;
+    atomic_bool aged_armed;
+    atomic_int checkpoint_error; /* of the last attempt */
+
+    struct bz_listener listener;
+    atomic_size_t open_handles;
+    atomic_uint_fast64_t checkpoints, syncs, written;
+
+    struct bz_seat seats[BZ_SEATS];
+};
+
+extern const struct bz_store_ops bz_disk_ops;
+
+/* ---- view.c ---- */
+
+struct bz_layers *bz_layers_new(struct bz_memtable *active, struct bz_memtable *frozen);
+void bz_layers_release(struct bz_layers *layers);
+
+/* Takes over the reference. */
+void bz_layers_replace(struct bz_disk *disk, struct bz_layers *layers);
+
+/* With `tail` held: reads on in the log what other processes appended. */
+int bz_disk_catch_up(struct bz_disk *disk, blaze_error *error);
+
+/* A seat with a consistent view of the newest visible commit, to be given back. */
+int bz_seat_take(struct bz_disk *disk, struct bz_seat **out, blaze_error *error);
+void bz_seat_give(struct bz_disk *disk, struct bz_seat *seat);
+
+/* Lets go of what idle seats keep for reuse. */
+void bz_seats_sweep(struct bz_disk *disk);
+void bz_seats_close(struct bz_disk *disk);
+
+int bz_disk_snapshot_open(struct bz_store *store, struct bz_snapshot **out, blaze_error *error);
+void bz_disk_snapshot_close(struct bz_snapshot *snapshot);
+uint64_t bz_disk_lsn(struct bz_store *store);
+int bz_disk_get(struct bz_view *view, uint32_t map, struct bz_bytes key, struct bz_bytes *value,
+    blaze_error *error);
+
+/* ---- cursor.c ---- */
+
+int bz_disk_cursor_open(
+    struct bz_view *view, uint32_t map, struct bz_cursor **out, blaze_error *error);
+void bz_disk_cursor_close(struct bz_cursor *cursor);
+int bz_disk_cursor_seek(struct bz_cursor *cursor, struct bz_bytes key, blaze_error *error);
+int bz_disk_cursor_next(struct bz_cursor *cursor, blaze_error *error);
+int bz_disk_cursor_prev(struct bz_cursor *cursor, blaze_error *error);
+
+/* ---- commit.c ---- */
+
+int bz_disk_txn_begin(struct bz_store *store, struct bz_txn **out, blaze_error *error);
+int bz_disk_txn_put(struct bz_txn *txn, uint32_t map, struct bz_bytes key, struct bz_bytes value,
+    blaze_error *error);
+int bz_disk_txn_delete(struct bz_txn *txn, uint32_t map, struct bz_bytes key, blaze_error *error);
+uint32_t bz_disk_txn_savepoint(struct bz_txn *txn);
+int bz_disk_txn_rollback_to(struct bz_txn *txn, uint32_t savepoint, blaze_error *error);
+int bz_disk_txn_commit(struct bz_txn *txn, enum bz_durability durability, blaze_error *error);
+void bz_disk_txn_abort(struct bz_txn *txn);
+
+/* ---- sync.c ---- */
+
+/* Says that the writers' side has failed, for good; returns BLAZE_EFAILED. */
+int bz_disk_failed(const struct bz_disk *disk, blaze_error *error);
+void bz_disk_fail(struct bz_disk *disk);
+
+/* Tells of a commit that is in the log and linked: with `waiter` NULL it may be seen at once,
+ * unless something before it must not (false). With `tail` held. */
+bool bz_sync_appended(struct bz_disk *disk, uint64_t lsn, struct bz_waiter *waiter);
+
+/* All commits up to `lsn` are durable: so the base or a finished segment says. */
+void bz_sync_known(struct bz_disk *disk, uint64_t lsn);
+
+/* Waits for, or does, the sync that makes the waiter's commit durable. */
+int bz_sync_wait(struct bz_disk *disk, struct bz_waiter *waiter, blaze_error *error);
+
+/* Makes the commits up to `lsn`, which are appended, durable. */
+int bz_sync_up_to(struct bz_disk *disk, uint64_t lsn, blaze_error *error);
+
+/* ---- checkpoint.c ---- */
+
+int bz_background_start(struct bz_disk *disk, blaze_error *error);
+void bz_background_stop(struct bz_disk *disk);
+
+/* Has relaxed commits synced in time. */
+void bz_background_relaxed(struct bz_disk *disk);
+
+/* Has the memtable moved to the base when it is old enough. */
+void bz_background_aged(struct bz_disk *disk);
+
+/* With `writer` held and no transaction open: freezes the active memtable, unless it is empty, and
+ * has it moved. False if one is frozen already. */
+bool bz_disk_freeze(struct bz_disk *disk);
+
+/* With `writer` held: waits while the base is too far behind; the error that keeps it there. */
+int bz_disk_wait_for_room(struct bz_disk *disk, blaze_error *error);
+
+/* Moves all that is appended into the base. */
+int bz_disk_checkpoint(struct bz_disk *disk, blaze_error *error);
+
+#endif

@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "store/memtable.h"
+
+#include "base/alloc.h"
+
+#include <string.h>
+
+static struct bz_mem_node *load(const bz_mem_link *link)
+{
+    return atomic_load_explicit(link, memory_order_acquire);
+}
+
+static int compare_key(const struct bz_mem_node *node, uint32_t map, struct bz_bytes key)
+{
+    if (node->map != map)
+        return node->map < map ? -1 : 1;
+    return bz_bytes_compare(bz_mem_key(node), key);
+}
+
+/* In the order of lists: a newer version comes before an older one. */
+static int compare(const struct bz_mem_node *node, uint32_t map, struct bz_bytes key, uint64_t lsn)
+{
+    int order = compare_key(node, map, key);
+    return order != 0 ? order : (node->lsn < lsn) - (node->lsn > lsn);
+}
+
+/* ---- tables and nodes ---- */
+
+struct bz_memtable *bz_memtable_new(void)
+{
+    struct bz_memtable *table = bz_zalloc(sizeof *table);
+    if (table == NULL)
+        return NULL;
+    atomic_init(&table->refs, 1);
+    bz_mem_list_init(&table->list);
+    bz_arena_init(&table->arena);
+    table->random = 0x9e3779b97f4a7c15u;
+    return table;
+}
+
+struct bz_memtable *bz_memtable_retain(struct bz_memtable *table)
+{
+    if (table != NULL)
+        atomic_fetch_add_explicit(&table->refs, 1, memory_order_relaxed);
+    return table;
+}
+
+void bz_memtable_release(struct bz_memtable *table)
+{
+    if (table == NULL || atomic_fetch_sub_explicit(&table->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    bz_arena_release(&table->arena);
+    bz_free(table);
+}
+
+/* 1 with a probability of 3/4, 2 of 3/16, and so on. */
+static uint8_t random_height(struct bz_memtable *table)
+{
+    uint64_t x = table->random;
+    x ^= x << 13;
+    x ^= x >> 7;
+    x ^= x << 17;
+    table->random = x;
+    uint8_t height = 1;
+    while (height < BZ_MEM_HEIGHT_MAX && (x & 3) == 0) {
+        height++;
+        x >>= 2;
+    }
+    return height;
+}
+
+struct bz_mem_node *bz_memtable_node(struct bz_memtable *table, uint32_t map, struct bz_bytes key,
+    struct bz_bytes value, bool deleted)
+{
+    uint8_t height = random_height(table);
+    struct bz_mem_node *node;
+    size_t size = sizeof *node + height * sizeof node->next[0] + key.size + value.size;
+    node = bz_arena_alloc(&table->arena, size);
+    if (node == NULL)
+        return NULL;
+    atomic_store_explicit(&table->bytes, table->arena.total, memory_order_relaxed);
+    node->lsn = 0;
+    node->chain = NULL;
+    node->value_size = (uint32_t)value.size;
+    node->key_size = (uint16_t)key.size;
+    node->map = (uint8_t)map;
+    node->height = height;
+    node->deleted = deleted;
+    uint8_t *data = (uint8_t *)(node->next + height);
+    memcpy(data, key.data, key.size);
+    if (value.size > 0)
+        memcpy(data + key.size, value.data, value.size);
+    return node;
+}
+
+/* ---- linking ---- */
+
+void bz_mem_list_init(struct bz_mem_list *list)
+{
+    for (size_t i = 0; i < BZ_MEM_HEIGHT_MAX; i++)
+        atomic_init(&list->head[i], NULL);
+    atomic_init(&list->height, 1);
+    atomic_init(&list->count, 0);
+}
+
+/* From `links` on, goes along `level` while nodes come before (map, key, lsn). */
+static bz_mem_link *walk(
+    bz_mem_link *links, unsigned level, uint32_t map, struct bz_bytes key, uint64_t lsn)
+{
+    struct bz_mem_node *node;
+    while ((node = load(&links[level])) != NULL && compare(node, map, key, lsn) < 0)
+        links = node->next;
+    return links;
+}
+
+/* Sets before[level] to the links after which (map, key, lsn) belongs, on all levels. */
+static void find_place(
+    struct bz_mem_list *list, const struct bz_mem_node *node, uint64_t lsn, bz_mem_link **before)
+{
+    bz_mem_link *links = list->head;
+    unsigned height = atomic_load_explicit(&list->height, memory_order_relaxed);
+    for (unsigned level = BZ_MEM_HEIGHT_MAX; level-- > 0;) {
+        if (level < height)
+            links = walk(links, level, node->map, bz_mem_key(node), lsn);
+        before[level] = links;
+    }
+}
+
+/* The same starting from the last place, which is before the new one: climbs only as far as the
+ * distance asks for. */
+static void find_place_near(const struct bz_mem_node *node, uint64_t lsn, bz_mem_link **before)
+{
+    struct bz_bytes key = bz_mem_key(node);
+    unsigned top = 0;
+    for (; top < BZ_MEM_HEIGHT_MAX; top++) {
+        struct bz_mem_node *next = load(&before[top][top]);
+        if (next == NULL || compare(next, node->map, key, lsn) >= 0)
+            break;
+    }
+    if (top == 0)
+        return;
+    /* All levels below fall short, so each may start where the one above has come to. */
+    bz_mem_link *links = before[top - 1];
+    for (unsigned level = top; level-- > 0;)
+        before[level] = links = walk(links, level, node->map, key, lsn);
+}
+
+void bz_mem_link_node(
+    struct bz_mem_list *list, struct bz_mem_node *node, uint64_t lsn, struct bz_mem_splice *splice)
+{
+    struct bz_mem_splice own = {0};
+    if (splice == NULL)
+        splice = &own;
+    if (splice->set)
+        find_place_near(node, lsn, splice->before);
+    else
+        find_place(list, node, lsn, splice->before);
+    splice->set = true;
+    node->lsn = lsn;
+    for (unsigned level = 0; level < node->height; level++) {
+        bz_mem_link *link = &splice->before[level][level];
+        atomic_init(&node->next[level], atomic_load_explicit(link, memory_order_relaxed));
+        atomic_store_explicit(link, node, memory_order_release);
+        splice->before[level] = node->next;
+    }
+    if (node->height > atomic_load_explicit(&list->height, memory_order_relaxed))
+        atomic_store_explicit(&list->height, node->height, memory_order_relaxed);
+    size_t count = atomic_load_explicit(&list->count, memory_order_relaxed);
+    atomic_store_explicit(&list->count, count + 1, memory_order_release);
+}
+
+void bz_mem_unlink(struct bz_mem_list *list, struct bz_mem_node *node)
+{
+    bz_mem_link *before[BZ_MEM_HEIGHT_MAX];
+    find_place(list, node, node->lsn, before);
+    for (unsigned level = 0; level < node->height; level++)
+        atomic_store_explicit(
+            &before[level][level], load(&node->next[level]), memory_order_relaxed);
+    size_t count = atomic_load_explicit(&list->count, memory_order_relaxed);
+    atomic_store_explicit(&list->count, count - 1, memory_order_relaxed);
+}
+
+/* ---- reading ---- */
+
+/* The first node at or behind (map, key, lsn). */
+static const struct bz_mem_node *find(
+    const struct bz_mem_list *list, uint32_t map, struct bz_bytes key, uint64_t lsn)
+{
+    const bz_mem_link *links = list->head;
+    const struct bz_mem_node *past = NULL; /* known to be at or behind */
+    unsigned level = atomic_load_explicit(&list->height, memory_order_relaxed);
+    while (level-- > 0) {
+        const struct bz_mem_node *node;
+        while ((node = load(&links[level])) != past && node != NULL &&
+               compare(node, map, key, lsn) < 0)
+            links = node->next;
+        past = node;
+    }
+    return past;
+}
+
+/* From `node`, the first of its versions of its key on, to one that `lsn` sees, in `map`. */
+static const struct bz_mem_node *visible(const struct bz_mem_node *node, uint32_t map, uint64_t lsn)
+{
+    while (node != NULL && node->map == map && node->lsn > lsn)
+        node = bz_mem_next(node);
+    return node != NULL && node->map == map ? node : NULL;
+}
+
+const struct bz_mem_node *bz_mem_get(
+    const struct bz_mem_list *list, uint32_t map, struct bz_bytes key, uint64_t lsn)
+{
+    const struct bz_mem_node *node = find(list, map, key, lsn);
+    return node != NULL && compare_key(node, map, key) == 0 ? node : NULL;
+}
+
+const struct bz_mem_node *bz_mem_seek(
+    const struct bz_mem_list *list, uint32_t map, struct bz_bytes key, uint64_t lsn)
+{
+    return visible(find(list, map, key, lsn), map, lsn);
+}
+
+const struct bz_mem_node *bz_mem_after(const struct bz_mem_node *node, uint64_t lsn)
+{
+    const struct bz_mem_node *next = bz_mem_next(node);
+    while (next != NULL && bz_mem_same_key(next, node))
+        next = bz_mem_next(next);
+    return visible(next, node->map, lsn);
+}
+
+/* The last node whose key is before (map, key): its oldest version. */
+static const struct bz_mem_node *find_before(
+    const struct bz_mem_list *list, uint32_t map, struct bz_bytes key)
+{
+    const bz_mem_link *links = list->head;
+    const struct bz_mem_node *last = NULL;
+    unsigned level = atomic_load_explicit(&list->height, memory_order_relaxed);
+    while (level-- > 0) {
+        const struct bz_mem_node *node;
+        while ((node = load(&links[level])) != NULL && compare_key(node, map, key) < 0) {
+            last = node;
+            links = node->next;
+        }
+    }
+    return last;
+}
+
+/* The version that `lsn` sees of the key of `node`, or of the nearest key before that has one. */
+static const struct bz_mem_node *visible_before(
+    const struct bz_mem_list *list, const struct bz_mem_node *node, uint32_t map, uint64_t lsn)
+{
+    while (node != NULL && node->map == map) {
+        const struct bz_mem_node *found = bz_mem_get(list, map, bz_mem_key(node), lsn);
+        if (found != NULL)
+            return found;
+        node = find_before(list, map, bz_mem_key(node));
+    }
+    return NULL;
+}
+
+const struct bz_mem_node *bz_mem_before(
+    const struct bz_mem_list *list, uint32_t map, struct bz_bytes key, uint64_t lsn)
+{
+    return visible_before(list, find_before(list, map, key), map, lsn);
+}
+
+const struct bz_mem_node *bz_mem_last(const struct bz_mem_list *list, uint32_t map, uint64_t lsn)
+{
+    return visible_before(list, find_before(list, map + 1, bz_bytes(NULL, 0)), map, lsn);
+}

@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Durability and visibility.
+ *
+ * A `full` commit that is in the log becomes a waiter. Whoever waits and finds less than SYNCS_MAX
+ * syncs under way starts one, for all that is appended by then; the others sleep until a sync has
+ * covered them, or until they are woken to start the next. So commits that come while a sync runs
+ * share the one after it.
+ *
+ * What snapshots see is always a prefix of the commits: all, or those before the first waiter that
+ * holds them back.
+ */
+
+#include "store/disk.h"
+
+#define SYNCS_MAX 2u
+
+int bz_disk_failed(const struct bz_disk *disk, blaze_error *error)
+{
+    return bz_error_set(error, BLAZE_EFAILED,
+        "%s: writing failed earlier, and what reached the disk is not known; reopen it",
+        disk->path);
+}
+
+/* With sync_lock held. */
+static void fail_locked(struct bz_disk *disk)
+{
+    atomic_store(&disk->failed, 1);
+    for (struct bz_waiter *waiter = disk->waiters; waiter != NULL; waiter = waiter->next)
+        pthread_cond_signal(&waiter->wake);
+}
+
+void bz_disk_fail(struct bz_disk *disk)
+{
+    pthread_mutex_lock(&disk->sync_lock);
+    fail_locked(disk);
+    pthread_mutex_unlock(&disk->sync_lock);
+}
+
+/* With sync_lock held: sets what snapshots see; whether that is more than before. */
+static bool publish(struct bz_disk *disk)
+{
+    uint64_t lsn = atomic_load(&disk->appended);
+    for (struct bz_waiter *waiter = disk->waiters; waiter != NULL; waiter = waiter->next) {
+        if (waiter->holds) {
+            lsn = waiter->lsn - 1;
+            break;
+        }
+    }
+    uint64_t durable = atomic_load(&disk->durable);
+    if (atomic_load(&disk->failed) || lsn < durable)
+        lsn = durable;
+    if (lsn <= atomic_load(&disk->visible))
+        return false;
+    atomic_store_explicit(&disk->visible, lsn, memory_order_release);
+    return true;
+}
+
+/* In the order of LSNs. */
+static void add_waiter(struct bz_disk *disk, struct bz_waiter *waiter, uint64_t lsn, bool holds)
+{
+    struct bz_waiter **link = &disk->waiters;
+    while (*link != NULL && (*link)->lsn <= lsn)
+        link = &(*link)->next;
+    *waiter = (struct bz_waiter){.lsn = lsn, .holds = holds, .next = *link};
+    pthread_cond_init(&waiter->wake, NULL);
+    *link = waiter;
+}
+
+static void remove_waiter(struct bz_disk *disk, const struct bz_waiter *waiter)
+{
+    struct bz_waiter **link = &disk->waiters;
+    while (*link != NULL && *link != waiter)
+        link = &(*link)->next;
+    if (*link != NULL)
+        *link = waiter->next;
+}
+
+/* With sync_lock held: lets those go whose commits are durable, and another one start a sync. */
+static void wake_waiters(struct bz_disk *disk)
+{
+    uint64_t durable = atomic_load(&disk->durable);
+    while (disk->waiters != NULL && disk->waiters->lsn <= durable) {
+        struct bz_waiter *waiter = disk->waiters;
+        remove_waiter(disk, waiter);
+        waiter->done = true;
+        pthread_cond_signal(&waiter->wake);
+    }
+    struct bz_waiter *next = disk->waiters;
+    while (next != NULL && disk->syncing > 0 && next->lsn <= disk->sync_target)
+        next = next->next;
+    if (next != NULL)
+        pthread_cond_signal(&next->wake);
+}
+
+/* With sync_lock held. */
+static bool reached(struct bz_disk *disk, uint64_t lsn)
+{
+    if (lsn <= atomic_load(&disk->durable))
+        return false;
+    atomic_store(&disk->durable, lsn);
+    wake_waiters(disk);
+    return publish(disk);
+}
+
+void bz_sync_known(struct bz_disk *disk, uint64_t lsn)
+{
+    pthread_mutex_lock(&disk->sync_lock);
+    bool more = reached(disk, lsn);
+    pthread_mutex_unlock(&disk->sync_lock);
+    (void)more; /* whoever waits for these commits tells of them */
+}
+
+bool bz_sync_appended(struct bz_disk *disk, uint64_t lsn, struct bz_waiter *waiter)
+{
+    pthread_mutex_lock(&disk->sync_lock);
+    atomic_store_explicit(&disk->appended, lsn, memory_order_release);
+    if (disk->sync_segment != disk->log.segment) {
+        if (disk->sync_segment != NULL)
+            bz_segment_release(disk->sync_segment);
+        disk->sync_segment = bz_segment_retain(disk->log.segment);
+    }
+    if (waiter != NULL)
+        add_waiter(disk, waiter, lsn, true);
+    publish(disk);
+    bool visible = atomic_load(&disk->visible) >= lsn;
+    pthread_mutex_unlock(&disk->sync_lock);
+    return visible;
+}
+
+/* With sync_lock held, which is let go of meanwhile: one sync of all that is appended. */
+static int sync_now(struct bz_disk *disk, blaze_error *error)
+{
+    uint64_t target = atomic_load(&disk->appended);
+    struct bz_segment *segment = bz_segment_retain(disk->sync_segment);
+    disk->syncing++;
+    disk->sync_target = target;
+    pthread_mutex_unlock(&disk->sync_lock);
+    int rc = bz_file_sync(&segment->file, error);
+    bz_segment_release(segment);
+    atomic_fetch_add(&disk->syncs, 1);
+    pthread_mutex_lock(&disk->sync_lock);
+    disk->syncing--;
+    if (rc != 0)
+        fail_locked(disk);
+    else if (!atomic_load(&disk->failed))
+        reached(disk, target);
+    return rc;
+}
+
+int bz_sync_wait(struct bz_disk *disk, struct bz_waiter *waiter, blaze_error *error)
+{
+    int rc = 0;
+    pthread_mutex_lock(&disk->sync_lock);
+    while (!waiter->done && rc == 0) {
+        if (atomic_load(&disk->failed))
+            rc = bz_disk_failed(disk, error);
+        else if (disk->syncing < SYNCS_MAX &&
+                 (disk->syncing == 0 || disk->sync_target < waiter->lsn))
+            rc = sync_now(disk, error);
+        else
+            pthread_cond_wait(&waiter->wake, &disk->sync_lock);
+    }
+    /* What failed stays hidden: the store has failed, and nothing is published any more. */
+    if (waiter->done)
+        rc = 0;
+    else
+        remove_waiter(disk, waiter);
+    pthread_mutex_unlock(&disk->sync_lock);
+    pthread_cond_destroy(&waiter->wake);
+    return rc;
+}
+
+int bz_sync_up_to(struct bz_disk *disk, uint64_t lsn, blaze_error *error)
+{
+    struct bz_waiter waiter;
+    int rc = 0;
+    pthread_mutex_lock(&disk->sync_lock);
+    bool wait = lsn > atomic_load(&disk->durable);
+    if (wait)
+        add_waiter(disk, &waiter, lsn, false);
+    else if (atomic_load(&disk->failed))
+        rc = bz_disk_failed(disk, error);
+    pthread_mutex_unlock(&disk->sync_lock);
+    return wait ? bz_sync_wait(disk, &waiter, error) : rc;
+}
