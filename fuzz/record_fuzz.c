@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Records from a hostile peer or disk. The input is the log position in one byte (0: the wire),
- * then a record; what decodes must encode to the same bytes, and everything that is done with a
- * record must then stay within bounds.
+ * Records from a hostile peer or disk. The input is the log position of the first record in one
+ * byte (0: the wire), its size in two, the record, and a second one, from the wire. What decodes
+ * must encode to the same bytes; whatever is done with the two must stay within bounds and give
+ * records that decode.
  */
 
-#include "base/alloc.h"
+#include "codec/doc.h"
 #include "crdt/rec.h"
 
+#include <blazedb/error.h>
 #include <stdlib.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -57,37 +59,57 @@ static void use(struct bz_arena *arena, const struct bz_rec *rec)
     if (bz_rec_merge(arena, rec, &renamed, 300, &merged, &changed, &subsumed) == 0)
         check_result(arena, &merged);
     struct bz_write write = {.dot = {1, UINT64_MAX}, .arrived = 300};
-    if (bz_rec_delete(arena, rec, &write, &merged) == 0 && bz_vv_get(&rec->rvv, 1) < UINT64_MAX)
+    if (bz_rec_delete(arena, rec, &write, &merged) == 0)
         check_result(arena, &merged);
     bz_rec_alive(rec, &(struct bz_nodes){NULL, 0});
 }
 
-/* The second half merged into the first. */
-static void merge_halves(struct bz_arena *arena, struct bz_bytes bytes)
+/* What looks into bodies, once they are checked. */
+static void read_bodies(struct bz_arena *arena, struct bz_rec rec)
 {
-    struct bz_rec a, b, merged;
+    const struct bz_nodes nodes = {NULL, 0};
+    struct bz_buf buf;
+    uint32_t conflicts;
+    bz_buf_init(&buf, SIZE_MAX);
+    int rc = bz_rec_document(&buf, &rec, &nodes);
+    CHECK(rc == 0 || rc == BLAZE_ELIMIT);
+    CHECK(rc != 0 || bz_doc_check(bz_buf_bytes(&buf), UINT32_MAX) == 0);
+    CHECK(bz_rec_conflicts(arena, &rec, NULL, &conflicts) == 0);
+    CHECK(bz_rec_trim(arena, &rec) == 0);
+    CHECK(bz_rec_check_bodies(&rec, UINT32_MAX) == 0);
+    bz_buf_release(&buf);
+}
+
+static void use_both(struct bz_arena *arena, const struct bz_rec *a, struct bz_bytes bytes)
+{
+    struct bz_rec b, merged;
     bool changed, subsumed;
-    size_t half = bytes.size / 2;
-    if (bz_rec_decode(arena, bz_bytes(bytes.data, half), 0, &a) == 0 && a.has_rest &&
-        bz_rec_decode(arena, bz_bytes(bytes.data + half, bytes.size - half), 0, &b) == 0 &&
-        bz_rec_merge(arena, &a, &b, 300, &merged, &changed, &subsumed) == 0)
-        check_result(arena, &merged);
+    if (bz_rec_decode(arena, bytes, 0, &b) != 0 ||
+        bz_rec_merge(arena, a, &b, 300, &merged, &changed, &subsumed) != 0)
+        return;
+    check_result(arena, &merged);
+    if (bz_rec_check_bodies(&merged, UINT32_MAX) == 0)
+        read_bodies(arena, merged);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    if (size == 0)
+    if (size < 3)
         return 0;
     struct bz_arena arena;
     struct bz_rec rec;
-    struct bz_bytes bytes = bz_bytes(data + 1, size - 1), body;
+    size_t left = size - 3, first = bz_load16le(data + 1);
+    if (first > left)
+        first = left;
+    struct bz_bytes bytes = bz_bytes(data + 3, first), body;
     bz_arena_init(&arena);
     bz_rec_simple_body(bytes, &body);
     if (bz_rec_decode(&arena, bytes, data[0], &rec) == 0) {
         check_encoding(&rec, bytes, data[0]);
         use(&arena, &rec);
+        if (rec.has_rest)
+            use_both(&arena, &rec, bz_bytes(data + 3 + first, left - first));
     }
-    merge_halves(&arena, bytes);
     bz_arena_release(&arena);
     return 0;
 }

@@ -126,7 +126,12 @@ struct bz_renaming {
 int bz_rec_rename(struct bz_arena *arena, const struct bz_rec *rec, const struct bz_renaming *to,
     struct bz_rec *out);
 
-/* ---- writing: `old` may be NULL; `write` is new and its dot follows all of its node's ---- */
+/*
+ * ---- writing ----
+ *
+ * `old` may be NULL. The dot of `write` is a new one of its node: BLAZE_EINVAL if `old` has seen
+ * it.
+ */
 
 /* A whole write. BLAZE_ENOMEM. */
 int bz_rec_put(struct bz_arena *arena, const struct bz_rec *old, const struct bz_write *write,

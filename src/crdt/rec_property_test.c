@@ -34,7 +34,7 @@ enum {
     FIELDS = 4,
     MAX_WRITES = 40, /* in a history: sets of writes are bits of a word */
     MAX_MESSAGES = 24,
-    FOUND_WITHIN = 3000, /* histories in which a wrong rule must fail; about 80 are enough */
+    FOUND_WITHIN = 3000,      /* histories in which a wrong rule must fail; about 80 are enough */
     LIFE = 1 << (FIELDS + 1), /* bits of what a write writes: the fields, then these */
     REST = 1 << FIELDS,       /* any field that is never named */
     ALL_CELLS = LIFE | REST | (REST - 1),

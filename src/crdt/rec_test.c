@@ -193,6 +193,17 @@ static void a_write_of_what_is_not_there_makes_a_whole_record(void **state)
     assert_reads(&rec, DOC(-1));
 }
 
+static void a_dot_that_was_seen_before_is_refused(void **state)
+{
+    (void)state;
+    struct bz_rec rec = put(NULL, write_of(A, 5, DOC(1, 10))), out;
+    struct bz_write w = write_of(A, 5, DOC(1, 11));
+    uint32_t field = 1;
+    assert_int_equal(bz_rec_put(&arena, &rec, &w, &out), BLAZE_EINVAL);
+    assert_int_equal(bz_rec_update(&arena, &rec, &w, &field, 1, &out), BLAZE_EINVAL);
+    assert_int_equal(bz_rec_delete(&arena, &rec, &w, &out), BLAZE_EINVAL);
+}
+
 static void more_fields_than_the_limit_are_refused(void **state)
 {
     (void)state;
@@ -741,6 +752,7 @@ int main(void)
         cmocka_unit_test(an_update_changes_the_fields_that_it_names),
         cmocka_unit_test(a_field_that_is_unset_is_gone),
         cmocka_unit_test(a_write_of_what_is_not_there_makes_a_whole_record),
+        cmocka_unit_test(a_dot_that_was_seen_before_is_refused),
         cmocka_unit_test(more_fields_than_the_limit_are_refused),
         cmocka_unit_test(updates_apart_of_different_fields_both_stay),
         cmocka_unit_test(updates_apart_of_one_field_are_siblings),

@@ -7,15 +7,26 @@
 
 #include "crdt/rec_priv.h"
 
-#include <assert.h>
 #include <blazedb/error.h>
+
+/* rvv with the new dot. That one may be known already where another replica has written under our
+ * node's id: a copied database. */
+static int take_dot(
+    struct bz_arena *arena, const struct bz_vv *rvv, struct bz_dot dot, struct bz_vv *out)
+{
+    if (bz_vv_covers(rvv, dot))
+        return BLAZE_EINVAL;
+    if (rvv->count == BZ_REC_MAX_NODES && bz_vv_get(rvv, dot.node) == 0)
+        return BLAZE_ELIMIT;
+    return bz_vv_with(arena, rvv, dot, out);
+}
 
 int bz_rec_put(struct bz_arena *arena, const struct bz_rec *old, const struct bz_write *write,
     struct bz_rec *out)
 {
     static const struct bz_vv none = {0};
     struct bz_vv rvv;
-    int rc = bz_vv_with(arena, old == NULL ? &none : &old->rvv, write->dot, &rvv);
+    int rc = take_dot(arena, old == NULL ? &none : &old->rvv, write->dot, &rvv);
     return rc != 0 ? rc : bz_rec_whole(arena, write, &rvv, out);
 }
 
@@ -26,7 +37,6 @@ static void take_writes(
     uint32_t before = 0;
     while (before < old->write_count && bz_dot_compare(old->writes[before].dot, write->dot) < 0)
         before++;
-    assert(before == old->write_count || old->writes[before].dot.node > write->dot.node);
     memcpy(b->rec.writes, old->writes, before * sizeof *old->writes);
     b->rec.writes[before] = *write;
     memcpy(b->rec.writes + before + 1, old->writes + before,
@@ -73,7 +83,7 @@ static int write_cells(struct bz_arena *arena, const struct bz_rec *old,
     int rc = bz_rec_builder_init(&b, arena, (size_t)old->write_count + 1,
         member_count(old) + field_count + 1, (size_t)old->cell_count + added);
     if (rc == 0)
-        rc = bz_vv_with(arena, &old->rvv, write->dot, &b.rec.rvv);
+        rc = take_dot(arena, &old->rvv, write->dot, &b.rec.rvv);
     if (rc != 0)
         return rc;
     uint16_t at;
