@@ -3,16 +3,21 @@
  * A key is a byte for the class of its value, then:
  *
  *   null, false, true   nothing (false and true are classes of their own)
- *   number              the nearest double, 8 bytes, big-endian: with the sign bit turned over if
- * it is positive, all bits if it is negative. Past 2^53 two bytes follow that say how far the
- * number is from that double, biased by 0x8000: there doubles are up to 2,048 apart and integers
- * lie between. timestamp           8 bytes, big-endian, the sign bit turned over string, bytes the
- * bytes, 00 as 01 01 and 01 as 01 02; then 00 uuid                16 bytes array               the
- * keys of the elements; then 00, which is less than any class map                 by ascending
- * name: the name as a string without class, the key of the value; then 00
+ *   number              the nearest double, 8 bytes, big-endian, with the sign bit turned over if
+ *                       it is positive and all bits if it is negative; past 2^53, where doubles
+ *                       lie up to 2,048 apart and integers between them, also 2 bytes: how far
+ *                       the number is from that double, plus 0x8000
+ *   timestamp           8 bytes, big-endian, the sign bit turned over
+ *   string, bytes       the bytes, 00 as 01 01 and 01 as 01 02; then END, or CUT if more follow
+ *   uuid                16 bytes
+ *   array               the keys of the elements; then END, or CUT if more follow
+ *   map                 by ascending name: the name as a string without class, the key of the
+ *                       value; then END, or CUT if more follow
  *
- * No key is a prefix of another: each form has a fixed length or ends at the first 00 that is
- * neither inside a fixed-length part nor inside an escape.
+ * END is 00 and CUT is 01, both less than any class. Where one value is cut, no value with the same
+ * bytes before goes on; so CUT can be confused with nothing, what is cut comes after what ends, and
+ * only keys that are cut can be equal for values that are not. No key is a prefix of another: each
+ * form has a fixed length or ends at a mark that nothing else in its place can be.
  */
 #include "codec/key.h"
 
@@ -32,7 +37,9 @@ enum {
     CLASS_UNSET = 0xf0
 };
 
-#define END 0x00
+#define END    0x00
+#define ESCAPE 0x01
+#define CUT    0x01 /* ends a container; after ESCAPE, 0x03 ends a text */
 
 struct keying {
     struct bz_buf *out;
@@ -76,31 +83,36 @@ static void append_int(struct keying *k, int64_t v)
     append_number(k, nearest, (int)(int64_t)((uint64_t)v - whole));
 }
 
-/* The bytes up to the cut, without the end. */
-static void append_escaped(struct keying *k, struct bz_bytes text)
+/* The bytes up to the cut, without an end; whether it was cut. */
+static bool append_escaped(struct keying *k, struct bz_bytes text)
 {
-    if (text.size > k->left) {
+    bool cut = text.size > k->left;
+    if (cut)
         text.size = k->left;
-        k->cut = true;
-    }
+    k->cut = k->cut || cut;
     spend(k, text.size);
     size_t from = 0;
     for (size_t i = 0; i < text.size; i++) {
         if (text.data[i] > 1)
             continue;
         bz_buf_append(k->out, text.data + from, i - from);
-        bz_buf_append8(k->out, 1);
+        bz_buf_append8(k->out, ESCAPE);
         bz_buf_append8(k->out, (uint8_t)(text.data[i] + 1));
         from = i + 1;
     }
     bz_buf_append(k->out, text.data + from, text.size - from);
+    return cut;
 }
 
-static void append_text(struct keying *k, uint8_t class, const blaze_value *value)
+static void append_text(struct keying *k, struct bz_bytes text)
 {
-    bz_buf_append8(k->out, class);
-    append_escaped(k, bz_bytes(value->as.text.data, value->as.text.size));
-    bz_buf_append8(k->out, END);
+    bool cut = append_escaped(k, text);
+    bz_buf_append8(k->out, cut ? CUT : END);
+}
+
+static struct bz_bytes text_of(const blaze_value *value)
+{
+    return bz_bytes(value->as.text.data, value->as.text.size);
 }
 
 /* Whether there is room for more of a container; if not, the key is cut there. */
@@ -120,7 +132,7 @@ static void append_array(struct keying *k, const blaze_value *value, size_t dept
         while (blaze_iter_next(&iter, NULL, &element) == 0 && goes_on(k))
             append(k, &element, depth + 1);
     }
-    bz_buf_append8(k->out, END);
+    bz_buf_append8(k->out, k->cut ? CUT : END);
 }
 
 static void append_map(struct keying *k, const blaze_value *value, size_t depth)
@@ -131,18 +143,19 @@ static void append_map(struct keying *k, const blaze_value *value, size_t depth)
     bz_buf_append8(k->out, CLASS_MAP);
     if (bz_sorted_init(&sorted, value) == 0) {
         while (bz_sorted_next(&sorted, &name, &field) == 0 && goes_on(k)) {
-            append_escaped(k, name);
-            bz_buf_append8(k->out, END);
+            append_text(k, name);
+            spend(k, 1);
             if (!goes_on(k))
                 break;
             append(k, &field, depth + 1);
         }
     }
-    bz_buf_append8(k->out, END);
+    bz_buf_append8(k->out, k->cut ? CUT : END);
 }
 
 static void append(struct keying *k, const blaze_value *value, size_t depth)
 {
+    spend(k, 1);
     switch (value->type) {
     case BLAZE_NULL:
         bz_buf_append8(k->out, CLASS_NULL);
@@ -161,10 +174,12 @@ static void append(struct keying *k, const blaze_value *value, size_t depth)
         bz_buf_append64be(k->out, (uint64_t)value->as.timestamp ^ (uint64_t)1 << 63);
         break;
     case BLAZE_STRING:
-        append_text(k, CLASS_STRING, value);
+        bz_buf_append8(k->out, CLASS_STRING);
+        append_text(k, text_of(value));
         break;
     case BLAZE_BYTES:
-        append_text(k, CLASS_BYTES, value);
+        bz_buf_append8(k->out, CLASS_BYTES);
+        append_text(k, text_of(value));
         break;
     case BLAZE_UUID:
         bz_buf_append8(k->out, CLASS_UUID);
@@ -185,12 +200,11 @@ static void append(struct keying *k, const blaze_value *value, size_t depth)
         bz_buf_append8(k->out, CLASS_UNSET);
         break;
     }
-    spend(k, 1);
 }
 
 void bz_key_append(struct bz_buf *out, const blaze_value *value, size_t max, bool *cut)
 {
-    struct keying k = {.out = out, .left = max};
+    struct keying k = {.out = out, .left = max < SIZE_MAX ? max + 1 : max}; /* the class is free */
     append(&k, value, 1);
     *cut = *cut || k.cut;
 }
@@ -199,7 +213,7 @@ void bz_key_append_prefix(struct bz_buf *out, const blaze_value *value, size_t m
 {
     struct keying k = {.out = out, .left = max};
     bz_buf_append8(out, value->type == BLAZE_STRING ? CLASS_STRING : CLASS_BYTES);
-    append_escaped(&k, bz_bytes(value->as.text.data, value->as.text.size));
+    append_escaped(&k, text_of(value));
     *cut = *cut || k.cut;
 }
 

@@ -11,9 +11,14 @@
 
 #include <blazedb/value.h>
 
-/* Appends the key of a scalar, array or map. Text, bytes and containers are cut off after about
- * `max` payload bytes; *cut then becomes true (and is else left as it is): such keys order only up
- * to the cut, where values that differ may have equal keys. */
+/* The most bytes of a key that is cut off after `max`: escapes double the payload, the last number
+ * may pass the cut, and every open container is closed. */
+#define BZ_KEY_SIZE_MAX(max) (2 * (max) + 16 + BLAZE_MAX_NESTING)
+
+/* Appends the key of a scalar, array or map. Text and bytes are cut off after `max` payload bytes,
+ * containers where their elements' payloads and classes have used that up; *cut then becomes true
+ * (and is else left as it is): such keys order only up to the cut, where values that differ may
+ * have equal keys; a key that is not cut is equal to those of equal values only. */
 void bz_key_append(struct bz_buf *out, const blaze_value *value, size_t max, bool *cut);
 
 /* Appends what the keys of all texts begin with that begin with the string or bytes `value`, and no

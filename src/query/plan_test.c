@@ -56,7 +56,8 @@ static void random_value(char *out, size_t size, bool any)
         snprintf(out, size, "\"%.*s\"", (int)dice(4), "aaab" + dice(3));
         break;
     case 5: /* around the cut of keys: some share one */
-        snprintf(out, size, "\"%.*s%s\"", 254 + (int)dice(4), long_text, dice(2) ? "" : "yy");
+        snprintf(out, size, "\"%.*s%s\"", (int)BZ_INDEX_KEY_MAX + (dice(3) ? 0 : (int)dice(3) - 1),
+            long_text, dice(3) ? "" : "yy");
         break;
     case 6:
         snprintf(out, size, "%s", dice(2) ? "true" : "null");
@@ -174,8 +175,8 @@ static void random_filter(struct bz_buf *out, unsigned depth)
         bz_buf_printf(out, "]");
         break;
     case 2:
-        bz_buf_printf(out, "%s starts \"%.*s\"", field, (int)(dice(2) ? dice(3) : 250 + dice(8)),
-            dice(2) ? "ab" : long_text);
+        bz_buf_printf(out, "%s starts \"%.*s\"", field,
+            (int)(dice(2) ? dice(3) : BZ_INDEX_KEY_MAX - 4 + dice(8)), dice(2) ? "ab" : long_text);
         break;
     case 3:
         bz_buf_printf(out, "%s contains %s", field, value);

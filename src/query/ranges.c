@@ -2,11 +2,8 @@
 /*
  * Each condition on the field at hand gives the set of keys that can satisfy it; `and` intersects
  * the sets, `or` unites them, and all that says nothing about the field is the set of all keys.
- * Exactness goes along: it is lost by conditions on other fields, by `not`, and by keys that are
- * cut.
- *
- * A text of BZ_INDEX_KEY_MAX bytes or more counts as cut: longer texts that begin with it share its
- * key, so that its key says neither less nor greater.
+ * Exactness goes along: it is lost by conditions on other fields, by `not`, and where the key of a
+ * value is cut off, which all longer texts share that begin as it does.
  */
 #include "query/ranges_priv.h"
 
@@ -123,15 +120,14 @@ static int take_key(struct ranging *g, struct bz_bytes *out)
     return out->data == NULL && g->scratch.size > 0 ? BLAZE_ENOMEM : 0;
 }
 
-/* The key of a value. */
-static int key_of(struct ranging *g, const blaze_value *value, struct bz_bytes *out)
+/* The key of a value; sets *cut if others share it. */
+static int key_of(struct ranging *g, const blaze_value *value, bool *cut, struct bz_bytes *out)
 {
-    bool cut = false;
     bz_buf_clear(&g->scratch);
     if (g->ids)
         bz_buf_append(&g->scratch, value->as.uuid.bytes, sizeof value->as.uuid.bytes);
     else
-        bz_index_key_append(&g->scratch, value, &cut);
+        bz_index_key_append(&g->scratch, value, cut);
     return take_key(g, out);
 }
 
@@ -159,65 +155,55 @@ static int class_of(struct ranging *g, const blaze_value *value, struct bz_key_r
     return rc == 0 ? take_key(g, &out->high) : rc;
 }
 
-static bool is_text(const blaze_value *value)
-{
-    return value->type == BLAZE_STRING || value->type == BLAZE_BYTES;
-}
-
-/* Texts from BZ_INDEX_KEY_MAX bytes on share keys with others. */
-static bool shares_key(const blaze_value *value)
-{
-    return is_text(value) && value->as.text.size >= BZ_INDEX_KEY_MAX;
-}
-
 /* [low, high) of the values equal to this one. */
-static int point_of(struct ranging *g, const blaze_value *value, struct bz_key_range *out)
+static int point_of(
+    struct ranging *g, const blaze_value *value, bool *cut, struct bz_key_range *out)
 {
     out->point = true;
-    int rc = key_of(g, value, &out->low);
+    int rc = key_of(g, value, cut, &out->low);
     return rc == 0 ? key_after(g, &out->high) : rc;
 }
 
 static int points(struct ranging *g, const struct bz_node *node, struct bz_ranges *out)
 {
+    bool cut = false;
     int rc = set_new(g, node->value_count + 1, out);
-    for (uint32_t i = 0; rc == 0 && i < node->value_count; i++) {
-        rc = point_of(g, &node->values[i], &out->items[out->count++]);
-        if (shares_key(&node->values[i]))
-            out->exact = false;
-    }
-    if (rc == 0)
-        set_normalize(out);
-    return rc;
+    for (uint32_t i = 0; rc == 0 && i < node->value_count; i++)
+        rc = point_of(g, &node->values[i], &cut, &out->items[out->count++]);
+    if (rc != 0)
+        return rc;
+    set_normalize(out);
+    out->exact = !cut;
+    return 0;
 }
 
 static int one_sided(struct ranging *g, const struct bz_node *node, struct bz_ranges *out)
 {
     const blaze_value *value = node->values;
     struct bz_key_range point, range;
+    bool cut = false;
     int rc = set_new(g, 1, out);
     if (rc == 0)
-        rc = point_of(g, value, &point);
+        rc = point_of(g, value, &cut, &point);
     if (rc == 0)
         rc = class_of(g, value, &range);
     if (rc != 0)
         return rc;
-    bool shared = shares_key(value);
     switch (node->condition) {
     case BZ_COND_LT:
-        range.high = shared ? point.high : point.low;
+        range.high = cut ? point.high : point.low;
         break;
     case BZ_COND_LE:
         range.high = point.high;
         break;
     case BZ_COND_GT:
-        range.low = shared ? point.low : point.high;
+        range.low = cut ? point.low : point.high;
         break;
     default:
         range.low = point.low;
         break;
     }
-    out->exact = !shared;
+    out->exact = !cut;
     /* Nothing is greater than the id of all ones, which has no successor. */
     if (node->condition != BZ_COND_GT || range.low.size > 0)
         out->items[out->count++] = range;
