@@ -1,0 +1,711 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A session against a peer that is let in and then misbehaves in every way that the frames allow.
+ * The peer is a puppet: it knows the key, builds its frames by hand, and makes its own transcript,
+ * so that the handshake is checked by a second hand too.
+ */
+#include "cmocka_all.h"
+
+#include "fake_replica.h"
+#include "sync/frame.h"
+#include "sync/pack.h"
+#include "sync/session.h"
+
+struct scene {
+    struct fake *fake;
+    struct fake_keys keys;
+    struct bz_replica replica;
+    struct bz_session_auth auth;
+    struct bz_session_host host;
+    struct bz_session_options options;
+    struct bz_session *session;
+    struct bz_hash128 digest; /* of the fake before */
+    struct bz_buf out;        /* the payload being built */
+    struct bz_buf defined, recorded;
+    uint64_t definitions, records;
+};
+
+static int open_scene(void *context, const blaze_id *database, struct bz_replica *replica,
+    struct bz_session_auth *auth, blaze_error *error)
+{
+    (void)database;
+    (void)error;
+    struct scene *s = context;
+    *replica = s->replica;
+    *auth = s->auth;
+    return 0;
+}
+
+static void deliver(struct scene *s, struct bz_bytes bytes)
+{
+    uint8_t *copy = malloc(bytes.size + 1);
+    memcpy(copy, bytes.data, bytes.size);
+    bz_session_receive(s->session, bz_bytes(copy, bytes.size), 1000);
+    free(copy);
+    for (int i = 0; i < 1000 && bz_session_run(s->session, 1000, 1700000000000u); i++)
+        ;
+}
+
+static void send_frame(struct scene *s, uint8_t type)
+{
+    struct bz_buf frame;
+    bz_buf_init(&frame, 64u << 20);
+    bz_frame_append(&frame, type, bz_buf_bytes(&s->out));
+    bz_buf_clear(&s->out);
+    deliver(s, bz_buf_bytes(&frame));
+    bz_buf_release(&frame);
+}
+
+/* The payload of the next frame that the session has sent, which must be of this type. */
+static void expect_frame(struct scene *s, uint8_t type, struct bz_buf *payload)
+{
+    uint8_t got = 0;
+    struct bz_bytes bytes = {0};
+    size_t size;
+    assert_int_equal(bz_frame_peek(bz_session_output(s->session), &got, &bytes, &size), 0);
+    assert_int_equal(got, type);
+    bz_buf_clear(payload);
+    bz_buf_append(payload, bytes.data, bytes.size);
+    bz_session_sent(s->session, size);
+}
+
+static struct bz_session_status status_of(const struct scene *s)
+{
+    struct bz_session_status status;
+    bz_session_status(s->session, &status);
+    return status;
+}
+
+static void prove(
+    struct scene *s, bool member, struct bz_bytes ours, struct bz_bytes theirs, uint8_t out[32])
+{
+    struct bz_buf t;
+    bz_buf_init(&t, 10000);
+    bz_buf_append(&t, "blazedb proof v1", 16);
+    bz_buf_append8(&t, member);
+    bz_buf_append8(&t, 0);
+    bz_buf_append(&t, s->options.binding, 32);
+    bz_buf_append_sized(&t, ours);
+    bz_buf_append_sized(&t, theirs);
+    fake_mac(&s->keys, member, bz_buf_bytes(&t), out);
+    bz_buf_release(&t);
+}
+
+static void begin_scene(struct scene *s)
+{
+    *s = (struct scene){.keys = {11, 22, 1}};
+    s->fake = fake_new(7, 2);
+    fake_write(s->fake, "notes", 1, "text", bz_bytes_text("what was here before"));
+    uint64_t alive;
+    s->digest = fake_digest(s->fake, &alive);
+    s->replica = (struct bz_replica){&fake_ops, s->fake};
+    s->auth = (struct bz_session_auth){fake_mac, fake_random, &s->keys};
+    s->host = (struct bz_session_host){open_scene, NULL, s};
+    s->options = (struct bz_session_options){.host = &s->host, .chunk_bytes = 1000};
+    bz_buf_init(&s->out, 64u << 20);
+    bz_buf_init(&s->defined, 64u << 20);
+    bz_buf_init(&s->recorded, 64u << 20);
+    assert_int_equal(bz_session_new(&s->session, &s->options, 1000, NULL), 0);
+}
+
+/* As far as the frame that `until` says, which is then the next to send. */
+static void shake_hands(struct scene *s, enum bz_frame_type until)
+{
+    struct bz_buf ours, theirs;
+    bz_buf_init(&ours, 4096);
+    bz_buf_init(&theirs, 4096);
+    struct bz_hello hello = {.version_min = 1,
+        .version_max = 9,
+        .features = 1u << 20,
+        .database = fake_id(7),
+        .node = fake_id(1),
+        .epoch = fake_id(1001)};
+    bz_hello_encode(&ours, &hello);
+    bz_buf_append(&ours, "later fields", 12);
+    if (until > BZ_FRAME_HELLO) {
+        bz_buf_append(&s->out, ours.data, ours.size);
+        send_frame(s, BZ_FRAME_HELLO);
+        expect_frame(s, BZ_FRAME_HELLO, &theirs);
+    }
+    if (until > BZ_FRAME_PROOF) {
+        struct bz_proof proof = {.member = true};
+        prove(s, false, bz_buf_bytes(&ours), bz_buf_bytes(&theirs), proof.access_mac);
+        prove(s, true, bz_buf_bytes(&ours), bz_buf_bytes(&theirs), proof.member_mac);
+        bz_proof_encode(&s->out, &proof);
+        bz_buf_append(&s->out, "later", 5);
+        send_frame(s, BZ_FRAME_PROOF);
+        expect_frame(s, BZ_FRAME_PROOF, &theirs);
+        expect_frame(s, BZ_FRAME_WELCOME, &theirs);
+        expect_frame(s, BZ_FRAME_RESUME, &theirs);
+    }
+    if (until > BZ_FRAME_WELCOME) {
+        bz_welcome_encode(&s->out, &(struct bz_welcome){500, 100000, 1000000});
+        bz_buf_append(&s->out, "later", 5);
+        send_frame(s, BZ_FRAME_WELCOME);
+    }
+    if (until > BZ_FRAME_RESUME) {
+        struct bz_resume resume = {.epoch = s->fake->identity.epoch};
+        bz_resume_encode(&s->out, &resume);
+        bz_buf_append(&s->out, "later", 5);
+        send_frame(s, BZ_FRAME_RESUME);
+        expect_frame(s, BZ_FRAME_CHANGES, &theirs);
+        assert_int_equal(bz_session_output(s->session).size, 0);
+        assert_int_equal(status_of(s).phase, BZ_SESSION_CATCHING_UP);
+    }
+    bz_buf_release(&ours);
+    bz_buf_release(&theirs);
+}
+
+static void end_scene(struct scene *s)
+{
+    bz_session_free(s->session);
+    bz_buf_release(&s->out);
+    bz_buf_release(&s->defined);
+    bz_buf_release(&s->recorded);
+    fake_free(s->fake);
+}
+
+/* The session has ended with this code and has said so, and the database is as it was. */
+static void assert_ended(struct scene *s, int code)
+{
+    struct bz_session_status status = status_of(s);
+    if (status.code != code || status.phase != BZ_SESSION_CLOSED)
+        print_message(
+            "phase %d, %s: %s\n", status.phase, blaze_error_name(status.code), status.reason);
+    assert_int_equal(status.phase, BZ_SESSION_CLOSED);
+    assert_int_equal(status.code, code);
+    assert_true(status.reason[0] != '\0');
+    uint8_t type = 0, last = 0;
+    struct bz_bytes payload;
+    size_t size;
+    while (bz_frame_peek(bz_session_output(s->session), &type, &payload, &size) == 0) {
+        if (type == BZ_FRAME_BYE || type == BZ_FRAME_REFUSE) {
+            struct bz_goodbye goodbye;
+            assert_int_equal(bz_goodbye_decode(payload, &goodbye), 0);
+            assert_int_equal(goodbye.code, code);
+        }
+        bz_session_sent(s->session, size);
+        last = type;
+    }
+    assert_true(last == BZ_FRAME_BYE || last == BZ_FRAME_REFUSE);
+    uint64_t alive;
+    struct bz_hash128 digest = fake_digest(s->fake, &alive);
+    assert_true(digest.low == s->digest.low && digest.high == s->digest.high);
+    assert_int_equal(s->fake->open_applies + s->fake->open_walks, 0);
+}
+
+/* ---- building chunks ---- */
+
+static void define(struct scene *s, enum bz_term term, uint32_t number, struct bz_bytes meaning)
+{
+    struct bz_definition definition = {term, number, meaning};
+    bz_definition_append(&s->defined, &definition);
+    s->definitions++;
+}
+
+static void define_usual(struct scene *s)
+{
+    blaze_id node = fake_id(1);
+    define(s, BZ_TERM_NODE, 5, bz_bytes(&node, 16));
+    define(s, BZ_TERM_COLLECTION, 6, bz_bytes_text("letters"));
+    define(s, BZ_TERM_FIELD, 7, bz_bytes_text("title"));
+}
+
+/* A record of one write by the peer's node 5, in its collection 6 and field 7. */
+static void add_record(
+    struct scene *s, uint64_t id, uint32_t collection, uint32_t node, uint32_t field)
+{
+    struct bz_arena arena;
+    struct bz_buf body, bytes;
+    struct bz_rec rec;
+    bz_arena_init(&arena);
+    bz_buf_init(&body, 1000);
+    bz_buf_init(&bytes, 1000);
+    struct bz_doc_writer *w;
+    blaze_value value = {.type = BLAZE_STRING, .as.text = {"dear", 4}};
+    assert_int_equal(bz_doc_writer_new(&w), 0);
+    bz_doc_writer_add(w, field, &value);
+    assert_int_equal(bz_doc_writer_finish(w, &body), 0);
+    bz_doc_writer_free(w);
+    struct bz_write write = {
+        .dot = {node, id}, .stamp = 99, .alive = true, .body = bz_buf_bytes(&body)};
+    assert_int_equal(bz_rec_put(&arena, NULL, &write, &rec), 0);
+    bz_rec_encode(&bytes, &rec, 0);
+    struct bz_record record = {collection, fake_id(id), bz_buf_bytes(&bytes)};
+    bz_record_append(&s->recorded, &record);
+    s->records++;
+    bz_buf_release(&body);
+    bz_buf_release(&bytes);
+    bz_arena_release(&arena);
+}
+
+static void body_into(struct scene *s, struct bz_buf *body)
+{
+    bz_body_encode(
+        body, s->definitions, bz_buf_bytes(&s->defined), s->records, bz_buf_bytes(&s->recorded));
+    bz_buf_clear(&s->defined);
+    bz_buf_clear(&s->recorded);
+    s->definitions = s->records = 0;
+}
+
+static void send_chunk(struct scene *s, struct bz_chunk chunk)
+{
+    struct bz_buf body;
+    bz_buf_init(&body, 64u << 20);
+    if (chunk.body.data == NULL) {
+        body_into(s, &body);
+        chunk.body = bz_buf_bytes(&body);
+    }
+    bz_chunk_encode(&s->out, &chunk);
+    send_frame(s, BZ_FRAME_CHANGES);
+    bz_buf_release(&body);
+}
+
+static const struct bz_chunk usual = {.more = true, .from = 0, .to = 10};
+
+static void an_honest_chunk_is_taken(void **state)
+{
+    (void)state;
+    struct scene s;
+    begin_scene(&s);
+    shake_hands(&s, BZ_FRAME_CHANGES);
+    define_usual(&s);
+    add_record(&s, 1, 6, 5, 7);
+    send_chunk(&s, usual);
+    struct bz_buf payload;
+    struct bz_ack ack;
+    bz_buf_init(&payload, 1000);
+    expect_frame(&s, BZ_FRAME_ACK, &payload);
+    assert_int_equal(bz_ack_decode(bz_buf_bytes(&payload), &ack), 0);
+    assert_int_equal(ack.position, 10);
+    assert_int_equal(ack.chunks, 1);
+    assert_int_equal(s.fake->count, 2);
+    assert_int_equal(status_of(&s).applied_records, 1);
+    assert_int_equal(s.fake->peers[0].state.cursor, 10);
+    assert_int_equal(s.fake->peers[0].state.reached, 0);
+    bz_buf_release(&payload);
+    end_scene(&s);
+}
+
+static void positions_that_do_not_follow_end_the_session(void **state)
+{
+    (void)state;
+    static const struct bz_chunk bad[] = {
+        {.more = true, .from = 5, .to = 10},            /* leaves something out */
+        {.more = true, .from = 5, .to = 4},             /* backwards */
+        {.more = true, .round = 1, .from = 0, .to = 4}, /* of a round never asked for */
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        struct scene s;
+        begin_scene(&s);
+        shake_hands(&s, BZ_FRAME_CHANGES);
+        define_usual(&s);
+        add_record(&s, 1, 6, 5, 7);
+        send_chunk(&s, bad[i]);
+        assert_ended(&s, BLAZE_EPROTO);
+        end_scene(&s);
+    }
+}
+
+static void a_chunk_told_twice_ends_the_session(void **state)
+{
+    (void)state;
+    struct scene s;
+    begin_scene(&s);
+    shake_hands(&s, BZ_FRAME_CHANGES);
+    send_chunk(&s, usual);
+    assert_int_equal(status_of(&s).phase, BZ_SESSION_CATCHING_UP);
+    send_chunk(&s, usual);
+    assert_ended(&s, BLAZE_EPROTO);
+    end_scene(&s);
+}
+
+static void numbers_without_a_definition_end_the_session(void **state)
+{
+    (void)state;
+    static const uint32_t numbers[][3] = {{9, 5, 7}, {6, 9, 7}, {6, 5, 9}, {6, 5, 1u << 21}};
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        struct scene s;
+        begin_scene(&s);
+        shake_hands(&s, BZ_FRAME_CHANGES);
+        define_usual(&s);
+        add_record(&s, 1, numbers[i][0], numbers[i][1], numbers[i][2]);
+        send_chunk(&s, usual);
+        assert_ended(&s, BLAZE_EPROTO);
+        end_scene(&s);
+    }
+}
+
+static void definitions_that_cannot_be_end_the_session(void **state)
+{
+    (void)state;
+    blaze_id node = fake_id(1);
+    char longer[300];
+    memset(longer, 'x', sizeof longer);
+    const struct {
+        enum bz_term term;
+        uint32_t number;
+        struct bz_bytes meaning;
+    } bad[] = {
+        {BZ_TERM_FIELD, 7, bz_bytes_text("again")}, /* defined by define_usual() */
+        {BZ_TERM_FIELD, 8, bz_bytes_text("")},
+        {BZ_TERM_FIELD, 8, bz_bytes(longer, 256)},
+        {BZ_TERM_FIELD, 8, bz_bytes_text("\xff\xfe")},
+        {BZ_TERM_COLLECTION, 8, bz_bytes("a\0b", 3)},
+        {BZ_TERM_NODE, 8, bz_bytes(&node, 15)},
+        {(enum bz_term)3, 8, bz_bytes_text("what")},
+        {BZ_TERM_FIELD, BZ_TERMS_DEFINED_MAX, bz_bytes_text("far")},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        struct scene s;
+        begin_scene(&s);
+        shake_hands(&s, BZ_FRAME_CHANGES);
+        define_usual(&s);
+        define(&s, bad[i].term, bad[i].number, bad[i].meaning);
+        send_chunk(&s, usual);
+        assert_ended(&s, BLAZE_EPROTO);
+        end_scene(&s);
+    }
+}
+
+static void two_numbers_for_one_node_in_a_record_end_the_session(void **state)
+{
+    (void)state;
+    struct scene s;
+    begin_scene(&s);
+    shake_hands(&s, BZ_FRAME_CHANGES);
+    define_usual(&s);
+    blaze_id node = fake_id(1);
+    define(&s, BZ_TERM_NODE, 8, bz_bytes(&node, 16));
+    struct bz_arena arena;
+    bz_arena_init(&arena);
+    struct bz_rec rec;
+    struct bz_write write = {.dot = {8, 3}, .stamp = 9, .alive = true};
+    struct bz_dot seen = {5, 1};
+    assert_int_equal(bz_rec_put(&arena, NULL, &write, &rec), 0);
+    struct bz_dot both[2] = {seen, write.dot};
+    rec.rvv = (struct bz_vv){both, 2};
+    struct bz_buf bytes;
+    bz_buf_init(&bytes, 1000);
+    bz_rec_encode(&bytes, &rec, 0);
+    struct bz_record record = {6, fake_id(1), bz_buf_bytes(&bytes)};
+    bz_record_append(&s.recorded, &record);
+    s.records++;
+    send_chunk(&s, usual);
+    assert_ended(&s, BLAZE_EPROTO);
+    bz_buf_release(&bytes);
+    bz_arena_release(&arena);
+    end_scene(&s);
+}
+
+static void counts_and_sizes_that_lie_end_the_session(void **state)
+{
+    (void)state;
+    for (int lie = 0; lie < 6; lie++) {
+        struct scene s;
+        begin_scene(&s);
+        shake_hands(&s, BZ_FRAME_CHANGES);
+        define_usual(&s);
+        add_record(&s, 1, 6, 5, 7);
+        struct bz_chunk chunk = usual;
+        switch (lie) {
+        case 0:
+            s.records = 2;
+            break;
+        case 1:
+            s.records = UINT64_MAX;
+            break;
+        case 2:
+            s.definitions++;
+            break;
+        case 3: /* bytes after the end */
+            bz_buf_append(&s.recorded, "more", 4);
+            break;
+        case 4: /* a head is promised and not there */
+            chunk.more = false;
+            break;
+        case 5:
+            s.recorded.data[s.recorded.size - 5] ^= 0x40; /* within the document */
+            break;
+        }
+        send_chunk(&s, chunk);
+        assert_ended(&s, BLAZE_EPROTO);
+        end_scene(&s);
+    }
+}
+
+static void a_head_with_entries_out_of_order_ends_the_session(void **state)
+{
+    (void)state;
+    static const struct bz_dot bad[][2] = {{{8, 1}, {5, 1}}, {{5, 1}, {5, 2}}, {{5, 1}, {9, 1}}};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        struct scene s;
+        begin_scene(&s);
+        shake_hands(&s, BZ_FRAME_CHANGES);
+        define_usual(&s);
+        blaze_id node = fake_id(4);
+        define(&s, BZ_TERM_NODE, 8, bz_bytes(&node, 16));
+        struct bz_buf body;
+        bz_buf_init(&body, 1000);
+        body_into(&s, &body);
+        bz_head_append(&body, &(struct bz_body_head){0}, 2);
+        bz_head_append_entry(&body, bad[i][0]);
+        bz_head_append_entry(&body, bad[i][1]);
+        send_chunk(&s, (struct bz_chunk){.to = 10, .body = bz_buf_bytes(&body)});
+        assert_ended(&s, BLAZE_EPROTO);
+        bz_buf_release(&body);
+        end_scene(&s);
+    }
+}
+
+static void decompressed_sizes_that_lie_end_the_session(void **state)
+{
+    (void)state;
+    for (int lie = 0; lie < 5; lie++) {
+        struct scene s;
+        begin_scene(&s);
+        shake_hands(&s, BZ_FRAME_CHANGES);
+        define_usual(&s);
+        for (uint64_t i = 1; i < 50; i++)
+            add_record(&s, i, 6, 5, 7);
+        struct bz_buf body, packed;
+        struct bz_packer packer = {0};
+        bz_buf_init(&body, 1u << 20);
+        bz_buf_init(&packed, 1u << 20);
+        body_into(&s, &body);
+        assert_true(bz_pack(&packer, bz_buf_bytes(&body), &packed));
+        struct bz_chunk chunk = {.compressed = true, .more = true, .to = 10};
+        chunk.raw_size = (uint64_t[]){
+            body.size - 1, body.size + 1, 0, (uint64_t)BZ_FRAME_MAX + 1, UINT64_MAX}[lie];
+        chunk.body = bz_buf_bytes(&packed);
+        send_chunk(&s, chunk);
+        assert_ended(&s, BLAZE_EPROTO);
+        bz_packer_release(&packer);
+        bz_buf_release(&body);
+        bz_buf_release(&packed);
+        end_scene(&s);
+    }
+}
+
+static void a_chunk_that_is_no_zstd_ends_the_session(void **state)
+{
+    (void)state;
+    struct scene s;
+    begin_scene(&s);
+    shake_hands(&s, BZ_FRAME_CHANGES);
+    send_chunk(&s, (struct bz_chunk){.compressed = true,
+                       .more = true,
+                       .to = 10,
+                       .raw_size = 1000,
+                       .body = bz_bytes_text("nothing that ever was compressed")});
+    assert_ended(&s, BLAZE_EPROTO);
+    end_scene(&s);
+}
+
+static void sending_beyond_the_credit_ends_the_session(void **state)
+{
+    (void)state;
+    struct scene s;
+    begin_scene(&s);
+    shake_hands(&s, BZ_FRAME_CHANGES);
+    struct bz_buf wire, body;
+    bz_buf_init(&wire, 1u << 20);
+    bz_buf_init(&body, 1u << 20);
+    body_into(&s, &body);
+    /* Many chunks in one go, without waiting for a single acknowledgement. */
+    for (uint64_t i = 0; wire.size <= 4100; i++) {
+        bz_buf_clear(&s.out);
+        struct bz_chunk chunk = {.more = true, .from = i, .to = i + 1, .body = bz_buf_bytes(&body)};
+        bz_chunk_encode(&s.out, &chunk);
+        bz_frame_append(&wire, BZ_FRAME_CHANGES, bz_buf_bytes(&s.out));
+    }
+    deliver(&s, bz_buf_bytes(&wire));
+    assert_ended(&s, BLAZE_EPROTO);
+    bz_buf_release(&wire);
+    bz_buf_release(&body);
+    end_scene(&s);
+}
+
+static void lengths_beyond_the_limits_end_the_session_at_the_header(void **state)
+{
+    (void)state;
+    static const struct {
+        enum bz_frame_type until;
+        uint64_t length;
+        uint8_t type;
+    } bad[] = {
+        {BZ_FRAME_HELLO, 4097, BZ_FRAME_HELLO},
+        {BZ_FRAME_HELLO, 4097, 0xff},
+        {BZ_FRAME_PROOF, 5000, BZ_FRAME_CHANGES},
+        {BZ_FRAME_WELCOME, 300 << 10, BZ_FRAME_RESUME},
+        {BZ_FRAME_CHANGES, 25 << 20, BZ_FRAME_CHANGES},
+        {BZ_FRAME_CHANGES, 300 << 10, BZ_FRAME_ACK},
+        {BZ_FRAME_CHANGES, 300 << 10, 0x80},
+        {BZ_FRAME_CHANGES, (uint64_t)1 << 40, BZ_FRAME_CHANGES},
+        {BZ_FRAME_CHANGES, 0, 0},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        struct scene s;
+        begin_scene(&s);
+        shake_hands(&s, bad[i].until);
+        struct bz_buf header;
+        bz_buf_init(&header, 20);
+        bz_buf_append_varint(&header, bad[i].length);
+        bz_buf_append8(&header, bad[i].type);
+        deliver(&s, bz_buf_bytes(&header));
+        assert_ended(&s, BLAZE_EPROTO);
+        bz_buf_release(&header);
+        end_scene(&s);
+    }
+}
+
+static void a_length_that_is_not_canonical_ends_the_session(void **state)
+{
+    (void)state;
+    struct scene s;
+    begin_scene(&s);
+    shake_hands(&s, BZ_FRAME_CHANGES);
+    deliver(&s, bz_bytes("\x82\x00\x09\x01", 4));
+    assert_ended(&s, BLAZE_EPROTO);
+    end_scene(&s);
+}
+
+static void an_unknown_frame_is_skipped_if_it_may_be(void **state)
+{
+    (void)state;
+    static const enum bz_frame_type moments[] = {
+        BZ_FRAME_HELLO, BZ_FRAME_PROOF, BZ_FRAME_WELCOME, BZ_FRAME_RESUME, BZ_FRAME_CHANGES};
+    for (size_t i = 0; i < sizeof moments / sizeof *moments; i++) {
+        struct scene s;
+        begin_scene(&s);
+        shake_hands(&s, moments[i]);
+        bz_buf_append(&s.out, "from the future", 15);
+        send_frame(&s, BZ_FRAME_OPTIONAL | 42);
+        assert_int_not_equal(status_of(&s).phase, BZ_SESSION_CLOSED);
+        bz_buf_append(&s.out, "from the future", 15);
+        send_frame(&s, 42);
+        assert_ended(&s, BLAZE_EPROTO);
+        end_scene(&s);
+    }
+}
+
+static void frames_out_of_turn_end_the_session(void **state)
+{
+    (void)state;
+    static const enum bz_frame_type steps[] = {
+        BZ_FRAME_HELLO, BZ_FRAME_PROOF, BZ_FRAME_WELCOME, BZ_FRAME_RESUME, BZ_FRAME_CHANGES};
+    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+        for (uint8_t type = BZ_FRAME_HELLO; type <= BZ_FRAME_PONG; type++) {
+            bool open = steps[i] == BZ_FRAME_CHANGES;
+            if (type == steps[i] || type == BZ_FRAME_REFUSE || (open && type >= BZ_FRAME_RESUME))
+                continue;
+            struct scene s;
+            begin_scene(&s);
+            shake_hands(&s, steps[i]);
+            send_frame(&s, type);
+            assert_ended(&s, BLAZE_EPROTO);
+            end_scene(&s);
+        }
+    }
+}
+
+static void acknowledging_what_was_not_sent_ends_the_session(void **state)
+{
+    (void)state;
+    static const struct bz_ack bad[] = {{5, 1, 1000}, {1, 9, 1000}, {UINT64_MAX, 1, 1000}};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        struct scene s;
+        begin_scene(&s);
+        shake_hands(&s, BZ_FRAME_CHANGES); /* one chunk was sent, up to position 1 */
+        bz_ack_encode(&s.out, &bad[i]);
+        send_frame(&s, BZ_FRAME_ACK);
+        assert_ended(&s, BLAZE_EPROTO);
+        end_scene(&s);
+    }
+}
+
+static void asking_again_and_again_ends_the_session(void **state)
+{
+    (void)state;
+    struct scene s;
+    begin_scene(&s);
+    shake_hands(&s, BZ_FRAME_CHANGES);
+    for (uint64_t round = 1; round < 10; round++) {
+        struct bz_resume resume = {.round = round, .epoch = s.fake->identity.epoch};
+        bz_resume_encode(&s.out, &resume);
+        send_frame(&s, BZ_FRAME_RESUME);
+        bz_session_sent(s.session, bz_session_output(s.session).size);
+        if (status_of(&s).phase == BZ_SESSION_CLOSED)
+            break;
+    }
+    assert_int_equal(status_of(&s).code, BLAZE_EPROTO);
+    end_scene(&s);
+}
+
+static void a_farewell_in_other_words_is_understood(void **state)
+{
+    (void)state;
+    struct scene s;
+    begin_scene(&s);
+    shake_hands(&s, BZ_FRAME_CHANGES);
+    bz_buf_append_varint(&s.out, 777); /* a code that this version does not know */
+    bz_buf_append8(&s.out, 0xff);
+    bz_buf_append_sized(&s.out, bz_bytes_text("so\nlong"));
+    bz_buf_append(&s.out, "later fields", 12);
+    send_frame(&s, BZ_FRAME_BYE);
+    struct bz_session_status status = status_of(&s);
+    assert_int_equal(status.phase, BZ_SESSION_CLOSED);
+    assert_int_equal(status.code, BLAZE_EPROTO);
+    assert_string_equal(status.reason, "so long");
+    assert_int_equal(bz_session_output(s.session).size, 0);
+    end_scene(&s);
+}
+
+static void rubbish_from_a_stranger_ends_before_it_costs_memory(void **state)
+{
+    (void)state;
+    uint64_t seed = 1;
+    for (int i = 0; i < 2000; i++) {
+        struct scene s;
+        begin_scene(&s);
+        uint8_t noise[3000];
+        fake_random(&(struct fake_keys){.random = seed++}, noise, sizeof noise);
+        for (int k = 0; k < 10; k++)
+            deliver(&s, bz_bytes(noise + 300 * k, 300));
+        struct bz_session_status status = status_of(&s);
+        /* Some lengths within the limit are waited for: then the deadline ends it. */
+        if (status.phase != BZ_SESSION_CLOSED)
+            bz_session_run(s.session, 11000, 1700000000000u);
+        status = status_of(&s);
+        assert_int_equal(status.phase, BZ_SESSION_CLOSED);
+        assert_false(status.peer_is_member);
+        assert_int_equal(s.fake->open_walks + s.fake->open_applies, 0);
+        end_scene(&s);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_honest_chunk_is_taken),
+        cmocka_unit_test(positions_that_do_not_follow_end_the_session),
+        cmocka_unit_test(a_chunk_told_twice_ends_the_session),
+        cmocka_unit_test(numbers_without_a_definition_end_the_session),
+        cmocka_unit_test(definitions_that_cannot_be_end_the_session),
+        cmocka_unit_test(two_numbers_for_one_node_in_a_record_end_the_session),
+        cmocka_unit_test(counts_and_sizes_that_lie_end_the_session),
+        cmocka_unit_test(a_head_with_entries_out_of_order_ends_the_session),
+        cmocka_unit_test(decompressed_sizes_that_lie_end_the_session),
+        cmocka_unit_test(a_chunk_that_is_no_zstd_ends_the_session),
+        cmocka_unit_test(sending_beyond_the_credit_ends_the_session),
+        cmocka_unit_test(lengths_beyond_the_limits_end_the_session_at_the_header),
+        cmocka_unit_test(a_length_that_is_not_canonical_ends_the_session),
+        cmocka_unit_test(an_unknown_frame_is_skipped_if_it_may_be),
+        cmocka_unit_test(frames_out_of_turn_end_the_session),
+        cmocka_unit_test(acknowledging_what_was_not_sent_ends_the_session),
+        cmocka_unit_test(asking_again_and_again_ends_the_session),
+        cmocka_unit_test(a_farewell_in_other_words_is_understood),
+        cmocka_unit_test(rubbish_from_a_stranger_ends_before_it_costs_memory),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
