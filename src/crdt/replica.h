@@ -29,6 +29,7 @@ struct bz_peer_state {
     uint64_t cursor;   /* applied here up to this position */
     uint64_t reached;  /* the last head of theirs that was fully reached here, 0: none */
     uint64_t seen_ms;  /* wall clock of the last contact */
+    bool partial;      /* the head reached was */
     blaze_id database; /* reserved: all zero */
 };
 
@@ -38,6 +39,7 @@ struct bz_head {
     struct bz_vv vv;
     struct bz_hash128 digest;
     uint64_t records; /* alive */
+    bool partial;     /* the log holds writes beyond vv: parts of what others are still sending */
 };
 
 struct bz_change {
@@ -94,8 +96,8 @@ struct bz_replica_ops {
     int (*apply_change)(
         struct bz_apply *apply, const struct bz_change *change, bool *changed, blaze_error *error);
     /* Commits together with the peer's cursor; with a head, also takes over its version vector.
-     * *diverged (only with a head): version vectors are equal, nothing is in progress, and the
-     * digests differ. Consumes `apply`, as abort does, whatever it returns. */
+     * *diverged (only with a head): version vectors are equal, neither side holds anything beyond
+     * its own, and the digests differ. Consumes `apply`, as abort does, whatever it returns. */
     int (*apply_commit)(struct bz_apply *apply, const struct bz_peer_state *peer,
         const struct bz_head *head, bool *diverged, blaze_error *error);
     void (*apply_abort)(struct bz_apply *apply);

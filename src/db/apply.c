@@ -195,11 +195,17 @@ static int take_version(struct bz_db_txn *txn, const struct bz_vv *vv, blaze_err
     return rc;
 }
 
-static int in_progress(void *context, const blaze_id *node, const struct bz_peer_state *peer)
+static int is_partial(void *context, const blaze_id *node, const struct bz_peer_state *peer)
 {
     (void)node;
-    *(bool *)context |= peer->cursor > peer->reached;
+    *(bool *)context |= peer->cursor > peer->reached || peer->partial;
     return 0;
+}
+
+int bz_peers_partial(struct bz_view *view, bool *out, blaze_error *error)
+{
+    *out = false;
+    return bz_peer_each(view, is_partial, out, error);
 }
 
 /* Whether both sides have the same writes, none beyond them, and yet differ in what they show. */
@@ -207,16 +213,16 @@ static int compare(
     struct bz_db_txn *txn, const struct bz_head *head, bool *diverged, blaze_error *error)
 {
     struct bz_vv ours;
-    bool busy = false;
+    bool partial = false;
     bz_arena_reset(&txn->arena);
-    int rc = bz_peer_each(txn->view, in_progress, &busy, error);
+    int rc = bz_peers_partial(txn->view, &partial, error);
     if (rc == 0)
         rc = bz_version_vector(txn->view, txn->db->self, txn->state.seq, &txn->arena, &ours, error);
     if (rc != 0)
         return rc;
     bool equal = bz_vv_includes(&ours, &head->vv) && bz_vv_includes(&head->vv, &ours);
     *diverged =
-        equal && !busy &&
+        equal && !partial && !head->partial &&
         (txn->state.digest.low != head->digest.low || txn->state.digest.high != head->digest.high);
     return 0;
 }

@@ -71,6 +71,9 @@ int bz_peer_store(
 int bz_peer_each(struct bz_view *view,
     int (*each)(void *context, const blaze_id *node, const struct bz_peer_state *peer),
     void *context, blaze_error *error);
+/* Whether we may hold writes beyond our version vector: some peer's head is not reached, or was
+ * itself partial. */
+int bz_peers_partial(struct bz_view *view, bool *out, blaze_error *error);
 
 /* An entry of the change log. */
 struct bz_log_entry {

@@ -210,6 +210,8 @@ static int changes_head(struct bz_changes *changes, struct bz_head *out)
     int rc = bz_version_vector(
         changes->read->view, changes->db->self, state->seq, &changes->arena, &head.vv, NULL);
     if (rc == 0)
+        rc = bz_peers_partial(changes->read->view, &head.partial, NULL);
+    if (rc == 0)
         *out = head;
     return rc;
 }

@@ -214,8 +214,10 @@ static int peer_decode(struct bz_bytes value, struct bz_peer_state *out, blaze_e
     peer.cursor = bz_read_varint(&r);
     peer.reached = bz_read_varint(&r);
     peer.seen_ms = bz_read_varint(&r);
+    uint8_t partial = bz_read8(&r);
+    peer.partial = partial != 0;
     peer.database = read_id(&r);
-    if (!read_all(&r) || format != PEER_FORMAT)
+    if (!read_all(&r) || format != PEER_FORMAT || partial > 1)
         return bz_error_set(error, BLAZE_ECORRUPT, "what is known of a peer is corrupt");
     *out = peer;
     return 0;
@@ -243,6 +245,7 @@ int bz_peer_store(
     p = bz_varint_put(p, peer->cursor);
     p = bz_varint_put(p, peer->reached);
     p = bz_varint_put(p, peer->seen_ms);
+    *p++ = peer->partial;
     p = put_id(p, &peer->database);
     return bz_txn_put(txn, BZ_MAP_PEERS, bz_bytes(node, sizeof *node),
         bz_bytes(value, (size_t)(p - value)), error);

@@ -10,6 +10,7 @@ static const uint8_t magic[4] = {'B', 'L', 'Z', 'S'};
 enum { HELLO_ENROLS = 1 };
 enum { PROOF_MEMBER = 1 };
 enum { GOODBYE_FINAL = 1 };
+enum { HEAD_PARTIAL = 1 };
 enum { CHUNK_COMPRESSED = 1, CHUNK_MORE = 2 };
 
 int bz_frame_peek(struct bz_bytes input, uint8_t *type, struct bz_bytes *payload, size_t *size)
@@ -373,6 +374,7 @@ int bz_body_next_record(struct bz_body_reader *body, struct bz_record *out)
 
 void bz_head_append(struct bz_buf *out, const struct bz_body_head *head, uint64_t entries)
 {
+    bz_buf_append8(out, head->partial ? HEAD_PARTIAL : 0);
     bz_buf_append_varint(out, head->records);
     bz_buf_append64le(out, head->digest.low);
     bz_buf_append64le(out, head->digest.high);
@@ -387,6 +389,10 @@ void bz_head_append_entry(struct bz_buf *out, struct bz_dot entry)
 
 int bz_body_head(struct bz_body_reader *body, struct bz_body_head *out)
 {
+    uint8_t flags = bz_read8(&body->reader);
+    if ((flags & ~HEAD_PARTIAL) != 0)
+        return BLAZE_EPROTO;
+    out->partial = flags != 0;
     out->records = bz_read_varint(&body->reader);
     out->digest.low = bz_read64le(&body->reader);
     out->digest.high = bz_read64le(&body->reader);

@@ -173,6 +173,7 @@ int bz_body_next_record(struct bz_body_reader *body, struct bz_record *out);
 struct bz_body_head {
     uint64_t records;
     struct bz_hash128 digest;
+    bool partial; /* the sender holds writes beyond its version vector */
 };
 void bz_head_append(struct bz_buf *out, const struct bz_body_head *head, uint64_t entries);
 void bz_head_append_entry(struct bz_buf *out, struct bz_dot entry);

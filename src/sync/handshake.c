@@ -220,6 +220,7 @@ static int settle(struct bz_session *s, blaze_error *error)
     if (memcmp(&known.epoch, &s->peer_epoch, sizeof known.epoch) == 0) {
         s->in.cursor = known.cursor;
         s->in.reached = known.reached < known.cursor ? known.reached : known.cursor;
+        s->in.partial = known.partial;
     }
     send_welcome(s);
     return bz_handshake_ask(s, error);

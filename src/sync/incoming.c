@@ -168,6 +168,7 @@ static int read_head(struct bz_session *s, struct bz_body_reader *body, struct b
     head->vv = s->in.vv.vv;
     head->digest = fixed.digest;
     head->records = fixed.records;
+    head->partial = fixed.partial;
     return 0;
 }
 
@@ -179,11 +180,13 @@ static int commit(struct bz_session *s, struct bz_apply *apply, const struct bz_
         .cursor = chunk->to,
         .reached = head != NULL ? chunk->to : s->in.reached,
         .seen_ms = s->wall_ms,
+        .partial = head != NULL ? head->partial : s->in.partial,
     };
     int rc = s->replica.ops->apply_commit(apply, &state, head, diverged, error);
     if (rc == 0) {
         s->in.cursor = state.cursor;
         s->in.reached = state.reached;
+        s->in.partial = state.partial;
     }
     return rc;
 }

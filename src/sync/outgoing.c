@@ -252,7 +252,8 @@ static bool has_news(const struct bz_session *s, const struct bz_vv *vv)
 static int append_head(struct bz_session *s, const struct bz_head *head)
 {
     struct bz_outgoing *o = &s->out;
-    struct bz_body_head body = {.records = head->records, .digest = head->digest};
+    struct bz_body_head body = {
+        .records = head->records, .digest = head->digest, .partial = head->partial};
     uint64_t entries = 0;
     for (uint32_t i = 0; i < head->vv.count; i++)
         entries += !bz_vv_covers(&o->heads.vv, head->vv.entries[i]);

@@ -95,6 +95,7 @@ struct bz_incoming {
     bool at_head;    /* the last one carried the head */
     uint64_t cursor; /* of the peer's log, applied here */
     uint64_t reached;
+    bool partial;        /* that head was */
     uint64_t head;       /* of the peer's log, as far as known */
     struct bz_vector vv; /* what the peer's heads have told, in our numbers */
     struct bz_terms_learnt terms;
