@@ -1,0 +1,484 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Sessions between real databases, on the store in memory: random edits at every site of a chain,
+ * links that cut bytes anywhere and break at any moment. In the end all sites are equal.
+ */
+#include "cmocka_all.h"
+
+#include "db/db.h"
+#include "fake_replica.h"
+#include "session_pipe.h"
+
+#define SITES_MAX 4
+#define STEPS     400000u
+
+struct site {
+    struct bz_db *db;
+    struct fake_keys keys;
+    uint64_t *wall_ms;
+    uint64_t *random;
+};
+
+struct link {
+    struct site *ends[2];
+    struct bz_replica replicas[2];
+    struct bz_session_auth auths[2];
+    struct bz_session_host host;
+    struct session_pipe pipe;
+    bool up;
+};
+
+struct world {
+    uint64_t random, wall_ms;
+    uint32_t sites, links;
+    struct site site[SITES_MAX];
+    struct link link[SITES_MAX];
+    uint32_t chunk_bytes;
+    uint64_t sessions;
+};
+
+static uint64_t chance(struct world *w, uint64_t below)
+{
+    return pipe_random(&w->random) % below;
+}
+
+static uint64_t site_wall(void *context)
+{
+    return *((struct site *)context)->wall_ms;
+}
+
+static int site_entropy(void *context, void *data, size_t size)
+{
+    struct site *s = context;
+    for (size_t i = 0; i < size; i++)
+        ((uint8_t *)data)[i] = (uint8_t)(pipe_random(s->random) >> 40);
+    return 0;
+}
+
+static void site_open(struct world *w, uint32_t i)
+{
+    struct site *s = &w->site[i];
+    char name[20];
+    snprintf(name, sizeof name, "site %u", i);
+    *s = (struct site){
+        .keys = {11, 22, w->random + i}, .wall_ms = &w->wall_ms, .random = &w->random};
+    struct bz_db_options options = {.create = true,
+        .memory = true,
+        .role = i == 1 ? BZ_ROLE_SERVER : BZ_ROLE_CLIENT,
+        .database = fake_id(7),
+        .apply_durability = BZ_DURABLE_RELAXED,
+        .wall_ms = site_wall,
+        .entropy = site_entropy,
+        .context = s};
+    blaze_error error;
+    int rc = bz_db_open(&s->db, name, &options, &error);
+    if (rc != 0)
+        print_message("%s\n", error.text);
+    assert_int_equal(rc, 0);
+}
+
+static int host_open(void *context, const blaze_id *database, struct bz_replica *replica,
+    struct bz_session_auth *auth, blaze_error *error)
+{
+    (void)database;
+    (void)error;
+    struct link *l = context;
+    *replica = l->replicas[1];
+    *auth = l->auths[1];
+    return 0;
+}
+
+static void link_up(struct world *w, struct link *l)
+{
+    for (int i = 0; i < 2; i++)
+        l->auths[i] = (struct bz_session_auth){fake_mac, fake_random, &l->ends[i]->keys};
+    l->host = (struct bz_session_host){host_open, NULL, l};
+    struct bz_session_options connecting = {.connecting = true,
+        .replica = &l->replicas[0],
+        .auth = &l->auths[0],
+        .chunk_bytes = w->chunk_bytes};
+    struct bz_session_options accepting = {.host = &l->host, .chunk_bytes = w->chunk_bytes};
+    l->pipe.random = pipe_random(&w->random);
+    l->pipe.now_ms = 1000;
+    l->pipe.wall_ms = w->wall_ms;
+    assert_int_equal(pipe_open(&l->pipe, &connecting, &accepting), 0);
+    pipe_wake(&l->pipe);
+    l->up = true;
+    w->sessions++;
+}
+
+static void link_down(struct link *l)
+{
+    if (!l->up)
+        return;
+    pipe_cut(&l->pipe);
+    pipe_close(&l->pipe);
+    l->up = false;
+}
+
+/* A chain: site 0 to 1, 1 to 2, and so on. */
+static void world_open(struct world *w, uint64_t seed, uint32_t sites)
+{
+    *w = (struct world){
+        .random = seed, .wall_ms = 1700000000000u, .sites = sites, .links = sites - 1};
+    for (uint32_t i = 0; i < sites; i++)
+        site_open(w, i);
+    for (uint32_t i = 0; i < w->links; i++) {
+        struct link *l = &w->link[i];
+        for (uint32_t k = 0; k < 2; k++) {
+            l->ends[k] = &w->site[i + k];
+            assert_int_equal(bz_db_replica_open(l->ends[k]->db, &l->replicas[k], NULL), 0);
+        }
+    }
+}
+
+static void world_close(struct world *w)
+{
+    for (uint32_t i = 0; i < w->links; i++) {
+        link_down(&w->link[i]);
+        bz_db_replica_close(&w->link[i].replicas[0]);
+        bz_db_replica_close(&w->link[i].replicas[1]);
+    }
+    for (uint32_t i = 0; i < w->sites; i++)
+        assert_int_equal(bz_db_close(w->site[i].db, NULL), 0);
+}
+
+/* ---- edits ---- */
+
+static void fill(struct world *w, blaze_doc *doc, bool update)
+{
+    static const char *const names[] = {"title", "text", "count", "tags", "author", "place"};
+    blaze_doc_clear(doc);
+    uint64_t first = chance(w, 6), count = 1 + chance(w, update ? 2 : 5);
+    for (uint64_t i = 0; i < count; i++) {
+        const char *name = names[(first + i) % 6];
+        switch (chance(w, update ? 5 : 4)) {
+        case 0:
+            blaze_doc_add_int(doc, name, (int64_t)chance(w, 1000));
+            break;
+        case 1:
+            blaze_doc_begin_map(doc, name);
+            blaze_doc_add_string(doc, "nested", "inside");
+            blaze_doc_add_int(doc, names[chance(w, 6)], 1);
+            blaze_doc_end(doc);
+            break;
+        case 4:
+            blaze_doc_add_unset(doc, name);
+            break;
+        default:
+            blaze_doc_add_string(doc, name, "some text that is a little longer than others");
+        }
+    }
+    assert_int_equal(blaze_doc_check(doc), 0);
+}
+
+static void edit(struct world *w, struct site *s)
+{
+    blaze_doc *doc;
+    blaze_value value;
+    struct bz_db_txn *txn;
+    assert_int_equal(blaze_doc_new(&doc), 0);
+    assert_int_equal(bz_db_begin(s->db, &txn, NULL), 0);
+    for (uint64_t n = 1 + chance(w, 4); n > 0; n--) {
+        struct bz_bytes collection = bz_bytes_text(chance(w, 4) ? "notes" : "people");
+        blaze_id id = fake_id(chance(w, 30));
+        uint64_t what = chance(w, 10);
+        int rc;
+        fill(w, doc, what >= 3 && what < 8);
+        blaze_doc_value(doc, &value);
+        if (what < 3)
+            rc = bz_db_put(txn, collection, &id, &value, NULL);
+        else if (what < 8)
+            rc = bz_db_upsert(txn, collection, &id, &value, NULL);
+        else
+            rc = bz_db_delete(txn, collection, &id, NULL);
+        assert_true(rc == 0 || rc == BLAZE_ENOTFOUND);
+    }
+    assert_int_equal(bz_db_commit(txn, BZ_DURABLE_RELAXED, NULL), 0);
+    blaze_doc_free(doc);
+}
+
+/* Records that hardly compress. */
+static void insert_many(struct site *s, uint64_t count)
+{
+    blaze_doc *doc;
+    blaze_value value;
+    struct bz_db_txn *txn;
+    assert_int_equal(blaze_doc_new(&doc), 0);
+    assert_int_equal(bz_db_begin(s->db, &txn, NULL), 0);
+    for (uint64_t i = 0; i < count; i++) {
+        uint8_t noise[60];
+        blaze_id id = fake_id(i);
+        site_entropy(s, noise, sizeof noise);
+        blaze_doc_clear(doc);
+        blaze_doc_add_bytes(doc, "noise", noise, sizeof noise);
+        blaze_doc_add_int(doc, "count", (int64_t)i);
+        blaze_doc_value(doc, &value);
+        assert_int_equal(bz_db_insert(txn, bz_bytes_text("notes"), &id, &value, NULL), 0);
+    }
+    assert_int_equal(bz_db_commit(txn, BZ_DURABLE_RELAXED, NULL), 0);
+    blaze_doc_free(doc);
+}
+
+/* ---- running and comparing ---- */
+
+static void wake_all(struct world *w)
+{
+    for (uint32_t i = 0; i < w->links; i++) {
+        if (w->link[i].up)
+            pipe_wake(&w->link[i].pipe);
+    }
+}
+
+static bool step(struct world *w)
+{
+    bool any = false;
+    for (uint32_t i = 0; i < w->links; i++) {
+        if (w->link[i].up)
+            any |= pipe_step(&w->link[i].pipe);
+    }
+    return any;
+}
+
+static void assert_no_end(const struct world *w)
+{
+    for (uint32_t i = 0; i < w->links; i++) {
+        if (!w->link[i].up)
+            continue;
+        for (int k = 0; k < 2; k++) {
+            struct bz_session_status status = pipe_status(&w->link[i].pipe, k);
+            if (status.phase == BZ_SESSION_CLOSED)
+                print_message("link %u, end %d: %s: %s\n", i, k, blaze_error_name(status.code),
+                    status.reason);
+            assert_int_not_equal(status.phase, BZ_SESSION_CLOSED);
+            assert_false(status.diverged);
+        }
+    }
+}
+
+/* Until no link has anything to do, though woken; a commit at one wakes the others. */
+static void settle(struct world *w)
+{
+    uint64_t n = 0, positions, before = UINT64_MAX;
+    for (;;) {
+        positions = 0;
+        for (uint32_t i = 0; i < w->sites; i++)
+            positions += bz_db_position(w->site[i].db);
+        if (positions == before)
+            break;
+        before = positions;
+        wake_all(w);
+        while (step(w))
+            assert_true(++n < STEPS);
+    }
+    assert_no_end(w);
+    for (uint32_t i = 0; i < w->links; i++)
+        assert_true(pipe_live(&w->link[i].pipe));
+}
+
+/* A version vector, by node id. */
+struct version {
+    struct {
+        blaze_id node;
+        uint64_t seq;
+    } entries[SITES_MAX];
+    size_t count;
+};
+
+static int add_version(void *context, const blaze_id *node, uint64_t seq)
+{
+    struct version *v = context;
+    size_t at = v->count;
+    if (seq == 0)
+        return 0;
+    assert_true(v->count < SITES_MAX);
+    while (at > 0 && memcmp(&v->entries[at - 1].node, node, sizeof *node) > 0) {
+        v->entries[at] = v->entries[at - 1];
+        at--;
+    }
+    v->entries[at].node = *node;
+    v->entries[at].seq = seq;
+    v->count++;
+    return 0;
+}
+
+static void load(struct site *s, struct bz_db_state *state, struct version *version)
+{
+    struct bz_read *read;
+    *version = (struct version){0};
+    assert_int_equal(bz_read_begin(s->db, &read, NULL), 0);
+    assert_int_equal(bz_read_state(read, state, NULL), 0);
+    assert_int_equal(bz_read_version(read, add_version, version, NULL), 0);
+    bz_read_end(read);
+}
+
+static void assert_equal(struct world *w)
+{
+    struct bz_db_state first, other;
+    struct version version, other_version;
+    load(&w->site[0], &first, &version);
+    for (uint32_t i = 1; i < w->sites; i++) {
+        load(&w->site[i], &other, &other_version);
+        assert_memory_equal(&version, &other_version, sizeof version);
+        assert_int_equal(first.records, other.records);
+        assert_int_equal(first.conflicts, other.conflicts);
+        assert_true(first.digest.low == other.digest.low && first.digest.high == other.digest.high);
+    }
+    for (uint32_t i = 0; i < w->sites; i++) {
+        blaze_error error;
+        int rc = bz_db_check(w->site[i].db, NULL, NULL, &error);
+        if (rc != 0)
+            print_message("site %u: %s\n", i, error.text);
+        assert_int_equal(rc, 0);
+    }
+}
+
+static void all_links(struct world *w)
+{
+    for (uint32_t i = 0; i < w->links; i++) {
+        if (!w->link[i].up)
+            link_up(w, &w->link[i]);
+    }
+}
+
+/* ---- tests ---- */
+
+static void edits_at_all_sites_of_a_chain_meet_whatever_is_cut(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= 60; seed++) {
+        struct world w;
+        world_open(&w, seed, 2 + (uint32_t)(seed % 3));
+        w.chunk_bytes = (uint32_t[]){100, 600, 5000, 0}[seed % 4];
+        for (uint32_t i = 0; i < w.links; i++)
+            w.link[i].pipe.piece_max = (size_t[]){1, 40, 1000, 0}[(seed + i) % 4];
+        for (int turn = 0; turn < 150; turn++) {
+            w.wall_ms += chance(&w, 50);
+            struct link *l = &w.link[chance(&w, w.links)];
+            switch (chance(&w, 8)) {
+            case 0:
+                link_down(l);
+                break;
+            case 1:
+            case 2:
+                if (!l->up)
+                    link_up(&w, l);
+                break;
+            default:
+                edit(&w, &w.site[chance(&w, w.sites)]);
+                wake_all(&w);
+            }
+            for (uint64_t n = chance(&w, 60); n > 0 && step(&w); n--)
+                ;
+            assert_no_end(&w);
+        }
+        all_links(&w);
+        settle(&w);
+        assert_equal(&w);
+        world_close(&w);
+    }
+}
+
+static void a_chain_hands_on_what_it_learns_and_a_second_round_moves_nothing(void **state)
+{
+    (void)state;
+    struct world w;
+    world_open(&w, 5, 4);
+    for (int i = 0; i < 50; i++)
+        edit(&w, &w.site[(unsigned)i % 4]);
+    all_links(&w);
+    settle(&w);
+    assert_equal(&w);
+    for (uint32_t i = 0; i < w.links; i++)
+        link_down(&w.link[i]);
+    all_links(&w);
+    settle(&w);
+    for (uint32_t i = 0; i < w.links; i++) {
+        assert_int_equal(pipe_status(&w.link[i].pipe, 0).sent_records, 0);
+        assert_int_equal(pipe_status(&w.link[i].pipe, 1).sent_records, 0);
+    }
+    world_close(&w);
+}
+
+static void one_changed_field_costs_a_few_dozen_bytes(void **state)
+{
+    (void)state;
+    struct world w;
+    world_open(&w, 6, 2);
+    blaze_doc *doc;
+    blaze_value value;
+    struct bz_db_txn *txn;
+    blaze_id id = fake_id(1);
+    char text[5000];
+    memset(text, 'x', sizeof text - 1);
+    text[sizeof text - 1] = '\0';
+    assert_int_equal(blaze_doc_new(&doc), 0);
+    blaze_doc_add_string(doc, "text", text);
+    blaze_doc_value(doc, &value);
+    assert_int_equal(bz_db_begin(w.site[0].db, &txn, NULL), 0);
+    assert_int_equal(bz_db_insert(txn, bz_bytes_text("notes"), &id, &value, NULL), 0);
+    assert_int_equal(bz_db_commit(txn, BZ_DURABLE_FULL, NULL), 0);
+    all_links(&w);
+    settle(&w);
+    uint64_t before = w.link[0].pipe.ends[0].delivered + w.link[0].pipe.ends[1].delivered;
+    for (int i = 0; i < 10; i++) {
+        blaze_doc_clear(doc);
+        blaze_doc_add_int(doc, "count", i);
+        blaze_doc_value(doc, &value);
+        assert_int_equal(bz_db_begin(w.site[0].db, &txn, NULL), 0);
+        assert_int_equal(bz_db_update(txn, bz_bytes_text("notes"), &id, &value, NULL), 0);
+        assert_int_equal(bz_db_commit(txn, BZ_DURABLE_FULL, NULL), 0);
+        settle(&w);
+    }
+    uint64_t after = w.link[0].pipe.ends[0].delivered + w.link[0].pipe.ends[1].delivered;
+    assert_in_range(after - before, 10 * 40, 10 * 130);
+    assert_equal(&w);
+    blaze_doc_free(doc);
+    world_close(&w);
+}
+
+static void a_bootstrap_survives_a_cut_at_every_chunk_and_repeats_at_most_a_window(void **state)
+{
+    (void)state;
+    struct world w;
+    world_open(&w, 7, 3);
+    w.chunk_bytes = 1000;
+    insert_many(&w.site[0], 500);
+    /* Site 1 gets it in one go, which tells what it takes. */
+    link_up(&w, &w.link[0]);
+    struct link *l = &w.link[0];
+    while (step(&w))
+        ;
+    assert_true(pipe_live(&l->pipe));
+    uint64_t whole = l->pipe.ends[0].delivered;
+    /* Site 2 gets it from site 1, cut after every other chunk. */
+    uint64_t sent = 0, cuts = 0;
+    l = &w.link[1];
+    for (bool live = false; !live; cuts++) {
+        assert_true(cuts < 200);
+        link_up(&w, l);
+        l->pipe.piece_max = 300;
+        while (l->pipe.ends[0].delivered < 2500 && pipe_step(&l->pipe))
+            ;
+        live = pipe_live(&l->pipe);
+        sent += l->pipe.ends[0].delivered + l->pipe.ends[0].wire.size;
+        link_down(l);
+    }
+    assert_true(cuts > 10);
+    assert_true(sent <= whole + cuts * (4000 + 500));
+    all_links(&w);
+    settle(&w);
+    assert_equal(&w);
+    world_close(&w);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(edits_at_all_sites_of_a_chain_meet_whatever_is_cut),
+        cmocka_unit_test(a_chain_hands_on_what_it_learns_and_a_second_round_moves_nothing),
+        cmocka_unit_test(one_changed_field_costs_a_few_dozen_bytes),
+        cmocka_unit_test(a_bootstrap_survives_a_cut_at_every_chunk_and_repeats_at_most_a_window),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
