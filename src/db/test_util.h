@@ -15,6 +15,8 @@
 #include "codec/names.h"
 #include "crdt/clock.h"
 
+#include <stdatomic.h>
+
 #include <stdio.h>
 #include <string.h>
 
