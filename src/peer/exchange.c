@@ -32,6 +32,12 @@
 #define OUTBOX_HIGH (512u << 10)
 #define BUF_MAX     (64u << 20)
 
+/* Chunks that a session may handle before others have their turn. */
+#define RUNS_A_TURN 4
+
+/* How long a session that closes has to say its last words. */
+#define GOODBYE_MS 3000
+
 /* Memory that an idle exchange keeps for its next bytes. */
 #define KEEP_SIZE 4096u
 
@@ -52,6 +58,7 @@ struct bz_exchange {
     bool finish;       /* the session has closed: close the stream after the outbox */
     bool disconnected; /* the stream is gone */
     bool stop;         /* bz_exchange_stop() was called */
+    bool ending;       /* the session is closing, or is to: GOODBYE_MS are left */
     bool ended;        /* the strand is done */
     int stop_code;
     char stop_reason[160];
@@ -62,6 +69,8 @@ struct bz_exchange {
     struct bz_task task; /* runs the loop's side */
     struct bz_stream *stream;
     struct bz_timer *timer;
+    struct bz_timer *goodbye;
+    bool leaving; /* `goodbye` is running */
 
     struct bz_strand strand; /* runs the session's side */
     struct bz_session *session;
@@ -132,18 +141,15 @@ static struct news take_news(struct bz_exchange *x)
 }
 
 /* Moves output to the outbox while there is room; whether there still is. */
-static bool give_output(struct bz_exchange *x)
+static bool give_output(struct bz_exchange *x, bool *given)
 {
+    struct bz_bytes output = {0};
     pthread_mutex_lock(&x->lock);
     bool room = !x->full && x->outbox.size < OUTBOX_HIGH;
-    while (room) {
-        struct bz_bytes output = bz_session_output(x->session);
-        if (output.size == 0)
-            break;
+    if (room)
+        output = bz_session_output(x->session);
+    if (output.size > 0) {
         bz_buf_append(&x->outbox, output.data, output.size);
-        if (x->outbox.error != 0)
-            break;
-        bz_session_sent(x->session, output.size);
         room = x->outbox.size < OUTBOX_HIGH;
     }
     int rc = x->outbox.error;
@@ -151,7 +157,10 @@ static bool give_output(struct bz_exchange *x)
     pthread_mutex_unlock(&x->lock);
     if (rc != 0)
         fail(x, rc, "out of memory for what is to be sent");
-    return room;
+    else if (output.size > 0)
+        bz_session_sent(x->session, output.size);
+    *given = output.size > 0;
+    return room && rc == 0;
 }
 
 /* One turn of the session; whether another should follow at once. */
@@ -164,19 +173,24 @@ static bool turn(struct bz_exchange *x, const struct news *news)
         x->told_stop = true;
         bz_session_close(x->session, x->stop_code, x->stop_reason);
     }
-    bool more = false;
-    if (give_output(x)) {
+    /* What was given makes room for more in the session: it is asked again. */
+    bool given;
+    bool more = true;
+    bool room = give_output(x, &given);
+    for (unsigned i = 0; i < RUNS_A_TURN && room && more; i++) {
         more = bz_session_run(x->session, now, bz_os_wall_ms());
-        more = give_output(x) && more;
+        room = give_output(x, &given);
+        more = more || given;
     }
     if (!x->failed)
         bz_session_status(x->session, &x->status);
-    return more;
+    return room && more;
 }
 
 /* The session's end: after this the strand does nothing any more. */
 static void finish(struct bz_exchange *x, const struct news *news)
 {
+    bool lost = x->status.phase != BZ_SESSION_CLOSED;
     if (x->session != NULL) {
         bz_session_disconnected(x->session);
         if (!x->failed)
@@ -185,23 +199,24 @@ static void finish(struct bz_exchange *x, const struct news *news)
         x->session = NULL;
     }
     x->status.phase = BZ_SESSION_CLOSED;
-    if (x->status.reason[0] == '\0' && news->lost.code != 0) {
+    if (lost && news->lost.code != 0) {
         /* The session knows only that the stream is gone; the stream knows why. */
-        x->status.code = x->status.code != 0 ? x->status.code : news->lost.code;
+        x->status.code = news->lost.code;
         snprintf(x->status.reason, sizeof x->status.reason, "%.159s", news->lost.text);
     }
     if (x->begun)
-        x->callbacks->end(x->context);
+        x->callbacks->end(x->context, &x->status);
 }
 
 /* Leaves word for the loop, and wakes it if there is something for it to do. */
-static void tell_loop(struct bz_exchange *x, bool said, uint64_t deadline, bool ended)
+static void tell_loop(struct bz_exchange *x, bool closed, bool said, uint64_t deadline, bool ended)
 {
     pthread_mutex_lock(&x->lock);
     x->finish = said;
     x->deadline = deadline;
     x->ended = ended;
-    bool wake = said || ended || x->release || x->outbox.size > 0 || deadline < x->armed;
+    x->ending = x->ending || closed;
+    bool wake = closed || ended || x->release || x->outbox.size > 0 || deadline < x->armed;
     pthread_mutex_unlock(&x->lock);
     if (wake)
         bz_loop_post(x->loop, &x->task);
@@ -225,7 +240,8 @@ static void run_session(struct bz_strand *strand)
         more = turn(x, &news);
         x->callbacks->on_status(x->context, &x->status);
     } else if (x->session != NULL) {
-        give_output(x); /* what is left of the goodbye */
+        bool given;
+        give_output(x, &given); /* what is left of the goodbye */
     }
     trim(&x->work);
     bool closed = x->status.phase == BZ_SESSION_CLOSED;
@@ -233,7 +249,7 @@ static void run_session(struct bz_strand *strand)
     uint64_t deadline = x->session == NULL || closed ? UINT64_MAX : bz_session_deadline(x->session);
     if (news.disconnected)
         finish(x, &news);
-    tell_loop(x, said, deadline, news.disconnected);
+    tell_loop(x, closed, said, deadline, news.disconnected);
     if (more && !news.disconnected)
         bz_strand_post(x->pool, &x->strand);
 }
@@ -258,11 +274,19 @@ static void on_deadline(void *context)
     bz_strand_post(x->pool, &x->strand);
 }
 
+static void on_goodbye(void *context)
+{
+    struct bz_exchange *x = context;
+    if (x->stream != NULL)
+        bz_stream_abort(x->stream);
+}
+
 static void be_done(struct bz_exchange *x)
 {
     bz_strand_cancel(x->pool, &x->strand); /* waits for the end of its last run at most */
     bz_loop_cancel(x->loop, &x->task);
     bz_timer_close(x->timer);
+    bz_timer_close(x->goodbye);
     x->callbacks->on_done(x->context, &x->status);
     free_exchange(x);
 }
@@ -272,6 +296,7 @@ struct orders {
     struct bz_buf out;
     bool release;
     bool finish;
+    bool ending;
     bool ended;
     bool arm;
     uint64_t deadline;
@@ -283,6 +308,7 @@ static struct orders take_orders(struct bz_exchange *x)
     struct orders orders = {.out = x->outbox,
         .release = x->release,
         .finish = x->finish,
+        .ending = x->ending,
         .ended = x->ended,
         /* A later deadline is left to the timer that is set: its end has the session say the next.
          */
@@ -315,6 +341,10 @@ static void follow(struct bz_exchange *x, struct orders *orders)
         bz_strand_post(x->pool, &x->strand);
     if (orders->finish)
         bz_stream_close(x->stream);
+    if (orders->ending && !x->leaving) {
+        x->leaving = true;
+        bz_timer_set(x->goodbye, GOODBYE_MS);
+    }
 }
 
 static void run_loop_side(struct bz_task *task)
@@ -361,6 +391,7 @@ static void on_close(void *context, struct bz_stream *stream, const blaze_error 
     (void)stream;
     x->stream = NULL;
     bz_timer_stop(x->timer);
+    bz_timer_stop(x->goodbye);
     pthread_mutex_lock(&x->lock);
     x->disconnected = true;
     x->lost = *reason;
@@ -392,13 +423,16 @@ int bz_exchange_open(struct bz_exchange **out, struct bz_loop *loop, struct bz_p
     int rc = bz_stream_binding(stream, x->binding);
     if (rc == 0)
         rc = bz_timer_open(&x->timer, loop, on_deadline, x);
+    if (rc == 0)
+        rc = bz_timer_open(&x->goodbye, loop, on_goodbye, x);
     if (rc != 0) {
+        bz_timer_close(x->timer);
         free_exchange(x);
         return rc;
     }
     bz_stream_set_callbacks(stream, &stream_callbacks, x);
+    *out = x; /* before the strand may run */
     bz_strand_post(pool, &x->strand);
-    *out = x;
     return 0;
 }
 
@@ -411,10 +445,11 @@ void bz_exchange_stop(struct bz_exchange *exchange, int code, const char *reason
 {
     pthread_mutex_lock(&exchange->lock);
     if (!exchange->stop) {
-        exchange->stop = true;
+        exchange->stop = exchange->ending = true;
         exchange->stop_code = code;
         snprintf(exchange->stop_reason, sizeof exchange->stop_reason, "%s", reason);
     }
     pthread_mutex_unlock(&exchange->lock);
     bz_strand_post(exchange->pool, &exchange->strand);
+    bz_loop_post(exchange->loop, &exchange->task);
 }

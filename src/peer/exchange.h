@@ -23,14 +23,14 @@ struct bz_exchange_callbacks {
 
     /* On the strand, when the session is gone: gives back what begin, or the session's host, took.
      * Called just if begin was. */
-    void (*end)(void *context);
+    void (*end)(void *context, const struct bz_session_status *status);
 
     /* On the loop thread: the last call; the exchange and its stream are gone. */
     void (*on_done)(void *context, const struct bz_session_status *status);
 };
 
 /* Takes over an open stream, on its loop's thread. on_done follows, unless this fails with
- * BLAZE_ENOMEM, and then the stream is the caller's still. */
+ * BLAZE_ENOMEM, and then the stream is the caller's still. *out is written before any callback. */
 int bz_exchange_open(struct bz_exchange **out, struct bz_loop *loop, struct bz_pool *pool,
     struct bz_stream *stream, const struct bz_exchange_callbacks *callbacks, void *context);
 

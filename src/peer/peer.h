@@ -57,8 +57,8 @@ struct bz_link_status {
 
 enum bz_link_mode {
     BZ_LINK_LIVE_MODE, /* until closed */
-    BZ_LINK_ONCE,      /* until both sides are at the head; not being able to connect ends it, a
-                          session that is lost half-way is tried again */
+    BZ_LINK_ONCE,      /* until both sides are at the head; not getting through to a peer that
+                          proves itself ends it, a session that is lost after that is tried again */
 };
 
 struct bz_link_options {

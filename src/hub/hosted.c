@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * The databases of a hub: opened when the first client comes, shared by all, closed when they have
+ * been without one for a while.
+ *
+ * An entry is in the list while its database is being opened or closed too; whoever needs it then
+ * waits for what becomes of it. The waiting is done by a thread of the pool, and what it waits for
+ * runs on another already.
+ */
+
+#include "base/alloc.h"
+#include "hub/hub_priv.h"
+
+#include <stdio.h>
+
+static uint64_t now_ms(void)
+{
+    return bz_os_mono_ns() / 1000000u;
+}
+
+/* ---- Opening and closing, outside the lock ---- */
+
+static char *path_of(struct bz_hub *hub, const blaze_id *id)
+{
+    char text[BLAZE_ID_TEXT_SIZE];
+    char name[BLAZE_ID_TEXT_SIZE + 4];
+    snprintf(name, sizeof name, "%s.blz", blaze_id_format(id, text));
+    return bz_path_join(hub->directory, name);
+}
+
+static int open_db(
+    struct bz_hub *hub, const blaze_id *id, bool enrol, struct bz_db **out, blaze_error *error)
+{
+    char *path = path_of(hub, id);
+    if (path == NULL)
+        return bz_error_code(error, BLAZE_ENOMEM);
+    struct bz_db_options options = {0};
+    int rc = bz_db_open(out, path, &options, error);
+    if (rc == BLAZE_ENOTFOUND && enrol) {
+        options.create = true;
+        options.role = BZ_ROLE_SERVER;
+        options.database = *id;
+        rc = bz_db_open(out, path, &options, error);
+    }
+    bz_free(path);
+    return rc;
+}
+
+/* Fills in a new entry. */
+static int open_hosted(
+    struct bz_hub *hub, struct hosted *hosted, const struct bz_secret *secret, blaze_error *error)
+{
+    int rc = open_db(hub, &hosted->id, secret != NULL, &hosted->db, error);
+    if (rc != 0)
+        return rc;
+    if (secret != NULL)
+        rc = bz_member_adopt_secret(hosted->db, secret, error);
+    if (rc == 0)
+        rc = bz_keys_load(hosted->db, &hosted->keys, error);
+    if (rc == 0) {
+        rc = bz_poller_open(&hosted->poller, hub->loop, hub->pool, hosted->db);
+        if (rc != 0)
+            bz_error_code(error, rc);
+    }
+    if (rc != 0)
+        bz_db_close(hosted->db, NULL);
+    return rc;
+}
+
+static int close_hosted(struct hosted *hosted, blaze_error *error)
+{
+    bz_poller_close(hosted->poller);
+    bz_wipe(&hosted->keys, sizeof hosted->keys);
+    return bz_db_close(hosted->db, error);
+}
+
+/* ---- The list, under the lock ---- */
+
+static struct hosted *find(struct bz_hub *hub, const blaze_id *id)
+{
+    struct hosted *hosted = hub->hosted;
+    while (hosted != NULL && memcmp(&hosted->id, id, sizeof *id) != 0)
+        hosted = hosted->next;
+    return hosted;
+}
+
+static void forget(struct bz_hub *hub, struct hosted *hosted)
+{
+    struct hosted **at = &hub->hosted;
+    while (*at != hosted)
+        at = &(*at)->next;
+    *at = hosted->next;
+    bz_free(hosted);
+    pthread_cond_broadcast(&hub->changed);
+}
+
+static struct hosted *add(struct bz_hub *hub, const blaze_id *id)
+{
+    struct hosted *hosted = bz_zalloc(sizeof *hosted);
+    if (hosted == NULL)
+        return NULL;
+    hosted->id = *id;
+    hosted->state = HOSTED_OPENING;
+    hosted->next = hub->hosted;
+    hub->hosted = hosted;
+    return hosted;
+}
+
+/* Opens a database that is not in the list. */
+static int acquire_new(struct bz_hub *hub, const blaze_id *id, const struct bz_secret *secret,
+    struct hosted **out, blaze_error *error)
+{
+    struct hosted *hosted = add(hub, id);
+    if (hosted == NULL)
+        return bz_error_code(error, BLAZE_ENOMEM);
+    pthread_mutex_unlock(&hub->lock);
+    int rc = open_hosted(hub, hosted, secret, error);
+    pthread_mutex_lock(&hub->lock);
+    if (rc != 0) {
+        forget(hub, hosted);
+        return rc;
+    }
+    hosted->state = HOSTED_READY;
+    hosted->clients = 1;
+    hub->status.databases++;
+    pthread_cond_broadcast(&hub->changed);
+    *out = hosted;
+    return 0;
+}
+
+int bz_hosted_acquire(struct bz_hub *hub, const blaze_id *id, const struct bz_secret *secret,
+    struct hosted **out, blaze_error *error)
+{
+    pthread_mutex_lock(&hub->lock);
+    struct hosted *hosted = find(hub, id);
+    while (hosted != NULL && hosted->state != HOSTED_READY) {
+        pthread_cond_wait(&hub->changed, &hub->lock);
+        hosted = find(hub, id);
+    }
+    if (hosted == NULL) {
+        int rc = acquire_new(hub, id, secret, out, error);
+        pthread_mutex_unlock(&hub->lock);
+        return rc;
+    }
+    hosted->clients++;
+    pthread_mutex_unlock(&hub->lock);
+    int rc = secret == NULL ? 0 : bz_member_adopt_secret(hosted->db, secret, error);
+    if (rc == 0)
+        *out = hosted;
+    else
+        bz_hosted_release(hub, hosted);
+    return rc;
+}
+
+void bz_hosted_release(struct bz_hub *hub, struct hosted *hosted)
+{
+    pthread_mutex_lock(&hub->lock);
+    if (--hosted->clients == 0)
+        hosted->idle_since_ms = now_ms();
+    pthread_mutex_unlock(&hub->lock);
+}
+
+static struct hosted *find_idle(struct bz_hub *hub, uint64_t now, bool all)
+{
+    struct hosted *hosted = hub->hosted;
+    while (hosted != NULL && !(hosted->state == HOSTED_READY && hosted->clients == 0 &&
+                                 (all || now - hosted->idle_since_ms >= hub->options.idle_ms)))
+        hosted = hosted->next;
+    return hosted;
+}
+
+int bz_hosted_sweep(struct bz_hub *hub, bool all, blaze_error *error)
+{
+    uint64_t now = now_ms();
+    int first = 0;
+    struct hosted *hosted;
+    pthread_mutex_lock(&hub->lock);
+    while ((hosted = find_idle(hub, now, all)) != NULL) {
+        blaze_error failure;
+        char text[BLAZE_ID_TEXT_SIZE];
+        hosted->state = HOSTED_CLOSING;
+        pthread_mutex_unlock(&hub->lock);
+        int rc = close_hosted(hosted, &failure);
+        if (rc != 0)
+            bz_hub_log(hub, "database %s: closing failed: %s", blaze_id_format(&hosted->id, text),
+                failure.text);
+        if (rc != 0 && first == 0)
+            first = bz_error_set(error, rc, "%s", failure.text);
+        pthread_mutex_lock(&hub->lock);
+        hub->status.databases--;
+        forget(hub, hosted);
+    }
+    pthread_mutex_unlock(&hub->lock);
+    return first;
+}

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef BZ_HUB_HUB_PRIV_H
+#define BZ_HUB_HUB_PRIV_H
+
+/*
+ * hub.c has the listeners and the clients, hosted.c the databases.
+ *
+ * Lock: one, over the lists and counters; nothing is done under it that waits but for its own
+ * condition. The log has a lock of its own, taken last.
+ */
+
+#include "db/db.h"
+#include "hub/hub.h"
+#include "net/net.h"
+#include "os/os.h"
+#include "peer/exchange.h"
+#include "peer/member.h"
+#include "peer/poller.h"
+#include "peer/pool.h"
+
+#include <pthread.h>
+
+enum { MAX_LISTENERS = 16 };
+
+/* A database that is open, or on its way to be or not to be. */
+struct hosted {
+    struct hosted *next;
+    blaze_id id;
+    enum { HOSTED_OPENING, HOSTED_READY, HOSTED_CLOSING } state;
+    unsigned clients;
+    uint64_t idle_since_ms; /* meaningful without clients */
+    struct bz_db *db;       /* these three when ready */
+    struct bz_keys keys;
+    struct bz_poller *poller;
+};
+
+struct client;
+
+struct bz_hub {
+    struct bz_hub_options options;
+    char *directory;
+    struct bz_file lock_file;
+    struct bz_loop *loop;
+    struct bz_pool *pool;
+    struct bz_timer *timer; /* posts the janitor */
+    struct bz_strand janitor;
+    struct bz_listener *listeners[MAX_LISTENERS]; /* the loop's */
+    char *urls[MAX_LISTENERS];
+    size_t listener_count;
+
+    pthread_mutex_t lock; /* over these */
+    pthread_cond_t changed;
+    struct hosted *hosted;
+    struct client *clients;
+    bool closing;
+    struct bz_hub_status status;
+
+    pthread_mutex_t log_lock;
+};
+
+void bz_hub_log(struct bz_hub *hub, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Gives the database for one more client, opening it if it is not; with `secret`, takes it in if it
+ * is new. On a pool's thread: it may wait. BLAZE_ENOTFOUND, BLAZE_EAUTH (another secret), and what
+ * opening a database fails with. */
+int bz_hosted_acquire(struct bz_hub *hub, const blaze_id *id, const struct bz_secret *secret,
+    struct hosted **out, blaze_error *error);
+void bz_hosted_release(struct bz_hub *hub, struct hosted *hosted);
+
+/* Closes the databases that have been without clients for idle_ms; with `all`, every one, of which
+ * none may have clients. The first failure to close is returned. */
+int bz_hosted_sweep(struct bz_hub *hub, bool all, blaze_error *error);
+
+#endif

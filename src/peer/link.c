@@ -1,0 +1,483 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * A link's life is on the loop thread: it connects, hands the open stream to an exchange, hears of
+ * its end, and waits or stops. What others see and ask for (status, stopping) is under the lock.
+ *
+ *   start() -> attempt() -> on_open() -> exchange ... on_done() -> after() -> wait or stop
+ *                 |  ^          |                                     ^
+ *                 |  +- timer --|-------------------------------------+
+ *                 +-- on_close() (no connection) --------------------->
+ *
+ * User callbacks run on a strand of their own, so that a slow one delays neither bytes nor
+ * sessions.
+ */
+
+#include "base/alloc.h"
+#include "os/os.h"
+#include "peer/exchange.h"
+#include "peer/member.h"
+#include "peer/peer_priv.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <time.h>
+
+enum { BACKOFF_FIRST_MS = 100, BACKOFF_LAST_MS = 60000 };
+
+#define REPORT_NS (50u * 1000000u)
+
+struct bz_link {
+    struct bz_peer *peer;
+    struct bz_link *next;
+    struct bz_link *previous;
+    char *url;
+    enum bz_link_mode mode;
+    bool enrol;
+    void (*on_status)(void *context, const struct bz_link_status *status);
+    void *context;
+    struct bz_keys keys;
+    struct bz_secret secret;
+
+    pthread_mutex_t lock; /* over these */
+    pthread_cond_t changed;
+    struct bz_link_status status;
+    struct bz_session_status sums; /* of earlier sessions: only counters */
+    uint64_t attempt_ns;           /* when it began */
+    bool met;                      /* the peer has proven itself in this attempt */
+    bool live;                     /* and both sides were at the head */
+    bool stopping;
+    bool finished; /* the loop side is done */
+
+    struct bz_stream *stream; /* while connecting */
+    /* Set before its strand begins and cleared after it has ended: so whoever is called by it, or
+     * listens for it, may read it. */
+    struct bz_exchange *exchange;
+    struct bz_timer *timer;
+    unsigned failures; /* in a row */
+    int rc;            /* of start() */
+
+    struct bz_replica replica; /* these are the exchange's strand's */
+    struct bz_session_auth auth;
+    struct bz_listener_handle *listener;
+
+    struct bz_strand report;
+    uint64_t reported_ns;
+    enum bz_link_state reported;
+    bool ever_reported;
+};
+
+/* ---- Status ---- */
+
+static void fill_seconds(const struct bz_link *link, struct bz_link_status *status)
+{
+    status->seconds = (double)(bz_os_mono_ns() - link->attempt_ns) / 1e9;
+}
+
+static void run_report(struct bz_strand *strand)
+{
+    struct bz_link *link = (struct bz_link *)((char *)strand - offsetof(struct bz_link, report));
+    struct bz_link_status status;
+    bz_link_get_status(link, &status);
+    uint64_t now = bz_os_mono_ns();
+    if (link->ever_reported && status.state == link->reported &&
+        now - link->reported_ns < REPORT_NS)
+        return;
+    link->ever_reported = true;
+    link->reported = status.state;
+    link->reported_ns = now;
+    link->on_status(link->context, &status);
+}
+
+static void tell(struct bz_link *link)
+{
+    pthread_cond_broadcast(&link->changed);
+    if (link->on_status != NULL)
+        bz_strand_post(link->peer->pool, &link->report);
+}
+
+static void set_state(struct bz_link *link, enum bz_link_state state, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* Under the lock. */
+static void set_state(struct bz_link *link, enum bz_link_state state, const char *format, ...)
+{
+    va_list args;
+    link->status.state = state;
+    va_start(args, format);
+    vsnprintf(link->status.text, sizeof link->status.text, format, args);
+    va_end(args);
+    tell(link);
+}
+
+/* Under the lock: the present session's counters, on top of those of earlier ones. */
+static void take_counters(struct bz_link *link, const struct bz_session_status *session)
+{
+    const struct bz_session_status *sums = &link->sums;
+    link->status.session = *session;
+    link->status.session.sent_records += sums->sent_records;
+    link->status.session.sent_bytes += sums->sent_bytes;
+    link->status.session.received_records += sums->received_records;
+    link->status.session.received_bytes += sums->received_bytes;
+    link->status.session.applied_records += sums->applied_records;
+}
+
+void bz_link_get_status(struct bz_link *link, struct bz_link_status *out)
+{
+    pthread_mutex_lock(&link->lock);
+    *out = link->status;
+    fill_seconds(link, out);
+    pthread_mutex_unlock(&link->lock);
+}
+
+const char *bz_link_url(const struct bz_link *link)
+{
+    return link->url;
+}
+
+/* ---- The session: on the exchange's strand ---- */
+
+static void on_commit(void *context)
+{
+    struct bz_link *link = context;
+    bz_exchange_wake(link->exchange);
+}
+
+static int on_begin(void *context, struct bz_session_options *options, blaze_error *error)
+{
+    struct bz_link *link = context;
+    static const struct bz_replica none;
+    link->replica = none;
+    link->listener = NULL;
+    int rc = bz_db_replica_open(link->peer->db, &link->replica, error);
+    if (rc != 0)
+        return rc;
+    rc = bz_db_listen(link->peer->db, on_commit, link, &link->listener);
+    if (rc != 0)
+        return bz_error_code(error, rc);
+    link->auth = bz_keys_auth(&link->keys);
+    options->connecting = true;
+    options->replica = &link->replica;
+    options->auth = &link->auth;
+    options->enrol_secret = link->enrol ? link->secret.bytes : NULL;
+    return 0;
+}
+
+static void on_session(void *context, const struct bz_session_status *session)
+{
+    struct bz_link *link = context;
+    bool done = false;
+    pthread_mutex_lock(&link->lock);
+    enum bz_link_state before = link->status.state;
+    take_counters(link, session);
+    link->met |= session->phase == BZ_SESSION_CATCHING_UP || session->phase == BZ_SESSION_LIVE;
+    link->live |= session->phase == BZ_SESSION_LIVE;
+    if (session->phase == BZ_SESSION_CATCHING_UP && before != BZ_LINK_CATCHING_UP) {
+        set_state(link, BZ_LINK_CATCHING_UP, "catching up");
+    } else if (session->phase == BZ_SESSION_LIVE && before != BZ_LINK_LIVE) {
+        link->status.reached = true;
+        link->status.code = 0;
+        set_state(link, BZ_LINK_LIVE, "live");
+        done = link->mode == BZ_LINK_ONCE;
+    } else {
+        tell(link);
+    }
+    pthread_mutex_unlock(&link->lock);
+    if (done)
+        bz_exchange_stop(link->exchange, 0, "done");
+}
+
+static void on_end(void *context, const struct bz_session_status *session)
+{
+    struct bz_link *link = context;
+    (void)session;
+    bz_db_unlisten(link->listener);
+    if (link->replica.ops != NULL)
+        bz_db_replica_close(&link->replica);
+}
+
+/* ---- The loop's side ---- */
+
+static void attempt(struct bz_link *link);
+
+static void stop(struct bz_link *link, int code, const char *text)
+{
+    pthread_mutex_lock(&link->lock);
+    link->finished = true;
+    link->status.code = code;
+    link->status.wait_ms = 0;
+    set_state(link, BZ_LINK_STOPPED, code == 0 ? "%.140s" : "stopped: %.140s", text);
+    pthread_mutex_unlock(&link->lock);
+}
+
+static uint64_t random_up_to(uint64_t most)
+{
+    uint64_t r = 0;
+    if (bz_os_entropy(&r, sizeof r) != 0)
+        return most;
+    return r % (most + 1);
+}
+
+static void wait_and_retry(struct bz_link *link, int code, const char *text)
+{
+    uint64_t most = BACKOFF_FIRST_MS;
+    for (unsigned i = 0; i < link->failures && most < BACKOFF_LAST_MS; i++)
+        most *= 2;
+    if (most > BACKOFF_LAST_MS)
+        most = BACKOFF_LAST_MS;
+    link->failures++;
+    uint64_t ms = random_up_to(most);
+    pthread_mutex_lock(&link->lock);
+    link->status.code = code;
+    link->status.wait_ms = ms;
+    set_state(link, BZ_LINK_WAITING, "waiting %" PRIu64 ".%" PRIu64 " s: %.120s", ms / 1000,
+        ms % 1000 / 100, text);
+    pthread_mutex_unlock(&link->lock);
+    bz_timer_set(link->timer, ms);
+}
+
+/* An attempt has ended: what now? */
+static void after(struct bz_link *link, int code, const char *text, bool final)
+{
+    pthread_mutex_lock(&link->lock);
+    bool stopping = link->stopping;
+    bool reached = link->status.reached;
+    pthread_mutex_unlock(&link->lock);
+    if (stopping)
+        stop(link, 0, "closed");
+    else if (link->mode == BZ_LINK_ONCE && reached)
+        stop(link, 0, "done");
+    else if (final)
+        stop(link, code, text);
+    else
+        wait_and_retry(link, code, text);
+}
+
+static void on_done(void *context, const struct bz_session_status *session)
+{
+    struct bz_link *link = context;
+    link->exchange = NULL;
+    pthread_mutex_lock(&link->lock);
+    take_counters(link, session);
+    link->sums = link->status.session;
+    if (link->live)
+        link->failures = 0;
+    bool final = session->refused || (link->mode == BZ_LINK_ONCE && !link->met);
+    pthread_mutex_unlock(&link->lock);
+    const char *text = session->reason[0] != '\0' ? session->reason : "the session was ended";
+    after(link, session->code != 0 ? session->code : BLAZE_ECLOSED, text, final);
+}
+
+static const struct bz_exchange_callbacks exchange_callbacks = {
+    .begin = on_begin, .on_status = on_session, .end = on_end, .on_done = on_done};
+
+static void on_open(void *context, struct bz_stream *stream)
+{
+    struct bz_link *link = context;
+    int rc = bz_exchange_open(
+        &link->exchange, link->peer->loop, link->peer->pool, stream, &exchange_callbacks, link);
+    if (rc == 0)
+        link->stream = NULL;
+    else
+        bz_stream_abort(stream); /* on_close() goes on */
+}
+
+static void on_close(void *context, struct bz_stream *stream, const blaze_error *reason)
+{
+    struct bz_link *link = context;
+    (void)stream;
+    link->stream = NULL;
+    bool final = link->mode == BZ_LINK_ONCE || reason->code == BLAZE_EPERM;
+    after(link, reason->code, reason->text, final);
+}
+
+static const struct bz_stream_callbacks connect_callbacks = {
+    .on_open = on_open, .on_close = on_close};
+
+static void attempt(struct bz_link *link)
+{
+    blaze_error error;
+    pthread_mutex_lock(&link->lock);
+    link->attempt_ns = bz_os_mono_ns();
+    link->met = link->live = false;
+    link->status.wait_ms = 0;
+    set_state(link, BZ_LINK_CONNECTING, "connecting to %.120s", link->url);
+    pthread_mutex_unlock(&link->lock);
+    int rc = bz_stream_connect(
+        &link->stream, link->peer->loop, link->url, NULL, &connect_callbacks, link, &error);
+    if (rc != 0)
+        after(link, rc, error.text, rc == BLAZE_EINVAL);
+}
+
+static void on_time(void *context)
+{
+    attempt(context);
+}
+
+static void start(void *context)
+{
+    struct bz_link *link = context;
+    link->rc = bz_timer_open(&link->timer, link->peer->loop, on_time, link);
+    if (link->rc == 0)
+        attempt(link);
+}
+
+/* ---- Opening and closing: the caller's side ---- */
+
+static void free_link(struct bz_link *link)
+{
+    bz_wipe(&link->keys, sizeof link->keys);
+    bz_wipe(&link->secret, sizeof link->secret);
+    pthread_cond_destroy(&link->changed);
+    pthread_mutex_destroy(&link->lock);
+    bz_free(link->url);
+    bz_free(link);
+}
+
+static struct bz_link *new_link(struct bz_peer *peer, const struct bz_link_options *options)
+{
+    struct bz_link *link = bz_zalloc(sizeof *link);
+    size_t size = strlen(options->url) + 1;
+    char *url = bz_malloc(size);
+    if (link == NULL || url == NULL) {
+        bz_free(link);
+        bz_free(url);
+        return NULL;
+    }
+    link->peer = peer;
+    link->url = memcpy(url, options->url, size);
+    link->mode = options->mode;
+    link->enrol = options->enrol;
+    link->on_status = options->on_status;
+    link->context = options->context;
+    link->report.run = run_report;
+    pthread_mutex_init(&link->lock, NULL);
+    pthread_condattr_t attributes;
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(&link->changed, &attributes);
+    pthread_condattr_destroy(&attributes);
+    return link;
+}
+
+static void list_link(struct bz_link *link)
+{
+    struct bz_peer *peer = link->peer;
+    pthread_mutex_lock(&peer->lock);
+    link->next = peer->links;
+    if (link->next != NULL)
+        link->next->previous = link;
+    peer->links = link;
+    pthread_mutex_unlock(&peer->lock);
+}
+
+static void unlist_link(struct bz_link *link)
+{
+    struct bz_peer *peer = link->peer;
+    pthread_mutex_lock(&peer->lock);
+    if (link->previous != NULL)
+        link->previous->next = link->next;
+    else
+        peer->links = link->next;
+    if (link->next != NULL)
+        link->next->previous = link->previous;
+    pthread_mutex_unlock(&peer->lock);
+}
+
+int bz_link_open(struct bz_link **out, struct bz_peer *peer, const struct bz_link_options *options,
+    blaze_error *error)
+{
+    struct bz_url url;
+    int rc = bz_url_parse(&url, options->url, error);
+    if (rc != 0)
+        return rc;
+    struct bz_link *link = new_link(peer, options);
+    if (link == NULL)
+        return bz_error_code(error, BLAZE_ENOMEM);
+    rc = bz_keys_load(peer->db, &link->keys, error);
+    if (rc == 0 && link->enrol)
+        rc = bz_member_secret(peer->db, &link->secret, error);
+    if (rc == 0) {
+        bz_loop_call(peer->loop, start, link);
+        rc = link->rc;
+        if (rc != 0)
+            bz_error_code(error, rc);
+    }
+    if (rc != 0) {
+        free_link(link);
+        return rc;
+    }
+    list_link(link);
+    *out = link;
+    return 0;
+}
+
+static struct timespec after_ms(uint64_t ms)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    uint64_t ns = (uint64_t)t.tv_nsec + ms % 1000 * 1000000u;
+    t.tv_sec += (time_t)(ms / 1000 + ns / 1000000000u);
+    t.tv_nsec = (long)(ns % 1000000000u);
+    return t;
+}
+
+int bz_link_wait(struct bz_link *link, uint64_t timeout_ms, blaze_error *error)
+{
+    struct timespec until = after_ms(timeout_ms);
+    bool in_time = true;
+    pthread_mutex_lock(&link->lock);
+    const struct bz_link_status *status = &link->status;
+    while (in_time && !link->finished &&
+           !(link->mode == BZ_LINK_LIVE_MODE && status->state == BZ_LINK_LIVE))
+        in_time = pthread_cond_timedwait(&link->changed, &link->lock, &until) == 0;
+    int rc = 0;
+    if (link->finished && status->code != 0)
+        rc = bz_error_set(error, status->code, "%s", status->text);
+    else if (!link->finished && status->state != BZ_LINK_LIVE)
+        rc = bz_error_set(
+            error, BLAZE_ETIMEOUT, "not in step with %s in time: %s", link->url, status->text);
+    pthread_mutex_unlock(&link->lock);
+    return rc;
+}
+
+static void begin_stop(void *context)
+{
+    struct bz_link *link = context;
+    pthread_mutex_lock(&link->lock);
+    bool running = !link->finished;
+    link->stopping = true;
+    pthread_mutex_unlock(&link->lock);
+    if (!running)
+        return;
+    if (link->stream != NULL) {
+        bz_stream_abort(link->stream);
+    } else if (link->exchange != NULL) {
+        bz_exchange_stop(link->exchange, 0, "closed");
+    } else {
+        bz_timer_stop(link->timer);
+        stop(link, 0, "closed");
+    }
+}
+
+static void close_timer(void *context)
+{
+    struct bz_link *link = context;
+    bz_timer_close(link->timer);
+}
+
+void bz_link_close(struct bz_link *link)
+{
+    if (link == NULL)
+        return;
+    bz_loop_call(link->peer->loop, begin_stop, link);
+    pthread_mutex_lock(&link->lock);
+    while (!link->finished)
+        pthread_cond_wait(&link->changed, &link->lock);
+    pthread_mutex_unlock(&link->lock);
+    bz_loop_call(link->peer->loop, close_timer, link);
+    bz_strand_cancel(link->peer->pool, &link->report);
+    unlist_link(link);
+    free_link(link);
+}

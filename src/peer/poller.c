@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "peer/poller.h"
+
+#include "base/alloc.h"
+
+/* After the first sign of a change: a commit is several writes, and our own show up here too. */
+#define SETTLE_MS 3
+
+#define BLIND_MS 500
+
+struct bz_poller {
+    struct bz_loop *loop;
+    struct bz_pool *pool;
+    struct bz_db *db;
+    struct bz_watch *watch; /* NULL: none to be had */
+    struct bz_timer *timer;
+    bool armed;
+    struct bz_strand strand;
+    int rc;
+};
+
+static void run_poll(struct bz_strand *strand)
+{
+    struct bz_poller *poller =
+        (struct bz_poller *)((char *)strand - offsetof(struct bz_poller, strand));
+    bz_db_poll(poller->db);
+}
+
+static void on_time(void *context)
+{
+    struct bz_poller *poller = context;
+    poller->armed = false;
+    bz_strand_post(poller->pool, &poller->strand);
+    if (poller->watch == NULL)
+        bz_timer_set(poller->timer, BLIND_MS);
+}
+
+static void on_change(void *context)
+{
+    struct bz_poller *poller = context;
+    if (poller->armed)
+        return;
+    poller->armed = true;
+    bz_timer_set(poller->timer, SETTLE_MS);
+}
+
+static void open_now(void *context)
+{
+    struct bz_poller *poller = context;
+    const char *path = bz_store_watch_path(bz_db_store(poller->db));
+    poller->rc = bz_timer_open(&poller->timer, poller->loop, on_time, poller);
+    if (poller->rc != 0 || path == NULL)
+        return;
+    if (bz_watch_open(&poller->watch, poller->loop, path, on_change, poller, NULL) != 0)
+        bz_timer_set(poller->timer, BLIND_MS);
+}
+
+int bz_poller_open(
+    struct bz_poller **out, struct bz_loop *loop, struct bz_pool *pool, struct bz_db *db)
+{
+    struct bz_poller *poller = bz_zalloc(sizeof *poller);
+    if (poller == NULL)
+        return BLAZE_ENOMEM;
+    poller->loop = loop;
+    poller->pool = pool;
+    poller->db = db;
+    poller->strand.run = run_poll;
+    bz_loop_call(loop, open_now, poller);
+    int rc = poller->rc;
+    if (rc == 0)
+        *out = poller;
+    else
+        bz_free(poller);
+    return rc;
+}
+
+static void close_now(void *context)
+{
+    struct bz_poller *poller = context;
+    bz_watch_close(poller->watch);
+    bz_timer_close(poller->timer);
+}
+
+void bz_poller_close(struct bz_poller *poller)
+{
+    if (poller == NULL)
+        return;
+    bz_loop_call(poller->loop, close_now, poller);
+    bz_strand_cancel(poller->pool, &poller->strand);
+    bz_free(poller);
+}
