@@ -62,15 +62,37 @@ static int check_payload(const struct bz_field *f, uint32_t names, size_t depth)
     return canonical ? 0 : BLAZE_ECORRUPT;
 }
 
+/* What the keys of a map so far say about the next. */
+struct keys_seen {
+    struct bz_bytes name; /* the last, if any */
+    uint64_t next_id;
+    unsigned length; /* of the run of ids */
+    unsigned left;   /* of it, to come */
+};
+
+/* A new run begins only past a gap or after a full one. */
+static bool id_is_canonical(struct keys_seen *seen, uint32_t id, unsigned left)
+{
+    bool goes_on = seen->left > 0;
+    if (!goes_on && id == seen->next_id && seen->length > 0 && seen->length < BZ_RUN_MAX)
+        return false;
+    seen->length = goes_on ? seen->length + 1 : 1;
+    seen->next_id = (uint64_t)id + 1;
+    seen->left = left;
+    return true;
+}
+
 /* Ids ascend by their encoding; names must, after all ids. */
-static bool key_is_canonical(const struct bz_field *f, uint32_t names, struct bz_bytes *last)
+static bool key_is_canonical(
+    struct keys_seen *seen, const struct bz_field *f, unsigned left, uint32_t names)
 {
     if (f->name == NULL)
-        return f->key < names && last->data == NULL;
+        return f->key < names && seen->name.data == NULL && id_is_canonical(seen, f->key, left);
     struct bz_bytes name = bz_bytes(f->name, f->key);
-    if (!bz_name_valid(name) || (last->data != NULL && bz_bytes_compare(*last, name) >= 0))
+    if (!bz_name_valid(name) ||
+        (seen->name.data != NULL && bz_bytes_compare(seen->name, name) >= 0))
         return false;
-    *last = name;
+    seen->name = name;
     return true;
 }
 
@@ -78,21 +100,21 @@ static int check_container(struct bz_bytes container, bool map, uint32_t names, 
 {
     struct bz_cursor c;
     struct bz_field field;
-    struct bz_bytes last = {NULL, 0};
+    struct keys_seen seen = {.length = 0};
+    size_t count = 0;
     if (depth > BLAZE_MAX_NESTING)
         return BLAZE_ELIMIT;
-    size_t count = 0;
     int rc = bz_cursor_init(&c, container);
     while (rc == 0 && (rc = bz_cursor_next(&c, map, &field)) == 0) {
         if (map && ++count > BLAZE_MAX_FIELDS)
             return BLAZE_ELIMIT;
-        if (map && !key_is_canonical(&field, names, &last))
+        if (map && !key_is_canonical(&seen, &field, c.run, names))
             return BLAZE_ECORRUPT;
         rc = check_payload(&field, names, depth);
     }
     if (rc != BLAZE_END)
         return rc;
-    return c.data == c.end ? 0 : BLAZE_ECORRUPT;
+    return c.data == c.end && c.run == 0 ? 0 : BLAZE_ECORRUPT;
 }
 
 int bz_doc_check(struct bz_bytes doc, uint32_t names)

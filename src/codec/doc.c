@@ -36,12 +36,13 @@ void bz_doc_iter_init(struct bz_doc_iter *it, struct bz_bytes doc, const struct 
 
 int bz_doc_iter_next(struct bz_doc_iter *it, uint32_t *id, blaze_value *out)
 {
-    /* Ids come first: the low bit of a key's first byte tells when names begin. */
-    if (it->iter.left == 0 || (it->iter.entry[0] & 1) != 0)
+    /* Ids come first; where a key is to be read, its low bit tells whether it is a name. */
+    bool in_run = it->iter.key > UINT32_MAX;
+    if (it->iter.left == 0 || (!in_run && (it->iter.entry[0] & 1) != 0))
         return BLAZE_END;
     int rc = blaze_iter_next(&it->iter, NULL, out);
     if (rc == 0)
-        *id = (uint32_t)(it->iter.key - 1);
+        *id = (uint32_t)it->iter.key - 1;
     return rc;
 }
 

@@ -20,9 +20,9 @@
  * cannot swell it. */
 #define BZ_NAMES_NESTED_MAX 4096u
 
-/* The most bytes of a document in any form. One within BLAZE_MAX_DOCUMENT as text may grow a little
- * when its shortest names become ids. */
-#define BZ_DOC_MAX (BLAZE_MAX_DOCUMENT + (64u << 10))
+/* The most bytes of a document in any form. One within BLAZE_MAX_DOCUMENT as text may grow when
+ * names of one letter become ids of two or three bytes. */
+#define BZ_DOC_MAX (BLAZE_MAX_DOCUMENT / 4 * 5)
 
 /* Whether these bytes may name a field: 1 to BLAZE_MAX_NAME bytes of UTF-8 without NUL. */
 bool bz_name_valid(struct bz_bytes name);

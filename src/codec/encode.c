@@ -123,25 +123,45 @@ static bool is_long(const struct bz_part *part)
     return bz_tag_size[part->tag] == BZ_TAG_SIZE_LONG;
 }
 
-/* A key's number: of an id, counted from the one before; of a name, its size. */
-static inline uint64_t key_number(const struct bz_part *part, uint64_t *next_id)
+/* The keys of a map, one part after the other. */
+struct keys {
+    const struct bz_part *part;
+    const struct bz_part *end;
+    uint64_t next_id;
+    unsigned run; /* parts to come that need no key */
+};
+
+/* Whether the next part has a key of its own; *number is what stands for it. */
+static inline bool next_key(struct keys *k, uint64_t *number)
 {
-    if (part->name != NULL)
-        return (uint64_t)part->key << 1 | 1;
-    uint64_t delta = part->key - *next_id;
-    *next_id = (uint64_t)part->key + 1;
-    return delta << 1;
+    const struct bz_part *part = k->part++;
+    if (k->run > 0) {
+        k->run--;
+        k->next_id++;
+        return false;
+    }
+    if (part->name != NULL) {
+        *number = (uint64_t)part->key << 1 | 1;
+        return true;
+    }
+    uint64_t delta = part->key - k->next_id;
+    k->next_id = (uint64_t)part->key + 1;
+    while (k->run < BZ_RUN_MAX - 1 && k->part + k->run < k->end && k->part[k->run].name == NULL &&
+           k->part[k->run].key == k->next_id + k->run)
+        k->run++;
+    *number = delta << 4 | (uint64_t)k->run << 1;
+    return true;
 }
 
 size_t bz_parts_size(const struct bz_part *parts, size_t count, bool map, size_t *directory)
 {
     size_t entries = 0, payloads = 0;
-    uint64_t next_id = 0;
+    struct keys keys = {.part = parts, .end = parts + count};
+    uint64_t number;
     for (size_t i = 0; i < count; i++) {
         const struct bz_part *part = &parts[i];
-        if (map)
-            entries +=
-                bz_varint_size(key_number(part, &next_id)) + (part->name != NULL ? part->key : 0);
+        if (map && next_key(&keys, &number))
+            entries += bz_varint_size(number) + (part->name != NULL ? part->key : 0);
         entries += 1 + (is_long(part) ? bz_varint_size(part->size - BZ_SIZE_LONG) : 0);
         payloads += part->size;
     }
@@ -158,12 +178,13 @@ static inline uint8_t *put_bytes(uint8_t *p, const uint8_t *data, size_t size)
 uint8_t *bz_parts_put(
     uint8_t *p, const struct bz_part *parts, size_t count, bool map, size_t directory)
 {
-    uint64_t next_id = 0;
+    struct keys keys = {.part = parts, .end = parts + count};
+    uint64_t number;
     p = bz_varint_put(p, directory);
     for (size_t i = 0; i < count; i++) {
         const struct bz_part *part = &parts[i];
-        if (map) {
-            p = bz_varint_put(p, key_number(part, &next_id));
+        if (map && next_key(&keys, &number)) {
+            p = bz_varint_put(p, number);
             if (part->name != NULL)
                 p = put_bytes(p, part->name, part->key);
         }

@@ -39,7 +39,7 @@ enum {
 
 #define END    0x00
 #define ESCAPE 0x01
-#define CUT    0x01 /* ends a container; after ESCAPE, 0x03 ends a text */
+#define CUT    0x01
 
 struct keying {
     struct bz_buf *out;

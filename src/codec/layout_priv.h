@@ -7,7 +7,9 @@
  *
  *   container  varint d | directory, d bytes | payloads, in the order of the directory
  *   entry      key (maps only) | tag | varint(size - 15) if the tag's low nibble is 15
- *   key        varint(delta << 1)     an interned id: first the id, then id - previous id - 1
+ *   key        varint(delta << 4 | (run - 1) << 1): an interned id, delta past the one before plus
+ *              one; the next run - 1 entries have the ids that follow it, and no keys. A run is as
+ *              long as can be, up to 8.
  *              varint(n << 1 | 1), n bytes of name; after all ids, ascending as bytes
  *
  * A tag's high nibble is the type; its low nibble is the payload's size, except that a bool's is
@@ -17,6 +19,8 @@
 #include "base/bytes.h"
 
 #include <blazedb/value.h>
+
+#define BZ_RUN_MAX 8u
 
 enum {
     BZ_NIBBLE_DECIMAL = 10, /* a double as mantissa * 16 + scale */
@@ -61,6 +65,7 @@ struct bz_cursor {
     const uint8_t *data;
     const uint8_t *end;
     uint64_t next_id;
+    unsigned run; /* entries to come without a key */
 };
 
 static inline uint64_t bz_cursor_varint(struct bz_reader *r)
@@ -81,12 +86,19 @@ static inline int bz_cursor_init(struct bz_cursor *c, struct bz_bytes container)
     c->data = r.p + size;
     c->end = r.end;
     c->next_id = 0;
+    c->run = 0;
     return 0;
 }
 
 /* Reads a map entry's key. */
 static inline bool bz_cursor_key(struct bz_cursor *c, struct bz_field *out)
 {
+    if (c->run > 0) {
+        c->run--;
+        out->name = NULL;
+        out->key = (uint32_t)c->next_id++;
+        return true;
+    }
     uint64_t key = bz_cursor_varint(&c->directory);
     if (key & 1) {
         struct bz_bytes name = bz_read_bytes(&c->directory, (size_t)(key >> 1));
@@ -94,10 +106,11 @@ static inline bool bz_cursor_key(struct bz_cursor *c, struct bz_field *out)
         out->key = (uint32_t)name.size;
         return c->directory.ok && name.size > 0 && name.size <= BLAZE_MAX_NAME;
     }
-    uint64_t id = c->next_id + (key >> 1);
-    if (!c->directory.ok || id > UINT32_MAX)
+    uint64_t id = c->next_id + (key >> 4);
+    if (!c->directory.ok || id > UINT32_MAX - BZ_RUN_MAX)
         return false;
     c->next_id = id + 1;
+    c->run = (unsigned)(key >> 1) & (BZ_RUN_MAX - 1);
     out->name = NULL;
     out->key = (uint32_t)id;
     return true;

@@ -413,7 +413,8 @@ int blaze_iter_next(blaze_iter *iter, blaze_text *name, blaze_value *out)
         .directory = {iter->entry, iter->entry + iter->left, true},
         .data = iter->data,
         .end = container->as.nested.data + container->as.nested.size,
-        .next_id = iter->key,
+        .next_id = iter->key & UINT32_MAX,
+        .run = (unsigned)(iter->key >> 32),
     };
     struct bz_field field;
     int rc = bz_cursor_next(&c, container->type == BLAZE_MAP, &field);
@@ -422,7 +423,7 @@ int blaze_iter_next(blaze_iter *iter, blaze_text *name, blaze_value *out)
     iter->left = bz_reader_left(&c.directory);
     iter->entry = c.directory.p;
     iter->data = c.data;
-    iter->key = c.next_id;
+    iter->key = c.next_id | (uint64_t)c.run << 32;
     if (name != NULL) {
         struct bz_bytes text = {NULL, 0};
         if (container->type == BLAZE_MAP)
