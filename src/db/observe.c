@@ -42,13 +42,14 @@ void bz_watch_init(struct bz_watch *watch)
 
 void bz_watch_release(struct bz_watch *watch)
 {
-    assert(watch->observers == NULL && watch->listeners == NULL);
     pthread_mutex_lock(&watch->lock);
     watch->stop = true;
     pthread_cond_broadcast(&watch->changed);
     pthread_mutex_unlock(&watch->lock);
     if (watch->thread_runs)
         pthread_join(watch->thread, NULL);
+    /* Only now: an observer that ended itself is freed by the thread, after its call. */
+    assert(watch->observers == NULL && watch->listeners == NULL);
     bz_free(watch->events);
     pthread_cond_destroy(&watch->changed);
     pthread_mutex_destroy(&watch->lock);
