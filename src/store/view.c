@@ -326,8 +326,13 @@ void bz_disk_snapshot_close(struct bz_snapshot *snapshot)
 uint64_t bz_disk_lsn(struct bz_store *store)
 {
     struct bz_disk *disk = (struct bz_disk *)store;
-    if (behind(disk))
-        catch_up(disk, NULL); /* what fails here fails, and says so, in the next snapshot */
+    /* The log itself is looked at: whoever watches its files may come between a commit's writing
+     * and its announcement, and is not called again after that. What fails here fails, and says
+     * so, in the next snapshot. */
+    pthread_mutex_lock(&disk->tail);
+    if (!atomic_load(&disk->writing))
+        bz_disk_catch_up(disk, NULL);
+    pthread_mutex_unlock(&disk->tail);
     return atomic_load_explicit(&disk->visible, memory_order_acquire);
 }
 
