@@ -246,13 +246,17 @@ static inline int carry(struct renaming *r, struct bz_arena *arena, const struct
     r->exchange->bytes += wire.size;
     r->exchange->records++;
     struct bz_bytes bytes = bz_arena_copy(arena, bz_buf_bytes(&wire));
-    int rc = wire.error != 0 ? wire.error : bz_rec_decode(arena, bytes, 0, &rec);
+    int rc = wire.error != 0 ? wire.error : bytes.data == NULL ? BLAZE_ENOMEM : 0;
+    if (rc == 0)
+        rc = bz_rec_decode(arena, bytes, 0, &rec);
     for (uint32_t i = 0; rc == 0 && i < rec.write_count; i++) {
         if (rec.writes[i].body.size == 0)
             continue;
         bz_buf_clear(&body);
         rc = bz_doc_rename(&body, rec.writes[i].body, rename_field, r);
         rec.writes[i].body = bz_arena_copy(arena, bz_buf_bytes(&body));
+        if (rc == 0 && rec.writes[i].body.data == NULL)
+            rc = BLAZE_ENOMEM;
     }
     *out = *change;
     int64_t collection = rename_term(r, BZ_TERM_COLLECTION, change->collection);
@@ -270,6 +274,8 @@ static inline int carry_head(
 {
     *out = *head;
     out->vv.entries = bz_arena_alloc(arena, (head->vv.count + 1) * sizeof(struct bz_dot));
+    if (out->vv.entries == NULL)
+        return BLAZE_ENOMEM;
     for (uint32_t i = 0; i < head->vv.count; i++) {
         int64_t node = rename_node(r, head->vv.entries[i].node);
         if (node < 0)
