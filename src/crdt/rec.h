@@ -110,8 +110,8 @@ void bz_rec_encode(struct bz_buf *out, const struct bz_rec *rec, uint64_t positi
 int bz_rec_decode(
     struct bz_arena *arena, struct bz_bytes bytes, uint64_t position, struct bz_rec *out);
 
-/* The fast path of reading a stored record: if `bytes` is the whole form, gives its body and true.
- * Does not check more than it needs to stay within `bytes`. */
+/* The fast path of reading a stored record: if `bytes` is the whole form of a live record and its
+ * body is not empty, gives that and true. Checks no more than it needs to stay within `bytes`. */
 bool bz_rec_simple_body(struct bz_bytes bytes, struct bz_bytes *body);
 
 /* From one replica's numbers to another's: new numbers, or a negative error code. */
@@ -166,10 +166,11 @@ int bz_rec_since(
  * its top-level names. BLAZE_ECORRUPT, BLAZE_ELIMIT. */
 int bz_rec_check_bodies(const struct bz_rec *rec, uint32_t names);
 
-/* Drops from bodies the values that no reader can reach any more. Not on blind nodes. */
+/* Drops from the bodies of a complete record the values that no reader can reach any more. Not on
+ * blind nodes. BLAZE_ENOMEM. */
 int bz_rec_trim(struct bz_arena *arena, struct bz_rec *rec);
 
-/* ---- reading ---- */
+/* ---- reading; the record is complete ---- */
 
 /* The member of a cell that wins: by role, then stamp, then node id, then seq. */
 const struct bz_write *bz_rec_winner(

@@ -303,11 +303,13 @@ int bz_rec_conflicts(
     int rc = has_siblings(rec) ? find_shared(rec, NULL, &n) : 0;
     if (rc != 0)
         return rc;
-    struct shared *list = bz_arena_alloc(arena, n * sizeof *list);
-    uint32_t *fields = bz_arena_alloc(arena, n * sizeof *fields);
-    if (list == NULL || fields == NULL)
-        return BLAZE_ENOMEM;
+    struct shared *list = NULL;
+    uint32_t *fields = NULL;
     if (n > 0) {
+        list = bz_arena_alloc(arena, n * sizeof *list);
+        fields = bz_arena_alloc(arena, n * sizeof *fields);
+        if (list == NULL || fields == NULL)
+            return BLAZE_ENOMEM;
         find_shared(rec, list, &n);
         qsort(list, n, sizeof *list, compare_shared);
     }

@@ -97,16 +97,13 @@ static bool fits_whole(const struct bz_rec *rec)
 static void encode_whole(struct bz_buf *out, const struct bz_rec *rec, uint64_t position)
 {
     const struct bz_write *w = rec->writes;
-    uint8_t *head = bz_buf_reserve(out, WHOLE_HEAD_MAX + w->body.size);
-    if (head == NULL)
-        return;
+    uint8_t head[WHOLE_HEAD_MAX], *p = head;
     uint8_t flags = (uint8_t)(write_flags(w, position) | (rec->rvv.count > 1 ? OTHERS : 0));
-    uint8_t *p = head;
     *p++ = flags;
     p = bz_varint_put(p, w->dot.node);
     p = bz_varint_put(p, w->dot.seq);
     p = put_stamp(p, w, flags, position);
-    bz_buf_advance(out, (size_t)(p - head));
+    bz_buf_append(out, head, (size_t)(p - head));
     if (flags & OTHERS)
         append_dots(out, &rec->rvv, w->dot.node);
     bz_buf_append(out, w->body.data, w->body.size);
@@ -166,7 +163,8 @@ struct decoder {
     struct bz_reader r;
     uint64_t position;
     struct bz_rec rec;
-    uint16_t *pool; /* for the members of all cells */
+    uint16_t *pool; /* for the members of the cells to come */
+    size_t room;    /* in the pool */
     bool *held;     /* by write: it is in some cell */
 };
 
@@ -297,36 +295,33 @@ static int read_writes(struct decoder *d)
     return 0;
 }
 
-static bool read_members(struct decoder *d, struct bz_cell *cell)
+static int read_members(struct decoder *d, struct bz_cell *cell)
 {
-    uint64_t count = bz_read_varint(&d->r), member, next = 0;
-    if (count == 0 || count > d->rec.write_count || count > bz_reader_left(&d->r))
-        return false;
-    cell->count = (uint32_t)count;
+    uint32_t count, max = d->rec.write_count;
+    int rc = read_count(&d->r, 1, (uint32_t)d->room, &count);
+    if (rc != 0)
+        return rc;
+    if (count == 0 || count > max)
+        return BLAZE_ECORRUPT;
+    cell->count = count;
     cell->members = d->pool;
+    uint64_t member, next = 0;
     for (uint32_t i = 0; i < count; i++) {
-        if (!read_after(&d->r, next, d->rec.write_count - 1, &member))
-            return false;
+        if (!read_after(&d->r, next, max - 1, &member))
+            return BLAZE_ECORRUPT;
         if (i > 0 && d->rec.writes[member].dot.node == d->rec.writes[next - 1].dot.node)
-            return false; /* R6 */
+            return BLAZE_ECORRUPT; /* R6 */
         *d->pool++ = (uint16_t)member;
         d->held[member] = true;
         next = member + 1;
     }
-    return true;
+    d->room -= count;
+    return 0;
 }
 
-static int read_cells(struct decoder *d)
+static int read_fields(struct decoder *d)
 {
     struct bz_rec *rec = &d->rec;
-    /* A member takes at least a byte. */
-    d->pool = bz_arena_alloc(d->arena, bz_reader_left(&d->r) * sizeof *d->pool);
-    d->held = bz_arena_zalloc(d->arena, rec->write_count * sizeof *d->held);
-    if (d->pool == NULL || d->held == NULL)
-        return BLAZE_ENOMEM;
-    if ((rec->has_life && !read_members(d, &rec->life)) ||
-        (rec->has_rest && !read_members(d, &rec->rest)))
-        return BLAZE_ECORRUPT;
     int rc = read_count(&d->r, CELL_MIN, BZ_REC_MAX_CELLS, &rec->cell_count);
     if (rc != 0)
         return rc;
@@ -336,17 +331,38 @@ static int read_cells(struct decoder *d)
     uint64_t field, next = 0;
     for (uint32_t i = 0; i < rec->cell_count; i++) {
         struct bz_cell *cell = &rec->cells[i];
-        if (!read_after(&d->r, next, UINT32_MAX, &field) || !read_members(d, cell) ||
-            (rec->has_rest && bz_cell_equal(cell, &rec->rest)))
+        if (!read_after(&d->r, next, UINT32_MAX, &field))
             return BLAZE_ECORRUPT;
+        rc = read_members(d, cell);
+        if (rc != 0)
+            return rc;
+        if (rec->has_rest && bz_cell_equal(cell, &rec->rest))
+            return BLAZE_ECORRUPT; /* R4 */
         cell->field = (uint32_t)field;
         next = field + 1;
     }
-    for (uint32_t i = 0; i < rec->write_count; i++) {
-        if (!d->held[i])
-            return BLAZE_ECORRUPT;
-    }
     return 0;
+}
+
+static int read_cells(struct decoder *d)
+{
+    struct bz_rec *rec = &d->rec;
+    size_t left = bz_reader_left(&d->r); /* and a member takes at least a byte */
+    d->room = left < BZ_REC_MAX_MEMBERS ? left : BZ_REC_MAX_MEMBERS;
+    d->pool = bz_arena_alloc(d->arena, d->room * sizeof *d->pool);
+    d->held = bz_arena_zalloc(d->arena, rec->write_count * sizeof *d->held);
+    if (d->pool == NULL || d->held == NULL)
+        return BLAZE_ENOMEM;
+    int rc = rec->has_life ? read_members(d, &rec->life) : 0;
+    if (rc == 0 && rec->has_rest)
+        rc = read_members(d, &rec->rest);
+    if (rc == 0)
+        rc = read_fields(d);
+    for (uint32_t i = 0; rc == 0 && i < rec->write_count; i++) {
+        if (!d->held[i])
+            rc = BLAZE_ECORRUPT; /* R2 */
+    }
+    return rc;
 }
 
 static int decode_general(struct decoder *d, uint8_t flags)
@@ -398,7 +414,7 @@ bool bz_rec_simple_body(struct bz_bytes bytes, struct bz_bytes *body)
         bz_read_varint(&r);
         bz_read_varint(&r);
     }
-    if (!r.ok)
+    if (!r.ok || bz_reader_left(&r) == 0)
         return false;
     *body = bz_read_bytes(&r, bz_reader_left(&r));
     return true;

@@ -205,6 +205,8 @@ static void a_plain_record_costs_nine_bytes_over_its_body(void **state)
     assert_int_equal(encoded(&buf, &rec, 9).size, 9 + 6);
     assert_true(bz_rec_simple_body(bz_buf_bytes(&buf), &body));
     assert_true(bz_bytes_equal(body, bz_bytes_text("a body")));
+    rec = put(NULL, write_of(1, 100, ""));
+    assert_false(bz_rec_simple_body(encoded(&buf, &rec, 9), &body));
     rec = rich();
     assert_false(bz_rec_simple_body(encoded(&buf, &rec, 9), &body));
     bz_buf_release(&buf);
@@ -300,10 +302,38 @@ static void more_cells_than_the_limit_are_refused(void **state)
     bz_buf_release(&buf);
 }
 
+static void more_members_than_the_limit_are_refused(void **state)
+{
+    (void)state;
+    enum { DEEP = 1024, SAME = BZ_REC_MAX_MEMBERS / DEEP };
+    struct bz_buf buf;
+    struct bz_rec rec;
+    bz_buf_init(&buf, 8 << 20);
+    for (uint32_t over = 0; over < 2; over++) {
+        bz_buf_clear(&buf);
+        bz_buf_append8(&buf, 0x01);
+        append_many_dots(&buf, DEEP);
+        bz_buf_append_varint(&buf, DEEP);
+        for (uint32_t i = 0; i < DEEP; i++)
+            bz_buf_append(&buf, i == 0 ? "\0\0\0\0\0\0\0\0\0\0" : "\0\1\0\0\0\0\0\0\0\0", 10);
+        bz_buf_append_varint(&buf, SAME + over);
+        for (uint32_t cell = 0; cell < SAME + over; cell++) {
+            bz_buf_append8(&buf, 0);
+            bz_buf_append_varint(&buf, DEEP);
+            for (uint32_t i = 0; i < DEEP; i++)
+                bz_buf_append8(&buf, 0);
+        }
+        assert_int_equal(
+            bz_rec_decode(&arena, bz_buf_bytes(&buf), 0, &rec), over ? BLAZE_ELIMIT : BLAZE_OK);
+    }
+    bz_buf_release(&buf);
+}
+
 /* ---- the golden vectors ---- */
 
 /*
- * Lines of "good | name | position | hex | record" and "bad | why | position | hex".
+ * Lines of "good | name | position | hex | record", "bad | why | position | hex" and
+ * "digest | collection | id | node:seq ... | hash".
  */
 static void check_good(char *fields[5], struct bz_buf *text, struct bz_buf *back)
 {
@@ -331,6 +361,33 @@ static void check_bad(char *fields[5])
         fail_msg("%s: gave %d", fields[1], rc);
 }
 
+static void check_digest(char *fields[5])
+{
+    enum { MAX = 8 };
+    blaze_id ids[MAX], id;
+    struct bz_write writes[MAX];
+    uint16_t members[MAX];
+    uint8_t hash[16];
+    struct bz_rec rec = {.writes = writes, .has_life = true, .has_rest = true};
+    char *rest = NULL;
+    for (char *dot = strtok_r(fields[3], " ", &rest); dot; dot = strtok_r(NULL, " ", &rest)) {
+        uint32_t n = rec.write_count++;
+        char *colon = strchr(dot, ':');
+        assert_true(n < MAX && colon != NULL);
+        *colon = 0;
+        assert_int_equal(from_hex(dot, ids[n].bytes, 16), 16);
+        writes[n] = (struct bz_write){.dot = {n, strtoull(colon + 1, NULL, 10)}, .alive = true};
+        members[n] = (uint16_t)n;
+    }
+    rec.life = rec.rest = (struct bz_cell){.count = rec.write_count, .members = members};
+    assert_int_equal(from_hex(fields[2], id.bytes, 16), 16);
+    struct bz_nodes nodes = {ids, rec.write_count};
+    struct bz_hash128 digest = bz_rec_digest(&rec, bz_bytes_text(fields[1]), &id, &nodes);
+    assert_int_equal(from_hex(fields[4], hash, 16), 16);
+    if (digest.low != bz_load64le(hash) || digest.high != bz_load64le(hash + 8))
+        fail_msg("%s: %016" PRIx64 " %016" PRIx64, fields[1], digest.low, digest.high);
+}
+
 static void the_golden_vectors_decode_and_encode_as_written(void **state)
 {
     (void)state;
@@ -340,7 +397,7 @@ static void the_golden_vectors_decode_and_encode_as_written(void **state)
     bz_buf_init(&text, 1 << 16);
     bz_buf_init(&back, 1 << 16);
     char line[4096];
-    size_t good = 0, bad = 0;
+    size_t good = 0, bad = 0, digests = 0;
     while (fgets(line, sizeof line, file) != NULL) {
         char *fields[5], *at = line;
         line[strcspn(line, "\n")] = 0;
@@ -356,6 +413,9 @@ static void the_golden_vectors_decode_and_encode_as_written(void **state)
         if (strcmp(fields[0], "good") == 0) {
             check_good(fields, &text, &back);
             good++;
+        } else if (strcmp(fields[0], "digest") == 0) {
+            check_digest(fields);
+            digests++;
         } else {
             assert_string_equal(fields[0], "bad");
             check_bad(fields);
@@ -365,7 +425,7 @@ static void the_golden_vectors_decode_and_encode_as_written(void **state)
     fclose(file);
     bz_buf_release(&text);
     bz_buf_release(&back);
-    assert_true(good >= 10 && bad >= 20);
+    assert_true(good >= 10 && bad >= 20 && digests >= 2);
 }
 
 int main(void)
@@ -378,6 +438,7 @@ int main(void)
         cmocka_unit_test(a_buffer_that_is_too_small_says_so),
         cmocka_unit_test(more_nodes_than_the_limit_are_refused),
         cmocka_unit_test(more_cells_than_the_limit_are_refused),
+        cmocka_unit_test(more_members_than_the_limit_are_refused),
         cmocka_unit_test(the_golden_vectors_decode_and_encode_as_written),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

@@ -5,8 +5,8 @@
  * any kind at any replica, and between them any exchanges between any two, in whole or
  * changed-fields form. In every state that can be reached, what each replica holds must be what the
  * writes that it has seen say, and merging any two of them must give the same from either side.
- * With changed fields there are over a million states; unless BLAZEDB_LONG is set, updates are of
- * one field only.
+ * With changed fields there are over a million states; unless BLAZEDB_LONG is set, the only writes
+ * there are whole ones and updates of one field.
  */
 
 #include "base/hash.h"
