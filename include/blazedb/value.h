@@ -160,9 +160,9 @@ BLAZE_API int blaze_doc_value(blaze_doc *doc, blaze_value *out);
 BLAZE_API int blaze_doc_from_json(
     blaze_doc **out, const char *json, size_t size, blaze_error *error);
 
-/* Writes `value` as minified JSON, or indented by two spaces if `pretty`. *out is NUL-terminated
- * and owned by the caller: release with blaze_free(). BLAZE_ENOMEM; BLAZE_ERANGE for a double made
- * by hand that is not finite. */
+/* Writes `value` as minified JSON, or indented by two spaces if `pretty`, the members of objects in
+ * the order of their names. *out is NUL-terminated and owned by the caller: release with
+ * blaze_free(). BLAZE_ENOMEM; BLAZE_ERANGE for a double made by hand that is not finite. */
 BLAZE_API int blaze_value_to_json(char **out, const blaze_value *value, bool pretty);
 
 /* Releases memory that a function of this library said to release so. NULL is allowed. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* JSON out. Nothing here depends on the locale. */
+#include "base/alloc.h"
 #include "base/buf.h"
 #include "base/text.h"
 #include "codec/date.h"
@@ -11,6 +12,8 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+
+#define MEMBERS_FEW 16 /* a map of so many needs no memory to be put in order */
 
 struct writing {
     struct bz_buf out;
@@ -161,32 +164,72 @@ static void put_name(struct writing *w, struct bz_bytes name, bool single)
     put(w, w->pretty ? ": " : ":");
 }
 
-static int put_container(struct writing *w, const blaze_value *value)
+static int put_array(struct writing *w, const blaze_value *array)
 {
-    bool map = value->type == BLAZE_MAP;
     blaze_iter iter;
-    blaze_text name;
     blaze_value item;
-    int rc = w->depth >= BLAZE_MAX_NESTING ? BLAZE_ECORRUPT : blaze_iter_init(&iter, value);
-    if (rc != 0)
-        return rc;
-    bool single = map && blaze_value_count(value) == 1;
     size_t count = 0;
-    put(w, map ? "{" : "[");
-    w->depth++;
-    while (rc == 0 && (rc = blaze_iter_next(&iter, &name, &item)) == 0) {
+    int rc = blaze_iter_init(&iter, array);
+    while (rc == 0 && (rc = blaze_iter_next(&iter, NULL, &item)) == 0) {
         if (count++ > 0)
             put(w, ",");
         new_line(w);
-        if (map)
-            put_name(w, bz_bytes(name.data, name.size), single);
         rc = put_value(w, &item);
     }
+    return rc == BLAZE_END ? 0 : rc;
+}
+
+struct member {
+    blaze_text name;
+    blaze_value value;
+};
+
+static int compare_members(const void *a, const void *b)
+{
+    const blaze_text *x = &((const struct member *)a)->name, *y = &((const struct member *)b)->name;
+    return bz_bytes_compare(bz_bytes(x->data, x->size), bz_bytes(y->data, y->size));
+}
+
+/* The members come by name, so that equal documents of different databases, where the same fields
+ * have different ids, look the same. */
+static int put_map(struct writing *w, const blaze_value *map)
+{
+    struct member few[MEMBERS_FEW], *members = few;
+    size_t count = blaze_value_count(map), at = 0;
+    blaze_iter iter;
+    if (count > MEMBERS_FEW && (members = bz_malloc(count * sizeof *members)) == NULL)
+        return BLAZE_ENOMEM;
+    int rc = blaze_iter_init(&iter, map);
+    while (rc == 0 && at < count)
+        if ((rc = blaze_iter_next(&iter, &members[at].name, &members[at].value)) == 0)
+            at++;
+    if (rc == 0)
+        qsort(members, count, sizeof *members, compare_members);
+    for (size_t i = 0; i < count && rc == 0; i++) {
+        if (i > 0)
+            put(w, ",");
+        new_line(w);
+        put_name(w, bz_bytes(members[i].name.data, members[i].name.size), count == 1);
+        rc = put_value(w, &members[i].value);
+    }
+    if (members != few)
+        bz_free(members);
+    return rc == BLAZE_END ? BLAZE_ECORRUPT : rc;
+}
+
+static int put_container(struct writing *w, const blaze_value *value)
+{
+    if (w->depth >= BLAZE_MAX_NESTING)
+        return BLAZE_ECORRUPT;
+    bool map = value->type == BLAZE_MAP;
+    put(w, map ? "{" : "[");
+    w->depth++;
+    int rc = map ? put_map(w, value) : put_array(w, value);
     w->depth--;
-    if (count > 0)
+    if (blaze_value_count(value) > 0)
         new_line(w);
     put(w, map ? "}" : "]");
-    return rc == BLAZE_END ? 0 : rc;
+    return rc;
 }
 
 static int put_value(struct writing *w, const blaze_value *value)
