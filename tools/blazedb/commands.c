@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The table of commands: what each takes, and what its --help says. */
+#include "cli.h"
+
+#define SORT                                                                                       \
+    {                                                                                              \
+        "sort", "FIELD[:desc]", "in the order of a field; otherwise by id"                         \
+    }
+#define LIMIT                                                                                      \
+    {                                                                                              \
+        "limit", "N", "at most N records"                                                          \
+    }
+#define OFFSET                                                                                     \
+    {                                                                                              \
+        "offset", "N", "without the first N"                                                       \
+    }
+#define TIMEOUT                                                                                    \
+    {                                                                                              \
+        "timeout", "SECONDS", "give up after this long without being done (10)"                    \
+    }
+
+const struct cli_command cli_commands[] = {
+    {
+        .name = "create",
+        .words = "DB",
+        .words_min = 1,
+        .words_max = 1,
+        .summary = "Make a new, empty database in the directory DB.",
+        .options = {{"role", "client|server",
+            "a server's write wins over a client's where both wrote at once (client)"}},
+        .more = "example: blazedb create notes.blz",
+        .run = cmd_create,
+    },
+    {
+        .name = "import",
+        .words = "DB COLLECTION FILE|-",
+        .words_min = 3,
+        .words_max = 3,
+        .summary = "Add the JSON objects of a file; prints {\"imported\":N}.",
+        .options =
+            {
+                {"format", "jsonl|json",
+                    "an object a line (jsonl), or one array of objects (json)"},
+                {"id", "FIELD", "derive each id from this field"},
+            },
+        .more =
+            "A record's id is its \"_id\" if it has one; else derived from the field that --id\n"
+            "names; else new. With the first two, importing again replaces and does not double.\n"
+            "A line that cannot be taken ends the import with its number; everything before it\n"
+            "is committed.\n\n"
+            "example: blazedb import notes.blz cities cities.jsonl --id name\n"
+            "example: zcat cities.jsonl.gz | blazedb import notes.blz cities -",
+        .run = cmd_import,
+    },
+    {
+        .name = "export",
+        .words = "DB COLLECTION [FILTER]",
+        .words_min = 2,
+        .words_max = 3,
+        .summary = "Print records as JSON lines that import takes back, ids included.",
+        .options = {SORT, LIMIT, OFFSET},
+        .more = "example: blazedb export notes.blz cities > cities.jsonl",
+        .run = cmd_export,
+    },
+    {
+        .name = "insert",
+        .words = "DB COLLECTION JSON|-",
+        .words_min = 3,
+        .words_max = 3,
+        .summary = "Add a record; prints {\"_id\":\"...\"}.",
+        .options = {{"id", "UUID", "its id (a new one)"}},
+        .more = "example: blazedb insert notes.blz cities '{\"name\":\"Vila\",\"lat\":42.53}'",
+        .run = cmd_insert,
+    },
+    {
+        .name = "put",
+        .words = "DB COLLECTION ID JSON|-",
+        .words_min = 4,
+        .words_max = 4,
+        .summary = "Write a whole record, whether or not there is one.",
+        .more = "example: blazedb put notes.blz cities 0197a2b4-5c6d-7e8f-9a0b-1c2d3e4f5a6b \\\n"
+                "             '{\"name\":\"Vila\"}'",
+        .run = cmd_put,
+    },
+    {
+        .name = "update",
+        .words = "DB COLLECTION ID JSON|-",
+        .words_min = 4,
+        .words_max = 4,
+        .summary = "Write some fields of a record; {\"field\":{\"$unset\":true}} removes one.",
+        .more =
+            "Fields that are not named stay as they are, also where another copy writes them at\n"
+            "the same time.\n\n"
+            "example: blazedb update notes.blz cities 0197a2b4-5c6d-7e8f-9a0b-1c2d3e4f5a6b \\\n"
+            "             '{\"lat\":42.54,\"draft\":{\"$unset\":true}}'",
+        .run = cmd_update,
+    },
+    {
+        .name = "delete",
+        .words = "DB COLLECTION ID",
+        .words_min = 3,
+        .words_max = 3,
+        .summary = "Delete a record.",
+        .more = "example: blazedb delete notes.blz cities 0197a2b4-5c6d-7e8f-9a0b-1c2d3e4f5a6b",
+        .run = cmd_delete,
+    },
+    {
+        .name = "get",
+        .words = "DB COLLECTION ID",
+        .words_min = 3,
+        .words_max = 3,
+        .summary = "Print a record, \"_id\" first.",
+        .more = "example: blazedb get notes.blz cities 0197a2b4-5c6d-7e8f-9a0b-1c2d3e4f5a6b",
+        .run = cmd_get,
+    },
+    {
+        .name = "find",
+        .words = "DB COLLECTION [FILTER]",
+        .words_min = 2,
+        .words_max = 3,
+        .summary = "Print the records that a filter takes, or how many they are.",
+        .options = {SORT, LIMIT, OFFSET, {"count", NULL, "print {\"count\":N} only"}},
+        .more =
+            "A filter compares fields: = != < <= > >= in contains starts exists and or not ( );\n"
+            "strings stand in double quotes. docs/query.md has the whole language.\n\n"
+            "example: blazedb find notes.blz cities 'country = \"AD\" and lat > 42.5' --sort name\n"
+            "example: blazedb find notes.blz cities 'name contains \"Sant\"' --count",
+        .run = cmd_find,
+    },
+    {
+        .name = "explain",
+        .words = "DB COLLECTION [FILTER]",
+        .words_min = 2,
+        .words_max = 3,
+        .summary = "Say how a find would go about it: through which index, or all records.",
+        .options = {SORT, LIMIT, OFFSET},
+        .more = "example: blazedb explain notes.blz cities 'country = \"AD\"'",
+        .run = cmd_explain,
+    },
+    {
+        .name = "index",
+        .words = "DB COLLECTION FIELD",
+        .words_min = 3,
+        .words_max = 3,
+        .summary = "Make an index, so that finding and sorting by FIELD is fast.",
+        .options =
+            {
+                {"name", "NAME", "what the index is called (as the field)"},
+                {"drop", NULL, "take the index away instead"},
+            },
+        .more = "An index belongs to this copy of the database only.\n\n"
+                "example: blazedb index notes.blz cities country\n"
+                "example: blazedb index notes.blz cities country --drop",
+        .run = cmd_index,
+    },
+    {
+        .name = "indexes",
+        .words = "DB COLLECTION",
+        .words_min = 2,
+        .words_max = 2,
+        .summary = "List the indexes of a collection.",
+        .more = "example: blazedb indexes notes.blz cities",
+        .run = cmd_indexes,
+    },
+    {
+        .name = "status",
+        .words = "DB",
+        .words_min = 1,
+        .words_max = 1,
+        .summary = "Print what there is to know: ids, counts, versions, digest, peers, sizes.",
+        .more = "Two copies with equal digests hold the same records.\n\n"
+                "example: blazedb status notes.blz",
+        .run = cmd_status,
+    },
+    {
+        .name = "conflicts",
+        .words = "DB [COLLECTION [ID]]",
+        .words_min = 1,
+        .words_max = 3,
+        .summary = "List the fields that several copies wrote without knowing of each other.",
+        .more =
+            "The winner is what readers see; the losers stay until somebody writes the field.\n\n"
+            "example: blazedb conflicts notes.blz cities",
+        .run = cmd_conflicts,
+    },
+    {
+        .name = "check",
+        .words = "DB",
+        .words_min = 1,
+        .words_max = 1,
+        .summary = "Read everything, and check that records, indexes and log agree.",
+        .more = "example: blazedb check notes.blz",
+        .run = cmd_check,
+    },
+    {
+        .name = "watch",
+        .words = "DB [COLLECTION]",
+        .words_min = 1,
+        .words_max = 2,
+        .summary = "Print a line for each change, by whomever, until stopped.",
+        .more = "example: blazedb watch notes.blz cities",
+        .run = cmd_watch,
+    },
+    {
+        .name = "serve",
+        .words = "DIR",
+        .words_min = 1,
+        .words_max = 1,
+        .summary = "Run a hub that keeps its databases in DIR, until stopped.",
+        .options =
+            {
+                {"listen", "URL",
+                    "tcp://HOST:PORT (port 0 picks one) or unix:PATH; may be repeated"},
+                {"trusted", NULL,
+                    "the hub may read what it carries (in this version it always can)"},
+                {"closed", NULL, "take in no new databases"},
+                {"log", NULL, "tell on the standard error who comes and goes"},
+            },
+        .more = "Prints {\"listening\":\"tcp://...\"} for each --listen when it is ready.\n\n"
+                "example: blazedb serve hub --listen tcp://127.0.0.1:7667 --trusted",
+        .run = cmd_serve,
+    },
+    {
+        .name = "share",
+        .words = "DB URL",
+        .words_min = 2,
+        .words_max = 2,
+        .summary = "Bring the database to a hub; prints {\"code\":\"blaze://...\"} to join with.",
+        .options = {TIMEOUT},
+        .more = "The code holds the database's secret: treat it as a password.\n\n"
+                "example: blazedb share notes.blz tcp://127.0.0.1:7667",
+        .run = cmd_share,
+    },
+    {
+        .name = "join",
+        .words = "DB CODE",
+        .words_min = 2,
+        .words_max = 2,
+        .summary = "Make DB a copy of the database that a code stands for, filled from its hub.",
+        .options = {TIMEOUT},
+        .more = "A join that was cut off is completed by joining again, or by sync.\n\n"
+                "example: blazedb join copy.blz 'blaze://127.0.0.1:7667/...#...'",
+        .run = cmd_join,
+    },
+    {
+        .name = "sync",
+        .words = "DB",
+        .words_min = 1,
+        .words_max = 1,
+        .summary = "Bring the database and its hub to the same state, once or until stopped.",
+        .options =
+            {
+                {"live", NULL, "stay connected; prints a line for each change of state"},
+                TIMEOUT,
+            },
+        .more = "example: blazedb sync notes.blz\n"
+                "example: blazedb sync notes.blz --live",
+        .run = cmd_sync,
+    },
+    {.name = NULL},
+};

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* serve: a hub, until a signal ends it. */
+#include "cli.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+/* Comes on threads of the library. */
+static void on_log(void *context, const char *line)
+{
+    (void)context;
+    char now[32] = "";
+    time_t seconds = time(NULL);
+    struct tm local;
+    if (localtime_r(&seconds, &local) != NULL)
+        strftime(now, sizeof now, "%H:%M:%S", &local);
+    fprintf(stderr, "%s %s\n", now, line);
+}
+
+static int announce(blaze_hub *hub)
+{
+    const char *url;
+    for (size_t i = 0; (url = blaze_hub_url(hub, i)) != NULL; i++) {
+        printf("{\"listening\":");
+        cli_json_text(url, strlen(url));
+        puts("}");
+    }
+    return cli_flush();
+}
+
+int cmd_serve(struct cli *cli)
+{
+    const char *listen[CLI_REPEAT_MAX];
+    blaze_hub_options options;
+    blaze_hub_options_init(&options);
+    for (int i = 0; i < cli->option_count; i++)
+        if (strcmp(cli->options[i].name, "listen") == 0)
+            listen[options.listen_count++] = cli->options[i].value;
+    if (options.listen_count == 0)
+        return cli_fail(
+            EXIT_USAGE, "serve", "say where to listen, such as --listen tcp://127.0.0.1:7667");
+    options.listen = listen;
+    options.closed = cli_option(cli, "closed") != NULL;
+    if (cli_option(cli, "log") != NULL)
+        options.on_log = on_log;
+    if (cli_option(cli, "trusted") == NULL)
+        fprintf(stderr, "blazedb: serve: a hub of this version can read the databases that it"
+                        " carries (--trusted says that you know)\n");
+
+    cli_stop_watch();
+    blaze_error error;
+    blaze_hub *hub;
+    int rc = blaze_hub_open(&hub, cli->words[0], &options, &error);
+    if (rc != BLAZE_OK)
+        return cli_fail_error(cli->words[0], rc, &error);
+    int code = announce(hub);
+    if (code == EXIT_DONE)
+        cli_stop_wait();
+    rc = blaze_hub_close(hub, &error);
+    if (rc != BLAZE_OK && code == EXIT_DONE)
+        code = cli_fail_error(cli->words[0], rc, &error);
+    return code;
+}

@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* status, conflicts, check, watch: what is known of a database, and what happens in it. */
+#include "cli.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+/* ---- status ---- */
+
+/* A field of the status as a line; objects and arrays line by line below their name. */
+static void print_status_field(blaze_text name, const blaze_value *value)
+{
+    if (value->type == BLAZE_STRING) {
+        printf("%-12.*s %.*s\n", (int)name.size, name.data, (int)value->as.text.size,
+            value->as.text.data);
+        return;
+    }
+    blaze_iter iter;
+    blaze_text inner_name;
+    blaze_value inner;
+    char *json;
+    if (blaze_iter_init(&iter, value) != BLAZE_OK) {
+        if (blaze_value_to_json(&json, value, false) == BLAZE_OK) {
+            printf("%-12.*s %s\n", (int)name.size, name.data, json);
+            blaze_free(json);
+        }
+        return;
+    }
+    if (blaze_value_count(value) == 0)
+        return;
+    printf("%.*s\n", (int)name.size, name.data);
+    while (blaze_iter_next(&iter, &inner_name, &inner) == BLAZE_OK)
+        if (blaze_value_to_json(&json, &inner, false) == BLAZE_OK) {
+            printf("  %-36.*s %s\n", (int)inner_name.size,
+                inner_name.data != NULL ? inner_name.data : "", json);
+            blaze_free(json);
+        }
+}
+
+/* What people look for comes first; the rest as it comes. */
+static int print_status_table(const char *json)
+{
+    static const char *const order[] = {"database", "node", "role", "records", "conflicts",
+        "digest", "collections", "vv", "peers", "links", "storage"};
+    blaze_doc *doc;
+    blaze_value all, value;
+    int rc = blaze_doc_from_json(&doc, json, strlen(json), NULL);
+    if (rc != BLAZE_OK)
+        return rc;
+    rc = blaze_doc_value(doc, &all);
+    for (size_t i = 0; rc == BLAZE_OK && i < sizeof order / sizeof *order; i++)
+        if (blaze_value_field(&all, order[i], &value) == BLAZE_OK)
+            print_status_field((blaze_text){order[i], strlen(order[i])}, &value);
+    blaze_doc_free(doc);
+    return rc;
+}
+
+int cmd_status(struct cli *cli)
+{
+    blaze_db *db;
+    int code = cli_open(cli, &db);
+    if (code != EXIT_DONE)
+        return code;
+    blaze_error error;
+    char *json;
+    int rc = blaze_status(db, &json, &error);
+    if (rc != BLAZE_OK)
+        return cli_close(cli, db, cli_fail_error(cli->words[0], rc, &error));
+    if (cli->json)
+        puts(json);
+    else if ((rc = print_status_table(json)) != BLAZE_OK)
+        code = cli_fail_error(cli->words[0], rc, NULL);
+    blaze_free(json);
+    if (code == EXIT_DONE)
+        code = cli_flush();
+    return cli_close(cli, db, code);
+}
+
+/* ---- conflicts ---- */
+
+static void print_time(int64_t ms)
+{
+    time_t seconds = (time_t)(ms / 1000);
+    struct tm utc;
+    char text[32] = "";
+    if (gmtime_r(&seconds, &utc) != NULL)
+        strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &utc);
+    printf("%s.%03dZ", text, (int)(ms % 1000));
+}
+
+/* One sibling as an object: "present":false stands for a side that has not the field. */
+static int print_sibling(const blaze_sibling *sibling)
+{
+    char node[BLAZE_ID_TEXT_SIZE];
+    if (sibling->present) {
+        char *json;
+        int rc = blaze_value_to_json(&json, &sibling->value, false);
+        if (rc != BLAZE_OK)
+            return rc;
+        printf("{\"value\":%s", json);
+        blaze_free(json);
+    } else {
+        printf("{\"present\":false");
+    }
+    printf(",\"node\":\"%s\",\"role\":\"%s\",\"time\":\"", blaze_id_format(&sibling->node, node),
+        sibling->role == BLAZE_SERVER ? "server" : "client");
+    print_time(sibling->time_ms);
+    printf("\"}");
+    return BLAZE_OK;
+}
+
+static int print_conflict(void *context, const blaze_conflict *conflict)
+{
+    (void)context;
+    char id[BLAZE_ID_TEXT_SIZE];
+    printf("{\"collection\":");
+    cli_json_text(conflict->collection.data, conflict->collection.size);
+    printf(",\"_id\":\"%s\",\"field\":", blaze_id_format(&conflict->id, id));
+    cli_json_text(conflict->field.data, conflict->field.size);
+    printf(",\"winner\":");
+    int rc = print_sibling(&conflict->siblings[0]);
+    printf(",\"losers\":[");
+    for (size_t i = 1; rc == BLAZE_OK && i < conflict->count; i++) {
+        if (i > 1)
+            putchar(',');
+        rc = print_sibling(&conflict->siblings[i]);
+    }
+    puts("]}");
+    return rc;
+}
+
+static int tabulate_conflict(void *context, const blaze_conflict *conflict)
+{
+    struct cli_table *table = context;
+    for (size_t i = 0; i < conflict->count; i++) {
+        const blaze_sibling *sibling = &conflict->siblings[i];
+        char id[BLAZE_ID_TEXT_SIZE];
+        cli_table_cell(table, "_id", blaze_id_format(&conflict->id, id), sizeof id - 1);
+        cli_table_cell(table, "field", conflict->field.data, conflict->field.size);
+        cli_table_cell(table, "", i == 0 ? "seen" : "lost", 4);
+        if (sibling->present)
+            cli_table_value(table, "value", &sibling->value);
+        else
+            cli_table_cell(table, "value", "(absent)", 8);
+        cli_table_cell(table, "written by", blaze_id_format(&sibling->node, id), sizeof id - 1);
+        cli_table_end_row(table);
+    }
+    return 0;
+}
+
+int cmd_conflicts(struct cli *cli)
+{
+    blaze_id id;
+    if (cli->words[2] != NULL && cli_id(cli->words[2], &id) != EXIT_DONE)
+        return EXIT_USAGE;
+    blaze_db *db;
+    int code = cli_open(cli, &db);
+    if (code != EXIT_DONE)
+        return code;
+    if (cli->words[1] != NULL)
+        code = cli_need_collection(cli, db, cli->words[1]);
+    if (code == EXIT_DONE) {
+        struct cli_table *table = cli->json ? NULL : cli_table_new();
+        blaze_error error = {0};
+        int rc = blaze_conflicts(db, cli->words[1], cli->words[2] != NULL ? &id : NULL,
+            table != NULL ? tabulate_conflict : print_conflict, table, &error);
+        if (table != NULL)
+            cli_table_finish(table);
+        if (rc == BLAZE_ENOTFOUND)
+            code = cli_fail(EXIT_NO_RECORD, cli->words[0], "%s", error.text);
+        else
+            code = rc == BLAZE_OK ? cli_flush() : cli_fail_error(cli->words[0], rc, &error);
+    }
+    return cli_close(cli, db, code);
+}
+
+/* ---- check ---- */
+
+static void print_problem(void *context, const char *problem)
+{
+    const struct cli *cli = context;
+    if (cli->json) {
+        printf("{\"problem\":");
+        cli_json_text(problem, strlen(problem));
+        puts("}");
+    } else {
+        puts(problem);
+    }
+}
+
+int cmd_check(struct cli *cli)
+{
+    blaze_db *db;
+    int code = cli_open(cli, &db);
+    if (code != EXIT_DONE)
+        return code;
+    double started = cli_seconds();
+    blaze_error error;
+    int rc = blaze_check(db, print_problem, cli, &error);
+    if (rc != BLAZE_OK) {
+        cli_flush();
+        code = cli_fail_error(cli->words[0], rc, &error);
+    }
+    code = cli_close(cli, db, code);
+    if (code != EXIT_DONE)
+        return code;
+    struct cli_result *result = cli_result_new();
+    cli_result_bool(result, "ok", true);
+    cli_result_seconds(result, "seconds", cli_seconds() - started);
+    return cli_result_print(cli, result);
+}
+
+/* ---- watch ---- */
+
+static void print_events(void *context, const blaze_event *events, size_t count)
+{
+    (void)context;
+    flockfile(stdout);
+    for (size_t i = 0; i < count; i++) {
+        char id[BLAZE_ID_TEXT_SIZE], node[BLAZE_ID_TEXT_SIZE];
+        printf("{\"collection\":");
+        cli_json_text(events[i].collection.data, events[i].collection.size);
+        printf(",\"_id\":\"%s\",\"deleted\":%s,\"remote\":%s,\"node\":\"%s\",\"position\":%" PRIu64
+               "}\n",
+            blaze_id_format(&events[i].id, id), events[i].deleted ? "true" : "false",
+            events[i].remote ? "true" : "false", blaze_id_format(&events[i].node, node),
+            events[i].position);
+    }
+    fflush(stdout);
+    funlockfile(stdout);
+}
+
+int cmd_watch(struct cli *cli)
+{
+    blaze_db *db;
+    int code = cli_open(cli, &db);
+    if (code != EXIT_DONE)
+        return code;
+    cli_stop_watch();
+    blaze_error error;
+    blaze_observer *observer;
+    int rc = blaze_observe(db, cli->words[1], print_events, NULL, &observer, &error);
+    if (rc != BLAZE_OK)
+        return cli_close(cli, db, cli_fail_error(cli->words[0], rc, &error));
+    flockfile(stdout);
+    printf("{\"watching\":");
+    cli_json_text(cli->words[0], strlen(cli->words[0]));
+    puts("}");
+    fflush(stdout);
+    funlockfile(stdout);
+    cli_stop_wait();
+    blaze_unobserve(observer);
+    return cli_close(cli, db, EXIT_DONE);
+}
