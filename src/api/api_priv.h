@@ -16,12 +16,15 @@
 #include <pthread.h>
 
 struct bz_api_links;
+struct bz_api_watch;
 
 struct blaze_db {
     struct bz_db *db;
     enum bz_durability durability;
     bool read_only;
+    pthread_mutex_t lock;       /* of what follows */
     struct bz_api_links *links; /* sync.c's */
+    struct bz_api_watch *watch; /* watch.c's */
 };
 
 struct bz_owner {
@@ -76,6 +79,10 @@ int bz_api_record_error(int code, const char *collection, const blaze_id *id, bl
 /* Opens rows over `read`; with `owned`, the cursor ends the read when it is closed. */
 int bz_api_cursor_open(struct bz_read *read, bool owned, const char *collection,
     const blaze_query *query, blaze_cursor **out, blaze_error *error);
+
+/* watch.c: has observers told of other processes' commits, until closed. */
+int bz_api_watch_open(blaze_db *db, blaze_error *error);
+void bz_api_watch_close(blaze_db *db);
 
 /* sync.c: the links of a handle. */
 void bz_api_links_close(blaze_db *db);

@@ -54,6 +54,7 @@ int blaze_open(
         return bz_error_code(error, BLAZE_ENOMEM);
     db->durability = bz_api_durability(options->durability);
     db->read_only = options->read_only != 0;
+    pthread_mutex_init(&db->lock, NULL);
     struct bz_db_options how = {
         .create = options->create != 0,
         .read_only = options->read_only != 0,
@@ -62,6 +63,7 @@ int blaze_open(
     };
     rc = bz_db_open(&db->db, path, &how, error);
     if (rc != BLAZE_OK) {
+        pthread_mutex_destroy(&db->lock);
         bz_free(db);
         return open_error(rc, path, error);
     }
@@ -74,7 +76,9 @@ int blaze_close(blaze_db *db, blaze_error *error)
     if (db == NULL)
         return BLAZE_OK;
     bz_api_links_close(db);
+    bz_api_watch_close(db);
     int rc = bz_db_close(db->db, error);
+    pthread_mutex_destroy(&db->lock);
     bz_free(db);
     return rc;
 }
@@ -127,4 +131,12 @@ int blaze_digest(blaze_db *db, char out[BLAZE_DIGEST_TEXT_SIZE], blaze_error *er
         return rc;
     bz_api_digest_text(state.digest, out);
     return BLAZE_OK;
+}
+
+int blaze_check(blaze_db *db, void (*each)(void *context, const char *problem), void *context,
+    blaze_error *error)
+{
+    if (db == NULL)
+        return bz_api_null(error, "the database");
+    return bz_db_check(db->db, each, context, error);
 }

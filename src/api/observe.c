@@ -65,6 +65,9 @@ int blaze_observe(blaze_db *db, const char *collection,
         return bz_api_null(error, db == NULL         ? "the database"
                                   : callback == NULL ? "on_events"
                                                      : "out");
+    int rc = bz_api_watch_open(db, error);
+    if (rc != BLAZE_OK)
+        return rc;
     blaze_observer *observer = bz_zalloc(sizeof *observer);
     if (observer == NULL)
         return bz_error_code(error, BLAZE_ENOMEM);
@@ -72,9 +75,8 @@ int blaze_observe(blaze_db *db, const char *collection,
     observer->context = context;
     pthread_mutex_init(&observer->start, NULL);
     pthread_mutex_lock(&observer->start);
-    int rc =
-        bz_db_observe(db->db, collection == NULL ? bz_bytes(NULL, 0) : bz_bytes_text(collection),
-            on_events, observer, &observer->inner, error);
+    rc = bz_db_observe(db->db, collection == NULL ? bz_bytes(NULL, 0) : bz_bytes_text(collection),
+        on_events, observer, &observer->inner, error);
     if (rc == BLAZE_OK)
         *out = observer;
     pthread_mutex_unlock(&observer->start);
