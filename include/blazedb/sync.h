@@ -42,7 +42,7 @@ typedef struct blaze_link_status {
 typedef struct blaze_sync_options {
     size_t size;         /* set by blaze_sync_options_init() */
     const char *url;     /* the hub; NULL: the one that the database was shared at or joined from */
-    unsigned timeout_ms; /* blaze_sync, _share, _join: give up after this long without being done */
+    unsigned timeout_ms; /* blaze_sync, _share, _join: give up when nothing has moved for so long */
     /* Called on a thread of the library whenever there is something new, at most every 50 ms. */
     void (*on_progress)(void *context, const blaze_link_status *status);
     /* Asked now and then by the blocking calls: non-zero gives up with BLAZE_ECANCELED. */
@@ -50,7 +50,7 @@ typedef struct blaze_sync_options {
     void *context;
 } blaze_sync_options;
 
-/* Defaults: the remembered hub, 10 s without progress for sync. */
+/* Defaults: the remembered hub, 10 s. */
 BLAZE_API void blaze_sync_options_init(blaze_sync_options *options);
 
 /* Enrols the database at the hub `url`, brings both to the same state, and gives the join code in
@@ -63,13 +63,15 @@ BLAZE_API int blaze_share(blaze_db *db, const char *url, const blaze_sync_option
  * Makes a copy at `path` from a join code and opens it, filled from the hub. If the way is cut
  * half-way, the copy stays and is completed by joining again with the same code, or by
  * blaze_sync(). BLAZE_ESYNTAX (damaged code), BLAZE_EAUTH (wrong code), BLAZE_EDATABASE (`path` is
- * another database), BLAZE_ENOTFOUND (the hub has no such database), BLAZE_ECONNECT.
+ * another database), BLAZE_ENOTFOUND (the hub has no such database), BLAZE_ECONNECT. A failure
+ * before anything came leaves nothing at `path`.
  */
 BLAZE_API int blaze_join(blaze_db **out, const char *path, const char *code,
     const blaze_open_options *open, const blaze_sync_options *options, blaze_error *error);
 
-/* Brings this copy and the hub to the same state once. *status (may be NULL) is written also on
- * failure. What was exchanged before a failure stays. */
+/* Brings this copy and the hub to the same state once. BLAZE_ENOTFOUND if it is not shared,
+ * BLAZE_ECONNECT, BLAZE_EAUTH, BLAZE_ETIMEOUT, BLAZE_ECANCELED. *status (may be NULL) is written
+ * also on failure. What was exchanged before a failure stays. */
 BLAZE_API int blaze_sync(
     blaze_db *db, const blaze_sync_options *options, blaze_link_status *status, blaze_error *error);
 

@@ -15,15 +15,16 @@
 #include <blazedb.h>
 #include <pthread.h>
 
-struct bz_api_links;
 struct bz_api_watch;
+struct bz_peer;
 
 struct blaze_db {
     struct bz_db *db;
     enum bz_durability durability;
     bool read_only;
-    pthread_mutex_t lock;       /* of what follows */
-    struct bz_api_links *links; /* sync.c's */
+    pthread_mutex_t lock; /* of what follows */
+    struct bz_peer *peer; /* link.c's, as the list of links */
+    blaze_link *links;
     struct bz_api_watch *watch; /* watch.c's */
 };
 
@@ -84,7 +85,11 @@ int bz_api_cursor_open(struct bz_read *read, bool owned, const char *collection,
 int bz_api_watch_open(blaze_db *db, blaze_error *error);
 void bz_api_watch_close(blaze_db *db);
 
-/* sync.c: the links of a handle. */
+/* database.c: as blaze_open(); a new database gets the id `database` if it is not NULL. */
+int bz_api_open(blaze_db **out, const char *path, const blaze_open_options *options,
+    const blaze_id *database, blaze_error *error);
+
+/* link.c: stops the links of a handle. */
 void bz_api_links_close(blaze_db *db);
 /* Appends the JSON array of the open links. */
 void bz_api_links_json(blaze_db *db, struct bz_buf *out);

@@ -34,15 +34,9 @@ static int open_error(int code, const char *path, blaze_error *error)
     return code;
 }
 
-int blaze_open(
-    blaze_db **out, const char *path, const blaze_open_options *options, blaze_error *error)
+int bz_api_open(blaze_db **out, const char *path, const blaze_open_options *options,
+    const blaze_id *database, blaze_error *error)
 {
-    blaze_open_options defaults;
-    blaze_open_options_init(&defaults);
-    if (out == NULL || path == NULL)
-        return bz_api_null(error, out == NULL ? "out" : "the path");
-    if (options == NULL)
-        options = &defaults;
     int rc = check_options(options, error);
     if (rc != BLAZE_OK)
         return rc;
@@ -61,6 +55,8 @@ int blaze_open(
         .memory = options->memory != 0,
         .role = (uint8_t)options->role,
     };
+    if (database != NULL)
+        how.database = *database;
     rc = bz_db_open(&db->db, path, &how, error);
     if (rc != BLAZE_OK) {
         pthread_mutex_destroy(&db->lock);
@@ -69,6 +65,16 @@ int blaze_open(
     }
     *out = db;
     return BLAZE_OK;
+}
+
+int blaze_open(
+    blaze_db **out, const char *path, const blaze_open_options *options, blaze_error *error)
+{
+    blaze_open_options defaults;
+    blaze_open_options_init(&defaults);
+    if (out == NULL || path == NULL)
+        return bz_api_null(error, out == NULL ? "out" : "the path");
+    return bz_api_open(out, path, options != NULL ? options : &defaults, NULL, error);
 }
 
 int blaze_close(blaze_db *db, blaze_error *error)

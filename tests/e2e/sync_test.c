@@ -247,7 +247,7 @@ static void a_code_that_does_not_fit_is_refused(void **state)
     refuse(w, 9, "", "join", "b.blz", code_c, NULL);
     refuse(w, 4, "", "sync", "none.blz", NULL);
     must(w, "create", "alone.blz", NULL);
-    refuse(w, 3, "share", "sync", "alone.blz", NULL);
+    refuse(w, 4, "share", "sync", "alone.blz", NULL);
     assert_same(w, "a.blz", "b.blz");
 
     /* A hub that has never heard of the database, behind the same kind of URL. */
