@@ -335,7 +335,7 @@ const char *json_at(struct world *world, const char *json, const char *path)
     blaze_doc *doc;
     blaze_value value;
     blaze_error error;
-    if (blaze_doc_from_json(&doc, json, strlen(json), &error) != BLAZE_OK)
+    if (blaze_doc_from_json(&doc, json, strcspn(json, "\n"), &error) != BLAZE_OK)
         fail_msg("no JSON object (%s): %s", error.text, json);
     assert_int_equal(blaze_doc_value(doc, &value), BLAZE_OK);
     char *names = strdup(path), *rest = names, *name;

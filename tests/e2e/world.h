@@ -79,8 +79,8 @@ int await_end(struct process *process);
 
 /* ---- reading results ---- */
 
-/* The text of the value at `path` ("storage.log_bytes") in a JSON object: strings without quotes,
- * all else as JSON; fails if there is none. Lives as long as the world. */
+/* The text of the value at `path` ("storage.log_bytes") in the JSON object of the first line:
+ * strings without quotes, all else as JSON; fails if there is none. Lives as long as the world. */
 const char *json_at(struct world *world, const char *json, const char *path);
 uint64_t json_number(struct world *world, const char *json, const char *path);
 
