@@ -10,9 +10,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+static blaze_error error; /* of the call that failed last */
+
 #define OK(call)                                                                                   \
     do {                                                                                           \
-        blaze_error error = {0};                                                                   \
         int rc_ = call;                                                                            \
         if (rc_ != BLAZE_OK)                                                                       \
             fail_msg(#call ": %s: %s", blaze_error_name(rc_), error.text);                         \
@@ -131,7 +132,6 @@ static void a_derived_id_is_the_one_of_rfc_9562(void **state)
 static void wrong_arguments_are_named(void **state)
 {
     (void)state;
-    blaze_error error;
     blaze_db *db;
     assert_int_equal(blaze_open(NULL, "x", NULL, &error), BLAZE_EINVAL);
     assert_int_equal(blaze_open(&db, NULL, NULL, &error), BLAZE_EINVAL);
@@ -165,7 +165,6 @@ static void the_reserved_field_and_unset_are_refused_where_they_mean_nothing(voi
 {
     (void)state;
     blaze_db *db = open_memory();
-    blaze_error error;
     blaze_id id = insert(db, "{\"n\":1}");
     blaze_doc *reserved = document("{\"_id\":\"mine\"}");
     assert_int_equal(blaze_put(db, "c", &id, reserved, &error), BLAZE_EINVAL);
@@ -195,7 +194,6 @@ static void a_record_is_written_read_and_deleted(void **state)
 {
     (void)state;
     blaze_db *db = open_memory();
-    blaze_error error;
     blaze_id id = insert(db, "{\"n\":1,\"m\":2}");
     blaze_doc *fields = document("{\"n\":3}"), *got;
     OK(blaze_update(db, "c", &id, fields, &error));
@@ -330,7 +328,6 @@ static void a_query_finds_sorts_counts_and_explains_itself(void **state)
     OK(blaze_index_drop(db, "c", "n", &error));
     assert_int_equal(blaze_index_drop(db, "c", "n", NULL), BLAZE_ENOTFOUND);
 
-    blaze_error error;
     query.filter = "n >=";
     assert_int_equal(blaze_find(db, "c", &query, &cursor, &error), BLAZE_ESYNTAX);
     assert_non_null(strstr(error.text, "column"));
