@@ -156,7 +156,7 @@ static inline bool next_key(struct keys *k, uint64_t *number)
 size_t bz_parts_size(const struct bz_part *parts, size_t count, bool map, size_t *directory)
 {
     size_t entries = 0, payloads = 0;
-    struct keys keys = {.part = parts, .end = parts + count};
+    struct keys keys = {.part = parts, .end = count > 0 ? parts + count : parts};
     uint64_t number;
     for (size_t i = 0; i < count; i++) {
         const struct bz_part *part = &parts[i];
@@ -178,7 +178,7 @@ static inline uint8_t *put_bytes(uint8_t *p, const uint8_t *data, size_t size)
 uint8_t *bz_parts_put(
     uint8_t *p, const struct bz_part *parts, size_t count, bool map, size_t directory)
 {
-    struct keys keys = {.part = parts, .end = parts + count};
+    struct keys keys = {.part = parts, .end = count > 0 ? parts + count : parts};
     uint64_t number;
     p = bz_varint_put(p, directory);
     for (size_t i = 0; i < count; i++) {
