@@ -319,6 +319,10 @@ static inline int fake_changes_open(void *context, const struct bz_receiver *rec
         return BLAZE_ENOMEM;
     w->fake = f;
     w->receiver = *receiver;
+    w->receiver.vv.entries = bz_malloc((receiver->vv.count + 1) * sizeof *receiver->vv.entries);
+    if (receiver->vv.count > 0)
+        memcpy(w->receiver.vv.entries, receiver->vv.entries,
+            receiver->vv.count * sizeof *receiver->vv.entries);
     w->walked = from;
     w->end = f->position;
     w->order = bz_malloc((f->count + 1) * sizeof(void *));
@@ -384,6 +388,7 @@ static inline void fake_changes_close(struct bz_changes *w)
     }
     w->fake->open_walks--;
     bz_free(w->head.vv.entries);
+    bz_free(w->receiver.vv.entries);
     bz_free(w->order);
     bz_arena_release(&w->arena);
     bz_free(w);
@@ -450,6 +455,8 @@ static inline int fake_merge(struct fake *f, const struct fake_record *in, const
         rc = bz_rec_decode(&arena, r->rec, r->position, &local);
     if (rc == 0 && r == NULL && !(remote.has_life && remote.has_rest))
         rc = BLAZE_EPROTO;
+    if (rc == 0 && r == NULL && f->count == FAKE_RECORDS)
+        rc = BLAZE_ELIMIT;
     if (rc == 0)
         rc = bz_rec_merge(&arena, r != NULL ? &local : NULL, &remote, f->position + 1, &merged,
             &changed, &subsumed);

@@ -9,7 +9,8 @@
 #include "fake_replica.h"
 #include "session_pipe.h"
 
-#define SITES_MAX 4
+#define SITES_MAX 6
+#define LINKS_MAX 15
 #define STEPS     400000u
 
 struct site {
@@ -32,7 +33,7 @@ struct world {
     uint64_t random, wall_ms;
     uint32_t sites, links;
     struct site site[SITES_MAX];
-    struct link link[SITES_MAX];
+    struct link link[LINKS_MAX];
     uint32_t chunk_bytes;
     uint64_t sessions;
 };
@@ -116,18 +117,28 @@ static void link_down(struct link *l)
     l->up = false;
 }
 
-/* A chain: site 0 to 1, 1 to 2, and so on. */
-static void world_open(struct world *w, uint64_t seed, uint32_t sites)
+enum shape { CHAIN, RING, STAR, MESH };
+
+static void add_link(struct world *w, uint32_t a, uint32_t b)
 {
-    *w = (struct world){
-        .random = seed, .wall_ms = 1700000000000u, .sites = sites, .links = sites - 1};
+    assert_true(w->links < LINKS_MAX);
+    struct link *l = &w->link[w->links++];
+    l->ends[0] = &w->site[a];
+    l->ends[1] = &w->site[b];
+    for (int k = 0; k < 2; k++)
+        assert_int_equal(bz_db_replica_open(l->ends[k]->db, &l->replicas[k], NULL), 0);
+}
+
+static void world_open(struct world *w, uint64_t seed, enum shape shape, uint32_t sites)
+{
+    *w = (struct world){.random = seed, .wall_ms = 1700000000000u, .sites = sites};
     for (uint32_t i = 0; i < sites; i++)
         site_open(w, i);
-    for (uint32_t i = 0; i < w->links; i++) {
-        struct link *l = &w->link[i];
-        for (uint32_t k = 0; k < 2; k++) {
-            l->ends[k] = &w->site[i + k];
-            assert_int_equal(bz_db_replica_open(l->ends[k]->db, &l->replicas[k], NULL), 0);
+    for (uint32_t i = 0; i < sites; i++) {
+        for (uint32_t k = i + 1; k < sites; k++) {
+            if (shape == MESH || (shape == STAR && i == 0) || (shape != STAR && k == i + 1) ||
+                (shape == RING && i == 0 && k + 1 == sites))
+                add_link(w, i, k);
         }
     }
 }
@@ -343,12 +354,12 @@ static void all_links(struct world *w)
 
 /* ---- tests ---- */
 
-static void edits_at_all_sites_of_a_chain_meet_whatever_is_cut(void **state)
+static void edits_at_all_sites_meet_in_every_shape_whatever_is_cut(void **state)
 {
     (void)state;
-    for (uint64_t seed = 1; seed <= 60; seed++) {
+    for (uint64_t seed = 1; seed <= 80; seed++) {
         struct world w;
-        world_open(&w, seed, 2 + (uint32_t)(seed % 3));
+        world_open(&w, seed, (enum shape)(seed % 4), 2 + (uint32_t)(seed / 4 % 4));
         w.chunk_bytes = (uint32_t[]){100, 600, 5000, 0}[seed % 4];
         for (uint32_t i = 0; i < w.links; i++)
             w.link[i].pipe.piece_max = (size_t[]){1, 40, 1000, 0}[(seed + i) % 4];
@@ -383,7 +394,7 @@ static void a_chain_hands_on_what_it_learns_and_a_second_round_moves_nothing(voi
 {
     (void)state;
     struct world w;
-    world_open(&w, 5, 4);
+    world_open(&w, 5, CHAIN, 4);
     for (int i = 0; i < 50; i++)
         edit(&w, &w.site[(unsigned)i % 4]);
     all_links(&w);
@@ -400,11 +411,35 @@ static void a_chain_hands_on_what_it_learns_and_a_second_round_moves_nothing(voi
     world_close(&w);
 }
 
+static void in_a_mesh_nothing_goes_round_in_circles(void **state)
+{
+    (void)state;
+    struct world w;
+    world_open(&w, 8, MESH, 6);
+    all_links(&w);
+    settle(&w);
+    for (int i = 0; i < 60; i++) {
+        edit(&w, &w.site[(unsigned)i % 6]);
+        settle(&w);
+    }
+    assert_equal(&w);
+    /* Every record crosses a link at most once in each direction. */
+    uint64_t sent = 0, useful = 0;
+    for (uint32_t i = 0; i < w.links; i++) {
+        for (int k = 0; k < 2; k++) {
+            sent += pipe_status(&w.link[i].pipe, k).sent_records;
+            useful += pipe_status(&w.link[i].pipe, k).applied_records;
+        }
+    }
+    assert_true(sent <= useful / 5 * 2 * w.links);
+    world_close(&w);
+}
+
 static void one_changed_field_costs_a_few_dozen_bytes(void **state)
 {
     (void)state;
     struct world w;
-    world_open(&w, 6, 2);
+    world_open(&w, 6, CHAIN, 2);
     blaze_doc *doc;
     blaze_value value;
     struct bz_db_txn *txn;
@@ -441,7 +476,7 @@ static void a_bootstrap_survives_a_cut_at_every_chunk_and_repeats_at_most_a_wind
 {
     (void)state;
     struct world w;
-    world_open(&w, 7, 3);
+    world_open(&w, 7, CHAIN, 3);
     w.chunk_bytes = 1000;
     insert_many(&w.site[0], 500);
     /* Site 1 gets it in one go, which tells what it takes. */
@@ -475,8 +510,9 @@ static void a_bootstrap_survives_a_cut_at_every_chunk_and_repeats_at_most_a_wind
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(edits_at_all_sites_of_a_chain_meet_whatever_is_cut),
+        cmocka_unit_test(edits_at_all_sites_meet_in_every_shape_whatever_is_cut),
         cmocka_unit_test(a_chain_hands_on_what_it_learns_and_a_second_round_moves_nothing),
+        cmocka_unit_test(in_a_mesh_nothing_goes_round_in_circles),
         cmocka_unit_test(one_changed_field_costs_a_few_dozen_bytes),
         cmocka_unit_test(a_bootstrap_survives_a_cut_at_every_chunk_and_repeats_at_most_a_window),
     };

@@ -75,7 +75,8 @@ struct bz_replica_ops {
     uint64_t (*position)(void *context);
 
     /* Sending: the changed records after `from` in log order, each once, without those that the
-     * receiver has already (by vv or because it sent them), cells that it has left out. */
+     * receiver has already (by vv or because it sent them), cells that it has left out. `receiver`
+     * is copied, its vv too. */
     int (*changes_open)(void *context, const struct bz_receiver *receiver, uint64_t from,
         struct bz_changes **out, blaze_error *error);
     /* The next change, borrowed until the next call; BLAZE_END at the head. */

@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Every decoder of the wire: the first byte picks one, the rest is its payload. What decodes must
+ * encode to something that decodes to the same.
+ */
+#include "sync/frame.h"
+#include "sync/pack.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+#define REQUIRE(condition)                                                                         \
+    do {                                                                                           \
+        if (!(condition)) {                                                                        \
+            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);                        \
+            abort();                                                                               \
+        }                                                                                          \
+    } while (0)
+
+/* Decodes, encodes, decodes, encodes: both encodings must be the same. */
+#define ROUND_TRIP(type, name)                                                                     \
+    static void check_##name(struct bz_bytes payload)                                              \
+    {                                                                                              \
+        struct type first, second;                                                                 \
+        struct bz_buf a, b;                                                                        \
+        memset(&first, 0, sizeof first);                                                           \
+        memset(&second, 0, sizeof second);                                                         \
+        if (name##_decode(payload, &first) != 0)                                                   \
+            return;                                                                                \
+        bz_buf_init(&a, 1u << 24);                                                                 \
+        bz_buf_init(&b, 1u << 24);                                                                 \
+        name##_encode(&a, &first);                                                                 \
+        REQUIRE(a.error == 0);                                                                     \
+        REQUIRE(name##_decode(bz_buf_bytes(&a), &second) == 0);                                    \
+        name##_encode(&b, &second);                                                                \
+        REQUIRE(bz_bytes_equal(bz_buf_bytes(&a), bz_buf_bytes(&b)));                               \
+        bz_buf_release(&a);                                                                        \
+        bz_buf_release(&b);                                                                        \
+    }
+
+ROUND_TRIP(bz_hello, bz_hello)
+ROUND_TRIP(bz_enrol, bz_enrol)
+ROUND_TRIP(bz_proof, bz_proof)
+ROUND_TRIP(bz_welcome, bz_welcome)
+ROUND_TRIP(bz_goodbye, bz_goodbye)
+ROUND_TRIP(bz_resume, bz_resume)
+ROUND_TRIP(bz_ack, bz_ack)
+ROUND_TRIP(bz_chunk, bz_chunk)
+
+static void check_frames(struct bz_bytes input)
+{
+    uint8_t type;
+    struct bz_bytes payload;
+    size_t size;
+    int rc;
+    while ((rc = bz_frame_peek(input, &type, &payload, &size)) == 0) {
+        REQUIRE(size > 0 && size <= input.size && payload.size < size);
+        struct bz_buf again;
+        bz_buf_init(&again, 1u << 24);
+        bz_frame_append(&again, type, payload);
+        REQUIRE(bz_bytes_equal(bz_buf_bytes(&again), bz_bytes(input.data, size)));
+        bz_buf_release(&again);
+        input = bz_bytes(input.data + size, input.size - size);
+    }
+    REQUIRE(rc == BLAZE_END || rc == BLAZE_EPROTO);
+    REQUIRE(rc != BLAZE_END || size == 0 || size > input.size);
+}
+
+static void check_body(struct bz_bytes bytes, bool head)
+{
+    struct bz_body_reader body;
+    struct bz_definition definition;
+    struct bz_record record;
+    struct bz_body_head fixed;
+    struct bz_dot entry;
+    volatile uint64_t read = 0; /* whatever is given out can be read */
+    int rc = bz_body_definitions(&body, bytes);
+    while (rc == 0 && (rc = bz_body_next_definition(&body, &definition)) == 0) {
+        REQUIRE(definition.number < BZ_TERMS_DEFINED_MAX);
+        for (size_t i = 0; i < definition.meaning.size; i++)
+            read += definition.meaning.data[i];
+    }
+    if (rc == BLAZE_END)
+        rc = bz_body_records(&body);
+    while (rc == 0 && (rc = bz_body_next_record(&body, &record)) == 0) {
+        for (size_t i = 0; i < record.rec.size; i++)
+            read += record.rec.data[i];
+    }
+    if (rc == BLAZE_END && head)
+        rc = bz_body_head(&body, &fixed);
+    while (rc == 0 && (rc = bz_body_next_entry(&body, &entry)) == 0)
+        REQUIRE(entry.seq > 0);
+    if (rc == BLAZE_END)
+        rc = bz_body_end(&body);
+    REQUIRE(rc == 0 || rc == BLAZE_EPROTO);
+}
+
+static void check_packed(struct bz_bytes bytes)
+{
+    if (bytes.size < 2)
+        return;
+    struct bz_packer packer = {0};
+    struct bz_buf raw;
+    size_t size = bz_load16le(bytes.data);
+    bz_buf_init(&raw, 1u << 16);
+    int rc = bz_unpack(&packer, bz_bytes(bytes.data + 2, bytes.size - 2), size, &raw);
+    REQUIRE(rc == 0 ? raw.size == size : rc == BLAZE_EPROTO);
+    bz_buf_release(&raw);
+    bz_packer_release(&packer);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    if (size == 0)
+        return 0;
+    struct bz_bytes payload = bz_bytes(data + 1, size - 1);
+    switch (data[0] % 12) {
+    case 0:
+        check_frames(payload);
+        break;
+    case 1:
+        check_bz_hello(payload);
+        break;
+    case 2:
+        check_bz_enrol(payload);
+        break;
+    case 3:
+        check_bz_proof(payload);
+        break;
+    case 4:
+        check_bz_welcome(payload);
+        break;
+    case 5:
+        check_bz_goodbye(payload);
+        break;
+    case 6:
+        check_bz_resume(payload);
+        break;
+    case 7:
+        check_bz_chunk(payload);
+        break;
+    case 8:
+        check_bz_ack(payload);
+        break;
+    case 9:
+        check_body(payload, false);
+        break;
+    case 10:
+        check_body(payload, true);
+        break;
+    default:
+        check_packed(payload);
+    }
+    return 0;
+}
