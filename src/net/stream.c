@@ -123,7 +123,7 @@ static void on_time(uv_timer_t *timer)
         break;
     case BZ_STREAM_OPEN:
     case BZ_STREAM_CLOSED:
-        assert(!"no timer runs here");
+        assert(false && "no timer runs here");
     }
 }
 
