@@ -53,6 +53,7 @@ struct bz_doc_writer {
     struct bz_part *parts;
     size_t count;
     size_t capacity;
+    uint32_t greatest; /* of the ids */
 };
 
 int bz_doc_writer_new(struct bz_doc_writer **out)
@@ -78,17 +79,16 @@ void bz_doc_writer_clear(struct bz_doc_writer *w)
 {
     bz_arena_reset(&w->arena);
     w->count = 0;
+    w->greatest = 0;
 }
 
 /* The part of an id, new or the one to replace; NULL when out of memory. Callers mostly add in
  * ascending order, which costs no search. */
 static struct bz_part *part_of(struct bz_doc_writer *w, uint32_t id)
 {
-    if (w->count > 0 && w->parts[w->count - 1].key >= id) {
-        for (size_t i = w->count; i > 0; i--) {
-            if (w->parts[i - 1].key == id)
-                return &w->parts[i - 1];
-        }
+    for (size_t i = id <= w->greatest ? w->count : 0; i > 0; i--) {
+        if (w->parts[i - 1].key == id)
+            return &w->parts[i - 1];
     }
     if (w->count == w->capacity) {
         size_t wanted = w->capacity == 0 ? 16 : w->capacity * 2;
@@ -116,6 +116,8 @@ int bz_doc_writer_add(struct bz_doc_writer *w, uint32_t id, const blaze_value *v
     *part = added;
     if (part == &w->parts[w->count])
         w->count++;
+    if (id > w->greatest)
+        w->greatest = id;
     return 0;
 }
 

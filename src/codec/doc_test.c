@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "codec/doc.h"
 
-#include "base/alloc.h"
 #include "cmocka_all.h"
 
 #include <float.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 static const size_t boundary_sizes[] = {
@@ -163,6 +163,278 @@ static void the_small_types_round_trip(void **state)
     round_trip(&value);
 }
 
+static void containers_round_trip_at_every_boundary_count(void **state)
+{
+    (void)state;
+    static const size_t counts[] = {
+        0, 1, 7, 8, 9, 14, 15, 16, 127, 128, 255, 256, 4096, 16383, 16384, 65535, 65536};
+    for (size_t i = 0; i < COUNT(counts); i++) {
+        blaze_doc *doc;
+        blaze_value map, list, item;
+        blaze_iter iter;
+        assert_int_equal(blaze_doc_new(&doc), 0);
+        blaze_doc_begin_array(doc, "list");
+        for (size_t n = 0; n < counts[i]; n++)
+            blaze_doc_add_int(doc, NULL, (int64_t)n);
+        blaze_doc_end(doc);
+        assert_int_equal(blaze_doc_value(doc, &map), 0);
+        assert_int_equal(bz_doc_check(bytes_of(&map), 0), 0);
+        assert_int_equal(blaze_value_field(&map, "list", &list), 0);
+        assert_int_equal(blaze_value_count(&list), counts[i]);
+        assert_int_equal(blaze_iter_init(&iter, &list), 0);
+        for (size_t n = 0; n < counts[i]; n++) {
+            assert_int_equal(blaze_iter_next(&iter, NULL, &item), 0);
+            assert_true(item.type == BLAZE_INT && item.as.integer == (int64_t)n);
+        }
+        assert_int_equal(blaze_iter_next(&iter, NULL, &item), BLAZE_END);
+        blaze_doc_free(doc);
+    }
+}
+
+/* Interned maps of every size about the length of a run, with gaps, by name and by id. */
+static void fields_are_found_whatever_runs_their_ids_form(void **state)
+{
+    (void)state;
+    srand48(3);
+    for (int round = 0; round < 400; round++) {
+        struct blaze_names *names;
+        struct bz_doc_writer *w;
+        struct bz_buf out;
+        bool there[64] = {false};
+        char name[8];
+        uint32_t id, limit = 1 + (uint32_t)lrand48() % 64;
+        blaze_value map, value;
+        bz_buf_init(&out, BZ_DOC_MAX);
+        assert_int_equal(bz_names_new(&names), 0);
+        assert_int_equal(bz_doc_writer_new(&w), 0);
+        for (uint32_t i = 0; i < limit; i++) {
+            snprintf(name, sizeof name, "n%u", i);
+            assert_int_equal(bz_names_add(names, bz_bytes_text(name), &id), 0);
+        }
+        size_t count = 0;
+        for (uint32_t i = limit; i-- > 0;) {
+            there[i] = round % 3 == 0 || lrand48() % 4 != 0;
+            value = int_value(i * 1000);
+            if (there[i])
+                assert_int_equal(bz_doc_writer_add(w, i, &value), 0);
+            count += there[i];
+        }
+        assert_int_equal(bz_doc_writer_finish(w, &out), 0);
+        struct bz_bytes doc = bz_buf_bytes(&out);
+        assert_int_equal(bz_doc_check(doc, limit), 0);
+        bz_doc_value(doc, names, &map);
+        assert_int_equal(blaze_value_count(&map), count);
+        struct bz_doc_iter it;
+        bz_doc_iter_init(&it, doc, names);
+        for (uint32_t i = 0; i < limit; i++) {
+            int expected = there[i] ? 0 : BLAZE_ENOTFOUND;
+            snprintf(name, sizeof name, "n%u", i);
+            assert_int_equal(blaze_value_field(&map, name, &value), expected);
+            assert_true(!there[i] || value.as.integer == i * 1000);
+            assert_int_equal(bz_doc_field(doc, names, i, &value), expected);
+            assert_true(!there[i] || value.as.integer == i * 1000);
+            if (there[i]) {
+                assert_int_equal(bz_doc_iter_next(&it, &id, &value), 0);
+                assert_int_equal(id, i);
+            }
+        }
+        assert_int_equal(bz_doc_iter_next(&it, &id, &value), BLAZE_END);
+        bz_doc_writer_free(w);
+        bz_buf_release(&out);
+        bz_names_unref(names);
+    }
+}
+
+static void a_writer_replaces_a_repeated_id(void **state)
+{
+    (void)state;
+    struct bz_doc_writer *w;
+    struct bz_buf out;
+    blaze_value value;
+    bz_buf_init(&out, 1000);
+    assert_int_equal(bz_doc_writer_new(&w), 0);
+    for (int round = 0; round < 2; round++) {
+        bz_buf_clear(&out);
+        for (int64_t i = 0; i < 100; i++) {
+            value = int_value(i);
+            assert_int_equal(bz_doc_writer_add(w, (uint32_t)(i * 7 % 10), &value), 0);
+        }
+        assert_int_equal(bz_doc_writer_finish(w, &out), 0);
+        for (uint32_t id = 0; id < 10; id++) {
+            assert_int_equal(bz_doc_field(bz_buf_bytes(&out), NULL, id, &value), 0);
+            assert_true(value.as.integer >= 90 && value.as.integer * 7 % 10 == id);
+        }
+    }
+    bz_doc_writer_free(w);
+    bz_buf_release(&out);
+}
+
+static void what_does_not_fit_the_builder_sticks_as_an_error(void **state)
+{
+    (void)state;
+    blaze_doc *doc;
+    blaze_value value;
+    char name[BLAZE_MAX_NAME + 2];
+    assert_int_equal(blaze_doc_new(&doc), 0);
+#define REFUSED(call, code)                                                                        \
+    do {                                                                                           \
+        blaze_doc_clear(doc);                                                                      \
+        assert_int_equal(call, code);                                                              \
+        assert_int_equal(blaze_doc_add_int(doc, "fine", 1), code);                                 \
+        assert_int_equal(blaze_doc_check(doc), code);                                              \
+        assert_int_equal(blaze_doc_value(doc, &value), code);                                      \
+    } while (0)
+    memset(name, 'n', sizeof name);
+    name[BLAZE_MAX_NAME + 1] = '\0';
+    REFUSED(blaze_doc_add_int(doc, name, 1), BLAZE_ELIMIT);
+    REFUSED(blaze_doc_add_int(doc, "", 1), BLAZE_ELIMIT);
+    REFUSED(blaze_doc_add_int(doc, NULL, 1), BLAZE_EINVAL);
+    REFUSED(blaze_doc_add_int(doc, "\xff", 1), BLAZE_ESYNTAX);
+    REFUSED(blaze_doc_add_string(doc, "a", "\xc0\xaf"), BLAZE_ESYNTAX);
+    REFUSED(blaze_doc_add_double(doc, "a", NAN), BLAZE_ERANGE);
+    REFUSED(blaze_doc_add_double(doc, "a", -INFINITY), BLAZE_ERANGE);
+    REFUSED(blaze_doc_end(doc), BLAZE_EINVAL);
+    REFUSED((blaze_doc_begin_array(doc, "a"), blaze_doc_add_int(doc, "b", 1)), BLAZE_EINVAL);
+    REFUSED((blaze_doc_begin_array(doc, "a"), blaze_doc_add_unset(doc, NULL)), BLAZE_EINVAL);
+    REFUSED((blaze_doc_begin_map(doc, "a"), blaze_doc_add_unset(doc, "b")), BLAZE_EINVAL);
+    REFUSED((blaze_doc_begin_map(doc, "a"), blaze_doc_add_int(doc, "b", 1),
+                blaze_doc_add_int(doc, "b", 2), blaze_doc_end(doc)),
+        BLAZE_EEXIST);
+    REFUSED((blaze_doc_add_int(doc, "b", 1), blaze_doc_add_int(doc, "a", 1),
+                blaze_doc_add_int(doc, "b", 2), blaze_doc_check(doc)),
+        BLAZE_EEXIST);
+    REFUSED((value = (blaze_value){.type = (blaze_type)12}, blaze_doc_add_value(doc, "a", &value)),
+        BLAZE_EINVAL);
+#undef REFUSED
+    /* An open container is no lasting fault. */
+    blaze_doc_clear(doc);
+    blaze_doc_begin_map(doc, "a");
+    assert_int_equal(blaze_doc_check(doc), BLAZE_EINVAL);
+    blaze_doc_end(doc);
+    assert_int_equal(blaze_doc_check(doc), 0);
+    blaze_doc_free(doc);
+}
+
+static void the_limits_of_a_document_hold_to_the_last_byte(void **state)
+{
+    (void)state;
+    blaze_doc *doc;
+    blaze_value map;
+    char name[BLAZE_MAX_NAME + 1];
+    assert_int_equal(blaze_doc_new(&doc), 0);
+    memset(name, 'n', sizeof name);
+    name[BLAZE_MAX_NAME] = '\0';
+    assert_int_equal(blaze_doc_add_int(doc, name, 1), 0);
+    assert_int_equal(blaze_doc_value(doc, &map), 0);
+    assert_int_equal(bz_doc_check(bytes_of(&map), 0), 0);
+
+    for (size_t levels = BLAZE_MAX_NESTING; levels <= BLAZE_MAX_NESTING + 1; levels++) {
+        int rc = 0;
+        blaze_doc_clear(doc);
+        for (size_t i = 1; rc == 0 && i < levels; i++)
+            rc = i % 2 ? blaze_doc_begin_array(doc, "a") : blaze_doc_begin_map(doc, NULL);
+        for (size_t i = 1; rc == 0 && i < levels; i++)
+            rc = blaze_doc_end(doc);
+        assert_int_equal(rc, levels == BLAZE_MAX_NESTING ? 0 : BLAZE_ELIMIT);
+        assert_int_equal(blaze_doc_check(doc), rc);
+    }
+    for (int fields = BLAZE_MAX_FIELDS; fields <= BLAZE_MAX_FIELDS + 1; fields++) {
+        blaze_doc_clear(doc);
+        for (int i = 0; i < fields; i++) {
+            snprintf(name, sizeof name, "f%d", i);
+            blaze_doc_add_null(doc, name);
+        }
+        assert_int_equal(blaze_doc_check(doc), fields == BLAZE_MAX_FIELDS ? 0 : BLAZE_ELIMIT);
+    }
+    /* 1 + directory of (1 + 1 + 1 + 4) + payload */
+    char *bytes = calloc(1, BLAZE_MAX_DOCUMENT);
+    assert_non_null(bytes);
+    for (size_t over = 0; over <= 1; over++) {
+        blaze_doc_clear(doc);
+        blaze_doc_add_bytes(doc, "b", bytes, BLAZE_MAX_DOCUMENT - 8 + over);
+        assert_int_equal(blaze_doc_value(doc, &map), over == 0 ? 0 : BLAZE_ELIMIT);
+    }
+    blaze_doc_clear(doc);
+    blaze_doc_add_bytes(doc, "b", bytes, BLAZE_MAX_DOCUMENT - 8);
+    assert_int_equal(blaze_doc_value(doc, &map), 0);
+    assert_int_equal(map.as.nested.size, BLAZE_MAX_DOCUMENT);
+    assert_int_equal(bz_doc_check(bytes_of(&map), 0), 0);
+    free(bytes);
+    blaze_doc_free(doc);
+}
+
+static void more_may_be_added_after_a_document_was_read(void **state)
+{
+    (void)state;
+    blaze_doc *doc;
+    blaze_value map, value;
+    assert_int_equal(blaze_doc_new(&doc), 0);
+    for (int i = 9; i > 0; i--) {
+        char name[2] = {(char)('0' + i), 0};
+        blaze_doc_add_int(doc, name, i);
+        assert_int_equal(blaze_doc_value(doc, &map), 0);
+        assert_int_equal(blaze_value_count(&map), 10 - i);
+        assert_int_equal(blaze_value_field(&map, name, &value), 0);
+        assert_int_equal(value.as.integer, i);
+    }
+    blaze_doc_free(doc);
+}
+
+static void a_copy_keeps_names_and_takes_more_fields(void **state)
+{
+    (void)state;
+    static const char json[] = "{\"a\":{\"b\":[{\"c\":1}]},\"d\":\"a text of some length\"}";
+    blaze_doc *doc, *copy;
+    blaze_value map, value;
+    struct blaze_names *names;
+    struct bz_buf stored;
+    char *text;
+    bz_buf_init(&stored, BZ_DOC_MAX);
+    assert_int_equal(bz_names_new(&names), 0);
+    assert_int_equal(blaze_doc_from_json(&doc, json, strlen(json), NULL), 0);
+    assert_int_equal(blaze_doc_value(doc, &map), 0);
+    assert_int_equal(bz_doc_intern(&stored, &map, names), 0);
+    bz_doc_value(bz_buf_bytes(&stored), names, &map);
+    assert_int_equal(bz_doc_copy(&copy, &map), 0);
+    bz_buf_release(&stored); /* the copy lives on, and keeps the names */
+    bz_names_unref(names);
+    assert_int_equal(blaze_doc_value(copy, &map), 0);
+    assert_int_equal(blaze_value_to_json(&text, &map, false), 0);
+    assert_string_equal(text, json);
+    blaze_free(text);
+    assert_int_equal(blaze_doc_add_bool(copy, "e", true), 0);
+    assert_int_equal(blaze_doc_value(copy, &map), 0);
+    assert_int_equal(blaze_value_to_json(&text, &map, false), 0);
+    assert_string_equal(
+        text, "{\"a\":{\"b\":[{\"c\":1}]},\"d\":\"a text of some length\",\"e\":true}");
+    blaze_free(text);
+    assert_int_equal(blaze_doc_add_bool(copy, "d", true), 0);
+    assert_int_equal(blaze_doc_check(copy), BLAZE_EEXIST);
+    value = int_value(1);
+    blaze_doc *none = NULL;
+    assert_int_equal(bz_doc_copy(&none, &value), BLAZE_ETYPE);
+    blaze_doc_free(copy);
+    blaze_doc_free(doc);
+}
+
+static void reading_what_is_no_container_is_told(void **state)
+{
+    (void)state;
+    blaze_value value = int_value(1), out;
+    blaze_iter iter;
+    struct bz_buf buf;
+    struct blaze_names *names;
+    bz_buf_init(&buf, 100);
+    assert_int_equal(bz_names_new(&names), 0);
+    assert_int_equal(blaze_value_field(&value, "a", &out), BLAZE_ETYPE);
+    assert_int_equal(blaze_value_element(&value, 0, &out), BLAZE_ETYPE);
+    assert_int_equal(blaze_iter_init(&iter, &value), BLAZE_ETYPE);
+    assert_int_equal(blaze_value_count(&value), 0);
+    assert_int_equal(bz_doc_intern(&buf, &value, names), BLAZE_ETYPE);
+    bz_names_unref(names);
+    bz_buf_release(&buf);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -170,6 +442,14 @@ int main(void)
         cmocka_unit_test(doubles_keep_every_bit),
         cmocka_unit_test(text_and_bytes_round_trip_at_every_boundary),
         cmocka_unit_test(the_small_types_round_trip),
+        cmocka_unit_test(containers_round_trip_at_every_boundary_count),
+        cmocka_unit_test(fields_are_found_whatever_runs_their_ids_form),
+        cmocka_unit_test(a_writer_replaces_a_repeated_id),
+        cmocka_unit_test(what_does_not_fit_the_builder_sticks_as_an_error),
+        cmocka_unit_test(the_limits_of_a_document_hold_to_the_last_byte),
+        cmocka_unit_test(more_may_be_added_after_a_document_was_read),
+        cmocka_unit_test(a_copy_keeps_names_and_takes_more_fields),
+        cmocka_unit_test(reading_what_is_no_container_is_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -90,27 +90,31 @@ static int compare_parts(const void *a, const void *b)
     return compare_keys(a, b);
 }
 
-static void insertion_sort(struct bz_part *parts, size_t count)
+/* Whether no two keys are equal: equal ones meet on the way. */
+static bool insertion_sort(struct bz_part *parts, size_t count)
 {
     for (size_t i = 1; i < count; i++) {
-        if (compare_keys(&parts[i - 1], &parts[i]) <= 0)
+        int order = compare_keys(&parts[i - 1], &parts[i]);
+        if (order < 0)
             continue;
         struct bz_part part = parts[i];
         size_t j = i;
         do {
+            if (order == 0)
+                return false;
             parts[j] = parts[j - 1];
             j--;
-        } while (j > 0 && compare_keys(&parts[j - 1], &part) > 0);
+        } while (j > 0 && (order = compare_keys(&parts[j - 1], &part)) >= 0);
         parts[j] = part;
     }
+    return true;
 }
 
 int bz_parts_sort(struct bz_part *parts, size_t count)
 {
     if (count <= SMALL_SORT)
-        insertion_sort(parts, count);
-    else
-        qsort(parts, count, sizeof *parts, compare_parts);
+        return insertion_sort(parts, count) ? 0 : BLAZE_EEXIST;
+    qsort(parts, count, sizeof *parts, compare_parts);
     for (size_t i = 1; i < count; i++) {
         if (compare_keys(&parts[i - 1], &parts[i]) == 0)
             return BLAZE_EEXIST;

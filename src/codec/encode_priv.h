@@ -23,7 +23,8 @@ struct bz_part {
  * values and unset are taken as they are. */
 void bz_part_value(struct bz_part *part, const blaze_value *value);
 
-/* Sorts a map's parts as the format wants them. BLAZE_EEXIST if two have the same key. */
+/* Sorts a map's parts as the format wants them. BLAZE_EEXIST if two have the same key, in
+ * no order then. */
 int bz_parts_sort(struct bz_part *parts, size_t count);
 
 /* The encoded size of a container of sorted parts; that of the directory in *directory. */
