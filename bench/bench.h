@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef BENCH_BENCH_H
+#define BENCH_BENCH_H
+
+/*
+ * The harness. A group measures rows; a row lets contestants (ours, the peers, a limit) do the same
+ * work, one repetition of each in turn, so that a slow minute of the machine hits all of them. What
+ * is reported of each is the median, with the least and the greatest.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#define BENCH_CONTESTANTS_MAX 8
+#define BENCH_GOALS_MAX       3
+
+struct bench_result;
+
+struct bench {
+    uint64_t n; /* records of the largest round */
+    unsigned repetitions;
+    bool quick;
+    const char *dir;    /* where databases are made; emptied afterwards */
+    const char *cities; /* JSON lines, plain or .gz; NULL: where the checkout has them */
+    FILE *json;         /* NULL: none */
+    struct bench_result *results;
+    size_t result_count;
+};
+
+enum bench_kind { BENCH_OURS, BENCH_PEER, BENCH_LIMIT };
+
+struct bench_contestant {
+    const char *name;
+    enum bench_kind kind;
+    const char *missing;          /* why it does not take part, or NULL */
+    double (*run)(void *context); /* one repetition; returns the value in the row's unit */
+    void *context;
+};
+
+#define BENCH_BEST_PEER "best peer"
+
+/* Ours is to be at least (or, where less is better, at most) factor times what a contestant, or the
+ * figure `value` called `against`, is. */
+struct bench_goal {
+    const char *against;
+    double factor;
+    double value; /* 0: that of the contestant named */
+};
+
+struct bench_row {
+    const char *group;
+    const char *name;
+    const char *unit;
+    uint64_t n;
+    bool less_is_better;
+    bool once; /* a figure that does not vary: no warm-up, one repetition */
+    struct bench_goal goals[BENCH_GOALS_MAX];
+};
+
+/* Measures, prints and records a row. Returns the median of ours, 0 if ours is missing. */
+double bench_measure(struct bench *bench, const struct bench_row *row,
+    const struct bench_contestant *contestants, size_t count);
+
+/* Runs `round` at n/100, n/10 and n, then prints how the cost of each row grew. `most` bounds n. */
+void bench_rounds(struct bench *bench, const char *group, uint64_t most,
+    void (*round)(struct bench *bench, uint64_t n));
+
+/* The groups. */
+void bench_codec(struct bench *bench);
+void bench_write(struct bench *bench);
+void bench_read(struct bench *bench);
+void bench_size(struct bench *bench);
+void bench_sync(struct bench *bench);
+
+/* Says why on stderr and ends the program: a benchmark that cannot do its work has no figure. */
+void bench_die(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
+
+/* Seconds that only go forward. */
+double bench_now(void);
+
+/* ---- report.c ---- */
+
+struct bench_figure {
+    const char *name;
+    enum bench_kind kind;
+    const char *missing;
+    double median, least, greatest;
+};
+
+struct bench_result {
+    struct bench_row row;
+    double ours;
+    double best; /* of the peers; 0: none */
+};
+
+void bench_report_round(const char *group, uint64_t n);
+void bench_report_row(struct bench *bench, const struct bench_row *row,
+    const struct bench_figure *figures, size_t count);
+void bench_report_growth(const struct bench *bench, const char *group);
+
+/* The best of the peers; NULL if there is none. */
+const struct bench_figure *bench_best_peer(
+    const struct bench_row *row, const struct bench_figure *figures, size_t count);
+
+#endif

@@ -1,0 +1,310 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Group `write`. First the bulk loads, each into a new database; then single commits into databases
+ * that hold n records already. Every repetition opens its database, writes, and closes it again, so
+ * that no engine's background work falls into another's time.
+ */
+
+#include "bench.h"
+#include "engine.h"
+#include "files.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define THREADS_MAX 8
+#define FRESH       4096 /* records that inserts take in turn, under ever new ids */
+
+enum { OURS, SQLITE, LMDB, ROCKSDB, APPEND, PLAYERS };
+
+static const struct bench_engine *const engines[PLAYERS] = {&bench_engine_blaze,
+    &bench_engine_sqlite, &bench_engine_lmdb, &bench_engine_rocksdb, &bench_engine_append};
+
+/* What one contestant of a row works on. */
+struct player {
+    const struct bench_engine *engine;
+    char *dir;
+    const char *variant;
+    const struct bench_records *records;
+    const struct bench_records *fresh;
+    uint64_t next; /* every insert and update has a number of its own */
+    size_t alive;  /* loaded records that are not deleted yet: [0, alive) */
+
+    /* The row at hand. */
+    enum bench_id_order order;
+    enum bench_profile profile;
+    enum bench_verb verb;
+    unsigned threads;
+    uint64_t commits; /* at most, by all threads */
+    double seconds;   /* at most */
+    bool count_bytes;
+};
+
+/* ---- bulk load ---- */
+
+static double run_load(void *context)
+{
+    struct player *p = context;
+    bench_dir_fresh(p->dir);
+    struct bench_db *db = p->engine->open(p->dir, p->profile, p->variant);
+    size_t batch = p->profile == BENCH_LOAD ? BENCH_BATCH : p->engine->load_batch;
+    double start = bench_now();
+    bench_load(p->engine, db, p->records, p->order, batch);
+    double seconds = bench_now() - start;
+    p->engine->close(db);
+    p->alive = p->records->count;
+    return (double)p->records->count / seconds;
+}
+
+/* ---- commits ---- */
+
+struct worker {
+    struct player *player;
+    struct bench_db *db;
+    struct bench_queue *queue;
+    pthread_barrier_t *barrier;
+    uint64_t first; /* this thread's numbers are first, first + threads ... */
+    size_t done;
+    double seconds;
+    pthread_t thread;
+};
+
+static void make_write(const struct player *p, uint64_t number, struct bench_write *w)
+{
+    *w = (struct bench_write){.verb = p->verb};
+    if (p->verb == BENCH_INSERT) {
+        w->record = &p->fresh->items[number % p->fresh->count];
+        bench_id(BENCH_RANDOM_IDS, number, &w->id);
+    } else if (p->verb == BENCH_UPDATE) {
+        uint64_t record = bench_mix(number) % p->alive;
+        bench_id(BENCH_RANDOM_IDS, record, &w->id);
+        bench_order_change(record, number, &w->status, &w->total);
+    } else {
+        bench_id(BENCH_RANDOM_IDS, p->alive - 1 - number, &w->id);
+    }
+}
+
+static void *work(void *context)
+{
+    struct worker *w = context;
+    const struct player *p = w->player;
+    struct bench_session *session = p->engine->session(w->db);
+    uint64_t most = p->commits / p->threads;
+    pthread_barrier_wait(w->barrier);
+    double start = bench_now();
+    double now = start;
+    for (; w->done < most && now - start < p->seconds; w->done++, now = bench_now()) {
+        struct bench_write write;
+        make_write(p, w->first + w->done * p->threads, &write);
+        if (w->queue != NULL)
+            bench_queue_write(w->queue, &write);
+        else
+            p->engine->write(session, &write);
+    }
+    w->seconds = now - start;
+    p->engine->end(session);
+    return NULL;
+}
+
+/* Runs the threads; returns the commits done, and the longest time of a thread in *seconds. */
+static size_t run_threads(struct player *p, struct bench_db *db, uint64_t first, double *seconds)
+{
+    struct worker workers[THREADS_MAX];
+    pthread_barrier_t barrier;
+    bool queued = p->threads > 1 && !p->engine->shares_syncs;
+    struct bench_queue *queue = queued ? bench_queue_new(p->engine, db) : NULL;
+    size_t done = 0;
+    *seconds = 0;
+    pthread_barrier_init(&barrier, NULL, p->threads);
+    for (unsigned i = 0; i < p->threads; i++) {
+        workers[i] = (struct worker){
+            .player = p, .db = db, .queue = queue, .barrier = &barrier, .first = first + i};
+        if (pthread_create(&workers[i].thread, NULL, work, &workers[i]) != 0)
+            bench_die("a thread could not be made");
+    }
+    for (unsigned i = 0; i < p->threads; i++) {
+        pthread_join(workers[i].thread, NULL);
+        done += workers[i].done;
+        *seconds = workers[i].seconds > *seconds ? workers[i].seconds : *seconds;
+    }
+    pthread_barrier_destroy(&barrier);
+    if (queue != NULL)
+        bench_queue_free(queue);
+    return done;
+}
+
+static double run_commits(void *context)
+{
+    struct player *p = context;
+    struct bench_db *db = p->engine->open(p->dir, p->profile, p->variant);
+    double seconds;
+    uint64_t before = bench_written_bytes();
+    size_t done = run_threads(p, db, p->verb == BENCH_DELETE ? 0 : p->next, &seconds);
+    double bytes = (double)(bench_written_bytes() - before);
+    p->engine->close(db);
+    p->next += p->commits; /* threads may stop at different counts: no number is used twice */
+    if (p->verb == BENCH_DELETE)
+        p->alive -= done;
+    return p->count_bytes ? bytes / (double)done : (double)done / seconds;
+}
+
+/* ---- rows ---- */
+
+struct round {
+    struct bench *bench;
+    uint64_t n;
+    struct player players[PLAYERS];
+};
+
+static double measure(struct round *round, const char *name, const char *unit,
+    double (*run)(void *context), bool with_limit, const struct bench_goal *goals)
+{
+    struct bench_row row = {
+        "write", name, unit, round->n, strcmp(unit, "bytes") == 0, false, {{0}}};
+    for (size_t i = 0; goals != NULL && i < BENCH_GOALS_MAX && goals[i].against != NULL; i++)
+        row.goals[i] = goals[i];
+    struct bench_contestant contestants[PLAYERS];
+    size_t count = with_limit ? PLAYERS : APPEND;
+    for (size_t i = 0; i < count; i++)
+        contestants[i] = (struct bench_contestant){engines[i]->name,
+            i == OURS     ? BENCH_OURS
+            : i == APPEND ? BENCH_LIMIT
+                          : BENCH_PEER,
+            engines[i]->missing, run, &round->players[i]};
+    return bench_measure(round->bench, &row, contestants, count);
+}
+
+static void measure_load(struct round *round, const char *name, enum bench_profile profile,
+    enum bench_id_order order, const struct bench_goal *goals)
+{
+    for (size_t i = 0; i < PLAYERS; i++) {
+        round->players[i].profile = profile;
+        round->players[i].order = order;
+    }
+    measure(round, name, "records/s", run_load, false, goals);
+}
+
+static void measure_all_loads(struct round *round)
+{
+    static const struct bench_goal goals[] = {{"rocksdb", 2, 0}, {NULL}};
+    measure_load(round, "empty start, durable at its end, ascending ids", BENCH_LOAD_ONCE,
+        BENCH_ASCENDING_IDS, NULL);
+    measure_load(round, "empty start, durable at its end, random ids", BENCH_LOAD_ONCE,
+        BENCH_RANDOM_IDS, NULL);
+    measure_load(round, "bulk load, durable batches of 10,000, ascending ids", BENCH_LOAD,
+        BENCH_ASCENDING_IDS, goals);
+    measure_load(round, "bulk load, durable batches of 10,000, random ids", BENCH_LOAD,
+        BENCH_RANDOM_IDS, goals);
+}
+
+struct commits {
+    const char *name;
+    enum bench_profile profile;
+    enum bench_verb verb;
+    unsigned threads;
+    uint64_t most;
+    bool with_limit;
+    bool bytes;
+};
+
+static double measure_commits(
+    struct round *round, const struct commits *row, const struct bench_goal *goals)
+{
+    bool quick = round->bench->quick;
+    uint64_t most = row->most < round->n / 10 ? row->most : round->n / 10;
+    for (size_t i = 0; i < PLAYERS; i++) {
+        struct player *p = &round->players[i];
+        p->profile = row->profile;
+        p->verb = row->verb;
+        p->threads = row->threads;
+        p->commits = (most < 32 ? 32 : most) / row->threads * row->threads;
+        p->seconds = quick ? 0.2 : 1;
+        p->count_bytes = row->bytes;
+    }
+    return measure(
+        round, row->name, row->bytes ? "bytes" : "commits/s", run_commits, row->with_limit, goals);
+}
+
+static void measure_all_commits(struct round *round)
+{
+    static const struct commits durable_1 = {
+        "durable commits, 1 thread", BENCH_FULL, BENCH_INSERT, 1, 5000, true, false};
+    static const struct commits durable_8 = {
+        "durable commits, 8 threads", BENCH_FULL, BENCH_INSERT, 8, 20000, true, false};
+    static const struct commits bytes = {
+        "bytes written per durable commit", BENCH_FULL, BENCH_INSERT, 1, 1000, true, true};
+    static const struct commits relaxed = {
+        "relaxed commits", BENCH_RELAXED, BENCH_INSERT, 1, 50000, false, false};
+    static const struct commits update = {
+        "update, durable", BENCH_FULL, BENCH_UPDATE, 1, 5000, false, false};
+    static const struct commits update_relaxed = {
+        "update, relaxed", BENCH_RELAXED, BENCH_UPDATE, 1, 50000, false, false};
+    static const struct commits delete_relaxed = {
+        "delete, relaxed", BENCH_RELAXED, BENCH_DELETE, 1, 50000, false, false};
+
+    const struct bench_goal one[] = {{engines[APPEND]->name, 0.8, 0}, {"sqlite", 2, 0}, {NULL}};
+    double single = measure_commits(round, &durable_1, one);
+    const struct bench_goal eight[] = {{"one thread", 3, single}, {"rocksdb", 1, 0}, {NULL}};
+    measure_commits(round, &durable_8, single > 0 ? eight : eight + 1);
+    measure_commits(round, &bytes, NULL);
+    const struct bench_goal loose[] = {{"rocksdb", 1.5, 0}, {"sqlite", 10, 0}, {NULL}};
+    measure_commits(round, &relaxed, loose);
+    measure_commits(round, &update, NULL);
+    measure_commits(round, &update_relaxed, NULL);
+    measure_commits(round, &delete_relaxed, NULL);
+}
+
+/* RocksDB loads with the compression that is its best here. */
+static void choose_compression(struct round *round)
+{
+    static const char *const variants[] = {"none", "lz4", "zstd"};
+    struct player *p = &round->players[ROCKSDB];
+    const char *best = NULL;
+    double best_rate = 0;
+    if (p->engine->missing != NULL)
+        return;
+    p->profile = BENCH_LOAD;
+    for (size_t i = 0; i < sizeof variants / sizeof variants[0]; i++) {
+        p->variant = variants[i];
+        double first = run_load(p);
+        double second = run_load(p);
+        double rate = first > second ? first : second;
+        if (rate > best_rate) {
+            best = variants[i];
+            best_rate = rate;
+        }
+    }
+    p->variant = best != NULL ? best : p->engine->variant;
+    printf("    rocksdb loads best with compression %s here, which it has in all rows\n", best);
+}
+
+static void round_write(struct bench *bench, uint64_t n)
+{
+    struct round round = {bench, n, {{0}}};
+    struct bench_records records, fresh;
+    bench_records_orders(&records, n);
+    bench_records_orders(&fresh, FRESH);
+    for (size_t i = 0; i < PLAYERS; i++) {
+        struct player *p = &round.players[i];
+        *p = (struct player){.engine = engines[i], .records = &records, .fresh = &fresh, .next = n};
+        p->dir = bench_path(bench->dir, engines[i]->name);
+        p->variant = engines[i]->variant;
+        bench_dir_fresh(p->dir);
+    }
+    choose_compression(&round);
+    measure_all_loads(&round);
+    measure_all_commits(&round);
+    for (size_t i = 0; i < PLAYERS; i++) {
+        bench_dir_remove(round.players[i].dir);
+        free(round.players[i].dir);
+    }
+    bench_records_release(&records);
+    bench_records_release(&fresh);
+}
+
+void bench_write(struct bench *bench)
+{
+    bench_rounds(bench, "write", UINT64_MAX, round_write);
+}
