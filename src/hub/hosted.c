@@ -21,6 +21,9 @@ static uint64_t now_ms(void)
 
 /* ---- Opening and closing, outside the lock ---- */
 
+/* Of a database's log: a hub has many databases, most of them small. */
+#define SEGMENT_BYTES (4u << 20)
+
 static char *path_of(struct bz_hub *hub, const blaze_id *id)
 {
     char text[BLAZE_ID_TEXT_SIZE];
@@ -35,7 +38,7 @@ static int open_db(
     char *path = path_of(hub, id);
     if (path == NULL)
         return bz_error_code(error, BLAZE_ENOMEM);
-    struct bz_db_options options = {0};
+    struct bz_db_options options = {.store.segment_bytes = SEGMENT_BYTES};
     int rc = bz_db_open(out, path, &options, error);
     if (rc == BLAZE_ENOTFOUND && enrol) {
         options.create = true;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Real databases, real hubs and real streams, in one process: each test runs over mem:, unix: and
- * tcp:.
+ * Real databases, real hubs and real streams, in one process; what depends on the streams runs over
+ * mem:, unix: and tcp:.
  */
 
 #include "hub/hub.h"
@@ -140,7 +140,7 @@ struct copy {
 static void copy_open(struct copy *copy, struct place *place, const blaze_id *database)
 {
     blaze_error error;
-    struct bz_db_options options = {.create = true};
+    struct bz_db_options options = {.create = true, .store.segment_bytes = 256u << 10};
     if (database != NULL)
         options.database = *database;
     snprintf(copy->path, sizeof copy->path, "%s/copy-%u.blz", place->dir, place->databases++);
@@ -306,11 +306,11 @@ static void two_copies_converge_through_a_hub(void **state)
     struct copy b;
     place_open(&place, state);
     copy_open(&a, &place, NULL);
-    put(a.db, 0, 2000, "color", 1);
+    put(a.db, 0, 1000, "color", 1);
     share(&a, &place);
     join(&b, &a, &place);
     must_sync(&b, &place);
-    assert_equal_copies(&a, &b, 2000);
+    assert_equal_copies(&a, &b, 1000);
 
     /* Apart: other fields of one record, the same field of another, a delete, a new record. */
     put(a.db, 1, 1, "left", 5);
@@ -322,7 +322,7 @@ static void two_copies_converge_through_a_hub(void **state)
     must_sync(&a, &place);
     must_sync(&b, &place);
     must_sync(&a, &place);
-    assert_equal_copies(&a, &b, 2000);
+    assert_equal_copies(&a, &b, 1000);
     copy_close(&a);
     copy_close(&b);
     place_close(&place);
@@ -345,11 +345,11 @@ static void live_links_carry_changes_both_ways(void **state)
         put(i % 2 ? a.db : b.db, i, 1, "color", i);
         wait_equal(&a, &b, i + 1);
     }
-    put(a.db, 1000, 3000, "color", 1);
-    put(b.db, 10000, 3000, "color", 1);
-    wait_equal(&a, &b, 6020);
+    put(a.db, 1000, 1500, "color", 1);
+    put(b.db, 10000, 1500, "color", 1);
+    wait_equal(&a, &b, 3020);
     delete (b.db, 1000);
-    wait_equal(&a, &b, 6019);
+    wait_equal(&a, &b, 3019);
     bz_link_close(left);
     bz_link_close(right);
     copy_close(&a);
@@ -359,7 +359,7 @@ static void live_links_carry_changes_both_ways(void **state)
 
 static void one_write_reaches_every_live_copy(void **state)
 {
-    enum { COPIES = 6 };
+    enum { COPIES = 4 };
     struct place place;
     struct copy a;
     struct copy copies[COPIES];
@@ -675,12 +675,17 @@ static void strangers_are_hung_up_on_and_harm_nobody(void **state)
         wait_until(is_closed, &stranger, "the stranger is hung up on");
         bz_loop_close(stranger.loop);
     }
+    struct bz_hub_status status;
+    bz_hub_get_status(place.hub, &status);
+    assert_true(status.refused == 4 && status.accepted == 4);
+    hub_stop(&place);
+    place.options.handshake_ms = 10000; /* enough for honest clients on a slow machine */
+    hub_start(&place);
     copy_open(&a, &place, NULL);
     put(a.db, 0, 10, "color", 1);
     share(&a, &place);
-    struct bz_hub_status status;
     bz_hub_get_status(place.hub, &status);
-    assert_true(status.refused >= 4 && status.accepted >= 5);
+    assert_true(status.refused == 0 && status.accepted == 1);
     assert_true(status.received_bytes > 0 && status.sent_bytes > 0);
     copy_close(&a);
     place_close(&place);
@@ -740,6 +745,11 @@ static void what_another_process_writes_is_carried_too(void **state)
     close(path[1]);
 }
 
+#define ONCE(test)                                                                                 \
+    {                                                                                              \
+#test, test, NULL, NULL, (void *)(uintptr_t) "unix"                                        \
+    }
+
 #define EACH(test)                                                                                 \
     {#test " (mem)", test, NULL, NULL, (void *)(uintptr_t) "mem"},                                 \
         {#test " (unix)", test, NULL, NULL, (void *)(uintptr_t) "unix"},                           \
@@ -750,17 +760,17 @@ static void what_another_process_writes_is_carried_too(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        EACH(what_another_process_writes_is_carried_too),
+        ONCE(what_another_process_writes_is_carried_too),
         EACH(two_copies_converge_through_a_hub),
         EACH(live_links_carry_changes_both_ways),
-        EACH(one_write_reaches_every_live_copy),
-        EACH(a_wrong_secret_is_refused_for_good),
-        EACH(a_database_that_the_hub_does_not_have_is_not_found),
-        EACH(a_database_without_a_secret_has_no_links),
-        EACH(a_join_code_for_another_database_is_refused),
+        ONCE(one_write_reaches_every_live_copy),
+        ONCE(a_wrong_secret_is_refused_for_good),
+        ONCE(a_database_that_the_hub_does_not_have_is_not_found),
+        ONCE(a_database_without_a_secret_has_no_links),
+        ONCE(a_join_code_for_another_database_is_refused),
         EACH(a_hub_that_was_gone_is_found_again),
         EACH(nobody_there_ends_a_single_sync_and_makes_a_live_link_wait),
-        EACH(a_database_without_clients_is_closed_and_opened_again),
+        ONCE(a_database_without_clients_is_closed_and_opened_again),
         EACH(a_second_hub_for_a_directory_is_turned_away),
         EACH(links_may_be_closed_at_any_moment),
         EACH(strangers_are_hung_up_on_and_harm_nobody),
