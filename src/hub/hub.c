@@ -141,15 +141,14 @@ static void client_end(void *context, const struct bz_session_status *session)
     struct bz_hub *hub = client->hub;
     char node[BLAZE_ID_TEXT_SIZE];
     client_on_status(client, session);
-    if (client->met)
+    if (client->met) {
         bz_hub_log(hub, "%s: node %s left: %s", client->peer, blaze_id_format(&session->peer, node),
             session->reason);
-    else
-        bz_hub_log(hub, "%s: turned away: %s", client->peer, session->reason);
-    if (!client->met) {
+    } else {
         pthread_mutex_lock(&hub->lock);
         hub->status.refused++;
         pthread_mutex_unlock(&hub->lock);
+        bz_hub_log(hub, "%s: turned away: %s", client->peer, session->reason);
     }
     bz_db_unlisten(client->listener);
     if (client->replica.ops != NULL)
