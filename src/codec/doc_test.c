@@ -201,7 +201,7 @@ static void fields_are_found_whatever_runs_their_ids_form(void **state)
         struct bz_doc_writer *w;
         struct bz_buf out;
         bool there[64] = {false};
-        char name[8];
+        char name[16];
         uint32_t id, limit = 1 + (uint32_t)lrand48() % 64;
         blaze_value map, value;
         bz_buf_init(&out, BZ_DOC_MAX);
