@@ -139,7 +139,9 @@ int bz_db_begin(struct bz_db *db, struct bz_db_txn **out, blaze_error *error);
 struct bz_read *bz_db_txn_read(struct bz_db_txn *txn);
 
 /* Documents are maps of any names table. A failed call changes nothing and the transaction goes
- * on, except after BLAZE_ENOMEM, BLAZE_EIO and BLAZE_ECORRUPT: then it can only be aborted. */
+ * on, except where memory, the disk or the database failed (BLAZE_ENOMEM, _EIO, _ENOSPC, _ECORRUPT)
+ * or the transaction has grown past what a commit may hold (BLAZE_ELIMIT): then it can only be
+ * aborted, and further calls give BLAZE_EFAILED. */
 int bz_db_insert(struct bz_db_txn *txn, struct bz_bytes collection, const blaze_id *id,
     const blaze_value *document, blaze_error *error); /* BLAZE_EEXIST */
 int bz_db_put(struct bz_db_txn *txn, struct bz_bytes collection, const blaze_id *id,
@@ -153,15 +155,19 @@ int bz_db_delete(struct bz_db_txn *txn, struct bz_bytes collection, const blaze_
 int bz_db_delete_all(
     struct bz_db_txn *txn, struct bz_bytes collection, uint64_t *deleted, blaze_error *error);
 
+/* A mark to go back to, any number of times; going back drops later ones. Out of memory shows in
+ * the calls that follow. */
 uint32_t bz_db_savepoint(struct bz_db_txn *txn);
+/* BLAZE_EINVAL if there is no such mark any more. */
 int bz_db_rollback_to(struct bz_db_txn *txn, uint32_t savepoint, blaze_error *error);
-/* Both consume `txn`. */
+/* Both consume `txn`. Its reads must be over. */
 int bz_db_commit(struct bz_db_txn *txn, enum bz_durability durability, blaze_error *error);
 void bz_db_abort(struct bz_db_txn *txn);
 
 /* ---- indexes: ordered, one field each ---- */
 
-/* Makes the index and fills it (in one transaction). BLAZE_EEXIST by name. */
+/* Makes the index on a path (query/query.h) and fills it, in one transaction. BLAZE_EEXIST by name,
+ * BLAZE_ESYNTAX, BLAZE_EINVAL, BLAZE_ELIMIT. */
 int bz_db_index_create(struct bz_db *db, struct bz_bytes collection, const char *field,
     const char *name, blaze_error *error);
 int bz_db_index_drop(
@@ -193,7 +199,7 @@ int bz_db_observe(struct bz_db *db, struct bz_bytes collection,
 void bz_db_unobserve(struct bz_observer *observer);
 
 /* Calls notify(context), from the committing thread and without locks, when the log has grown. For
- * the sync sessions; any number. */
+ * the sync sessions; any number. Unlisten waits for running calls: not from within one. */
 struct bz_listener_handle;
 int bz_db_listen(struct bz_db *db, void (*notify)(void *context), void *context,
     struct bz_listener_handle **out);

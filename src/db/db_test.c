@@ -193,6 +193,31 @@ static void wrong_indexes_are_refused(void **state)
     must(bz_db_close(db, error));
 }
 
+static void a_read_older_than_an_index_does_without_it(void **state)
+{
+    (void)state;
+    struct bz_db *db = open_disk("a", true);
+    struct bz_read *read = NULL;
+    struct bz_rows *rows = NULL;
+    struct bz_find find = {.collection = TEXT("c"), .sort = "n"};
+    blaze_id id;
+    blaze_value value;
+    write_json(db, INSERT, "c", 1, "{\"n\":2}");
+    write_json(db, INSERT, "c", 2, "{\"n\":1}");
+    must(bz_read_begin(db, &read, error));
+    must(bz_db_index_create(db, TEXT("c"), "n", "by_n", error));
+    delete_one_of(db, "c", 1);
+    must(bz_read_find(read, &find, &rows, error));
+    for (uint32_t wanted = 2; wanted > 0; wanted--) {
+        must(bz_rows_next(rows, &id, &value, error));
+        assert_int_equal(bz_load32be(id.bytes + 12), wanted);
+    }
+    assert_int_equal(bz_rows_next(rows, &id, &value, NULL), BLAZE_END);
+    bz_rows_close(rows);
+    bz_read_end(read);
+    must(bz_db_close(db, error));
+}
+
 /* ---- killed ---- */
 
 /* Writes records in commits of their own and tells the number of each when it is durable. */
@@ -543,6 +568,7 @@ int main(void)
         test(a_read_only_database_is_read_and_not_written),
         test(wrong_writes_change_nothing),
         test(wrong_indexes_are_refused),
+        test(a_read_older_than_an_index_does_without_it),
         test(what_was_committed_survives_a_kill),
         test(a_copied_directory_becomes_a_node_of_its_own),
         test(a_restored_directory_is_told_by_its_peer),
