@@ -68,6 +68,15 @@ static void check_frames(struct bz_bytes input)
     REQUIRE(rc != BLAZE_END || size == 0 || size > input.size);
 }
 
+/* Whatever is given out can be read. */
+static void touch(struct bz_bytes bytes)
+{
+    static volatile uint8_t last;
+    for (size_t i = 0; i < bytes.size; i++)
+        last = bytes.data[i];
+    (void)last;
+}
+
 static void check_body(struct bz_bytes bytes, bool head)
 {
     struct bz_body_reader body;
@@ -75,19 +84,15 @@ static void check_body(struct bz_bytes bytes, bool head)
     struct bz_record record;
     struct bz_body_head fixed;
     struct bz_dot entry;
-    volatile uint64_t read = 0; /* whatever is given out can be read */
     int rc = bz_body_definitions(&body, bytes);
     while (rc == 0 && (rc = bz_body_next_definition(&body, &definition)) == 0) {
         REQUIRE(definition.number < BZ_TERMS_DEFINED_MAX);
-        for (size_t i = 0; i < definition.meaning.size; i++)
-            read += definition.meaning.data[i];
+        touch(definition.meaning);
     }
     if (rc == BLAZE_END)
         rc = bz_body_records(&body);
-    while (rc == 0 && (rc = bz_body_next_record(&body, &record)) == 0) {
-        for (size_t i = 0; i < record.rec.size; i++)
-            read += record.rec.data[i];
-    }
+    while (rc == 0 && (rc = bz_body_next_record(&body, &record)) == 0)
+        touch(record.rec);
     if (rc == BLAZE_END && head)
         rc = bz_body_head(&body, &fixed);
     while (rc == 0 && (rc = bz_body_next_entry(&body, &entry)) == 0)

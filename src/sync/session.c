@@ -215,9 +215,14 @@ void bz_session_send(struct bz_session *s, enum bz_frame_type type)
     bz_buf_clear(&s->scratch);
 }
 
+static struct bz_bytes rest_of(const struct bz_buf *buf, size_t from)
+{
+    return from == buf->size ? bz_bytes(NULL, 0) : bz_bytes(buf->data + from, buf->size - from);
+}
+
 struct bz_bytes bz_session_output(struct bz_session *s)
 {
-    return bz_bytes(s->output.data + s->output_done, s->output.size - s->output_done);
+    return rest_of(&s->output, s->output_done);
 }
 
 void bz_session_sent(struct bz_session *s, size_t size)
@@ -236,7 +241,7 @@ void bz_session_sent(struct bz_session *s, size_t size)
 
 static struct bz_bytes input_left(const struct bz_session *s)
 {
-    return bz_bytes(s->input.data + s->input_done, s->input.size - s->input_done);
+    return rest_of(&s->input, s->input_done);
 }
 
 /* The peer is alive: it has sent a whole frame, or a good part of one. Mere drops do not count, so
@@ -314,8 +319,7 @@ static int scan_open(struct bz_session *s, blaze_error *error)
     if (s->input_scanned < s->input_done)
         s->input_scanned = s->input_done;
     for (;;) {
-        struct bz_bytes fresh =
-            bz_bytes(s->input.data + s->input_scanned, s->input.size - s->input_scanned);
+        struct bz_bytes fresh = rest_of(&s->input, s->input_scanned);
         uint8_t type;
         struct bz_bytes payload;
         size_t size;
