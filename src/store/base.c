@@ -4,6 +4,12 @@
  * The map (address space) of the base is far larger than the file, so that it need not be remapped
  * under open snapshots: it costs nothing but addresses. The first stores of a process get the large
  * size, later ones a smaller one, and both fall back by halves where addresses are short.
+ *
+ * Merging in slices: LMDB copies every page that it changes, and can use the pages that became free
+ * only two transactions later. A checkpoint of scattered keys touches nearly all pages of a map; in
+ * one transaction it would let the file grow to three times its content. So it goes through the
+ * keys in several transactions, each with the word how far ahead of the log's place the base may
+ * be.
  */
 
 #include "store/base.h"
@@ -17,7 +23,9 @@
 
 #define FORMAT_VERSION 1u
 #define READERS_MAX    4096u
-#define POSITION_SIZE  40u
+#define STATE_SIZE     48u
+#define SLICES         8u
+#define SLICE_LEAST    (2u << 20)
 
 #if defined(__SANITIZE_THREAD__) || UINTPTR_MAX == UINT32_MAX
 #define MAP_LARGE ((size_t)1 << 30)
@@ -32,7 +40,7 @@
 static atomic_int large_maps;
 
 static const char meta_name[] = "store";
-static const char position_key[] = "position";
+static const char state_key[] = "state";
 static const char maps_key[] = "maps";
 
 /* ---- errors ---- */
@@ -79,21 +87,22 @@ static int put_meta(struct bz_base *base, MDB_txn *txn, const char *key, struct 
     return mdb_put(txn, base->meta, &k, &v, 0);
 }
 
-static int put_position(struct bz_base *base, MDB_txn *txn, const struct bz_log_position *position)
+static int put_state(
+    struct bz_base *base, MDB_txn *txn, const struct bz_log_position *log, uint64_t ahead)
 {
-    uint8_t bytes[POSITION_SIZE] = {0};
+    uint8_t bytes[STATE_SIZE] = {0};
     bz_store32le(bytes, FORMAT_VERSION);
-    bz_store64le(bytes + 8, position->lsn);
-    bz_store64le(bytes + 16, position->segment);
-    bz_store64le(bytes + 24, position->offset);
-    bz_store64le(bytes + 32, position->chain);
-    return put_meta(base, txn, position_key, bz_bytes(bytes, sizeof bytes));
+    bz_store64le(bytes + 8, log->lsn);
+    bz_store64le(bytes + 16, log->segment);
+    bz_store64le(bytes + 24, log->offset);
+    bz_store64le(bytes + 32, log->chain);
+    bz_store64le(bytes + 40, ahead);
+    return put_meta(base, txn, state_key, bz_bytes(bytes, sizeof bytes));
 }
 
-int bz_base_position(
-    struct bz_base *base, MDB_txn *txn, struct bz_log_position *out, blaze_error *error)
+int bz_base_state(struct bz_base *base, MDB_txn *txn, struct bz_base_state *out, blaze_error *error)
 {
-    MDB_val k = val(bz_bytes_text(position_key)), v;
+    MDB_val k = val(bz_bytes_text(state_key)), v;
     int rc = mdb_get(txn, base->meta, &k, &v);
     if (rc != 0 && rc != MDB_NOTFOUND)
         return bz_base_error(base, rc, "read", error);
@@ -102,14 +111,15 @@ int bz_base_position(
         return bz_error_set(error, BLAZE_EVERSION,
             "%s: format version %u, of a newer program; this one knows %u", base->path,
             bz_load32le(bytes), FORMAT_VERSION);
-    if (rc != 0 || v.mv_size != POSITION_SIZE || bz_load32le(bytes) != FORMAT_VERSION)
-        return bz_error_set(error, BLAZE_ECORRUPT, "%s: the log position is damaged", base->path);
-    *out = (struct bz_log_position){
+    if (rc != 0 || v.mv_size != STATE_SIZE || bz_load32le(bytes) != FORMAT_VERSION)
+        return bz_error_set(error, BLAZE_ECORRUPT, "%s: its state record is damaged", base->path);
+    out->log = (struct bz_log_position){
         .lsn = bz_load64le(bytes + 8),
         .segment = bz_load64le(bytes + 16),
         .offset = bz_load64le(bytes + 24),
         .chain = bz_load64le(bytes + 32),
     };
+    out->ahead = bz_load64le(bytes + 40);
     return 0;
 }
 
@@ -209,7 +219,7 @@ static int open_maps(struct bz_base *base, MDB_txn *txn, const struct bz_store_o
 /* Opens the handles of the maps, and makes the maps that are new. */
 static int load(struct bz_base *base, const struct bz_store_options *options, blaze_error *error)
 {
-    struct bz_log_position position;
+    struct bz_base_state state;
     bool grown = false;
     MDB_txn *txn;
     int rc = mdb_txn_begin(base->env, NULL, MDB_RDONLY, &txn);
@@ -217,7 +227,7 @@ static int load(struct bz_base *base, const struct bz_store_options *options, bl
         return bz_base_error(base, rc, "open", error);
     rc = open_maps(base, txn, options, false, error);
     if (rc == 0)
-        rc = bz_base_position(base, txn, &position, error);
+        rc = bz_base_state(base, txn, &state, error);
     if (rc == 0)
         rc = check_map_names(base, txn, options, &grown, error);
     if (rc != 0) {
@@ -292,7 +302,7 @@ static int fill(struct bz_base *base, const struct bz_store_options *options,
     rc = open_maps(base, txn, options, true, error);
     if (rc == 0)
         rc = put_map_names(base, txn, options, error);
-    if (rc == 0 && (rc = put_position(base, txn, start)) != 0)
+    if (rc == 0 && (rc = put_state(base, txn, start, start->lsn)) != 0)
         rc = bz_base_error(base, rc, "create", error);
     if (rc != 0) {
         mdb_txn_abort(txn);
@@ -357,16 +367,24 @@ struct merger {
     MDB_txn *txn;
     MDB_cursor *cursor;
     uint32_t map;
+    struct bz_base_state state;
+    uint64_t slice;   /* bytes of a transaction */
+    uint64_t bytes;   /* of this one */
     bool appending;   /* what comes now is behind all that was there: pages can be filled up */
     size_t last_size; /* the last key that was there */
     uint8_t last[BZ_STORE_KEY_MAX];
 };
 
-static int enter_map(struct merger *m, uint32_t map)
+static void leave_map(struct merger *m)
 {
     if (m->cursor != NULL)
         mdb_cursor_close(m->cursor);
     m->cursor = NULL;
+}
+
+static int enter_map(struct merger *m, uint32_t map)
+{
+    leave_map(m);
     m->map = map;
     int rc = mdb_cursor_open(m->txn, m->base->maps[map], &m->cursor);
     if (rc != 0)
@@ -405,52 +423,75 @@ static int merge_node(struct merger *m, const struct bz_mem_node *node)
     return mdb_cursor_put(m->cursor, &key, &value, m->appending ? MDB_APPEND : 0);
 }
 
-static int merge_list(struct bz_base *base, MDB_txn *txn, const struct bz_mem_list *list)
+/* Ends the transaction with the base at `log`. */
+static int end_slice(struct merger *m, const struct bz_log_position *log, uint64_t ahead)
 {
-    struct merger merger = {.base = base, .txn = txn};
+    leave_map(m);
+    int rc = put_state(m->base, m->txn, log, ahead);
+    if (rc != 0)
+        return rc;
+    rc = mdb_txn_commit(m->txn);
+    m->txn = NULL;
+    return rc;
+}
+
+static int merge_list(struct merger *m, const struct bz_mem_list *list, uint64_t ahead)
+{
     int rc = 0;
     const struct bz_mem_node *node = atomic_load(&list->head[0]);
     while (node != NULL && rc == 0) {
-        rc = merge_node(&merger, node);
+        rc = merge_node(m, node);
+        m->bytes += (uint64_t)node->key_size + node->value_size + sizeof *node;
+        if (rc == 0 && m->bytes >= m->slice) {
+            m->bytes = 0;
+            rc = end_slice(m, &m->state.log, ahead);
+            if (rc == 0)
+                rc = mdb_txn_begin(m->base->env, NULL, 0, &m->txn);
+        }
         const struct bz_mem_node *next = bz_mem_next(node);
         while (next != NULL && bz_mem_same_key(next, node))
             next = bz_mem_next(next);
         node = next;
     }
-    if (merger.cursor != NULL)
-        mdb_cursor_close(merger.cursor);
     return rc;
 }
 
-int bz_base_merge(struct bz_base *base, const struct bz_mem_list *list,
-    const struct bz_log_position *position, struct bz_log_position *reached, size_t *txn_id,
+int bz_base_merge(struct bz_base *base, const struct bz_memtable *table,
+    const struct bz_log_position *end, struct bz_log_position *reached, size_t *txn_id,
     blaze_error *error)
 {
-    MDB_txn *txn;
-    int rc = mdb_txn_begin(base->env, NULL, 0, &txn);
+    struct merger m = {.base = base};
+    int rc = mdb_txn_begin(base->env, NULL, 0, &m.txn);
     if (rc != 0)
         return bz_base_error(base, rc, "checkpoint", error);
-    struct bz_log_position now;
-    rc = bz_base_position(base, txn, &now, error);
-    size_t id = mdb_txn_id(txn);
-    if (rc != 0 || now.lsn >= position->lsn) {
-        mdb_txn_abort(txn);
+    rc = bz_base_state(base, m.txn, &m.state, error);
+    size_t id = mdb_txn_id(m.txn);
+    bool there = m.state.log.lsn >= end->lsn;
+    if (rc == 0 && !there && m.state.ahead > end->lsn)
+        rc =
+            bz_error_set(error, BLAZE_EBUSY, "%s: another checkpoint has gone further", base->path);
+    if (rc != 0 || there) {
+        mdb_txn_abort(m.txn);
         if (rc != 0)
             return rc;
-        *reached = now;
+        *reached = m.state.log;
         *txn_id = id - 1;
         return 0;
     }
-    rc = merge_list(base, txn, list);
-    if (rc == 0)
-        rc = put_position(base, txn, position);
-    if (rc != 0)
-        mdb_txn_abort(txn);
-    else
-        rc = mdb_txn_commit(txn);
+    m.slice = atomic_load(&table->bytes) / SLICES;
+    if (m.slice < SLICE_LEAST)
+        m.slice = SLICE_LEAST;
+    rc = merge_list(&m, &table->list, end->lsn);
+    if (rc == 0) {
+        id = mdb_txn_id(m.txn);
+        rc = end_slice(&m, end, end->lsn);
+    }
+    leave_map(&m);
+    if (m.txn != NULL)
+        mdb_txn_abort(m.txn);
     if (rc != 0)
         return bz_base_error(base, rc, "checkpoint", error);
-    *reached = *position;
+    *reached = *end;
     *txn_id = id;
     return 0;
 }

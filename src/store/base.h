@@ -39,17 +39,26 @@ int bz_base_error(const struct bz_base *base, int rc, const char *what, blaze_er
 /* A read transaction: begins one, or renews the one in *txn. */
 int bz_base_read(struct bz_base *base, MDB_txn **txn, blaze_error *error);
 
-/* Where the log goes on behind what `txn` sees. */
-int bz_base_position(
-    struct bz_base *base, MDB_txn *txn, struct bz_log_position *out, blaze_error *error);
+/*
+ * How far the base is. It has all commits up to log.lsn, and the log goes on at `log`. While a
+ * checkpoint is under way (or was cut off) it also has some of those up to `ahead`, which is then
+ * greater: what reads it must have all commits up to `ahead` from the log.
+ */
+struct bz_base_state {
+    struct bz_log_position log;
+    uint64_t ahead;
+};
+int bz_base_state(
+    struct bz_base *base, MDB_txn *txn, struct bz_base_state *out, blaze_error *error);
 
 /*
- * Moves the newest versions of `list`, all of whose commits end at `position`, into the base,
- * durably and in one transaction, unless the base is there already. Gives what it then holds, and
- * the id of the transaction that wrote it. One thread at a time.
+ * Moves the newest versions of `table`, which has all commits after those of the base up to `end`,
+ * into the base, durably, unless the base is there already. Gives what it then has, and the id of
+ * the last transaction. BLAZE_EBUSY if a checkpoint that was cut off went further than `end`: then
+ * the caller needs a later one. One thread of all processes at a time.
  */
-int bz_base_merge(struct bz_base *base, const struct bz_mem_list *list,
-    const struct bz_log_position *position, struct bz_log_position *reached, size_t *txn_id,
+int bz_base_merge(struct bz_base *base, const struct bz_memtable *table,
+    const struct bz_log_position *end, struct bz_log_position *reached, size_t *txn_id,
     blaze_error *error);
 
 uint64_t bz_base_bytes(const struct bz_base *base);

@@ -5,11 +5,12 @@
  * within their window, moving the memtable to the base when it is full or old.
  *
  * A checkpoint freezes the active memtable (a new one takes over, at once), makes its commits
- * durable in the log, merges it into the base in one transaction together with the place where the
- * log goes on, lets go of it, and recycles the segments that nobody needs any more. Writers go on
- * meanwhile, until the new memtable has twice its size and the frozen one is still there.
+ * durable in the log, merges it into the base, whose last transaction says where the log goes on,
+ * lets go of it, and recycles the segments that nobody needs any more. Writers go on meanwhile,
+ * until the new memtable has twice its size and the frozen one is still there.
  *
- * A crash leaves either the base before the merge and all of the log, or the base after it.
+ * A crash in a merge leaves the base partly ahead of the log's place. That does no harm: the log
+ * still has all of it, and what is read from the log covers what is in the base.
  */
 
 #include "store/disk.h"
@@ -39,13 +40,15 @@ void bz_background_relaxed(struct bz_disk *disk)
     pthread_mutex_unlock(&disk->wake_lock);
 }
 
-void bz_background_aged(struct bz_disk *disk)
+void bz_background_aged(struct bz_disk *disk, bool soon)
 {
-    if (atomic_load_explicit(&disk->aged_armed, memory_order_relaxed) ||
-        atomic_exchange(&disk->aged_armed, true))
+    if (!soon && (atomic_load_explicit(&disk->aged_armed, memory_order_relaxed) ||
+                     atomic_exchange(&disk->aged_armed, true)))
         return;
     pthread_mutex_lock(&disk->wake_lock);
-    disk->aged_due = bz_os_mono_ns() + (uint64_t)disk->checkpoint_ms * 1000000u;
+    disk->aged_due = bz_os_mono_ns();
+    if (!soon)
+        disk->aged_due += (uint64_t)disk->checkpoint_ms * 1000000u;
     wake(disk);
     pthread_mutex_unlock(&disk->wake_lock);
 }
@@ -73,7 +76,7 @@ bool bz_disk_freeze(struct bz_disk *disk)
     bool frozen = false;
     if (clear && !bz_memtable_empty(old->active)) {
         struct bz_layers *layers =
-            bz_layers_new(bz_memtable_new(), bz_memtable_retain(old->active));
+            bz_layers_new(bz_memtable_new(disk->checkpoint_bytes), bz_memtable_retain(old->active));
         if (layers != NULL) {
             layers->frozen_end = disk->log.tail;
             bz_layers_replace(disk, layers);
@@ -142,14 +145,26 @@ static int unfreeze(struct bz_disk *disk, const struct bz_memtable *frozen,
     return rc;
 }
 
+static int merge(struct bz_disk *disk, const struct bz_memtable *frozen,
+    const struct bz_log_position *end, struct bz_log_position *reached, size_t *txn_id,
+    blaze_error *error)
+{
+    int rc = bz_sync_up_to(disk, end->lsn, error);
+    if (rc == 0)
+        rc = bz_file_lock(&disk->merge_file, true, true, NULL, error);
+    if (rc != 0)
+        return rc;
+    rc = bz_base_merge(&disk->kv, frozen, end, reached, txn_id, error);
+    bz_file_unlock(&disk->merge_file, NULL);
+    return rc;
+}
+
 static int move_frozen(struct bz_disk *disk, struct bz_memtable *frozen,
     const struct bz_log_position *end, blaze_error *error)
 {
     struct bz_log_position reached;
     size_t txn_id;
-    int rc = bz_sync_up_to(disk, end->lsn, error);
-    if (rc == 0)
-        rc = bz_base_merge(&disk->kv, &frozen->list, end, &reached, &txn_id, error);
+    int rc = merge(disk, frozen, end, &reached, &txn_id, error);
     if (rc != 0)
         return rc;
     rc = unfreeze(disk, frozen, &reached, txn_id, error);
@@ -179,6 +194,28 @@ static int checkpoint_frozen(struct bz_disk *disk, blaze_error *error)
     return rc;
 }
 
+/*
+ * Another process was killed in a checkpoint that went further than what we have frozen. So that
+ * ours goes further than that one, frozen and active have to become one again.
+ */
+static int thaw(struct bz_disk *disk, blaze_error *error)
+{
+    MDB_txn *txn = NULL;
+    struct bz_base_state state;
+    pthread_mutex_lock(&disk->writer);
+    pthread_mutex_lock(&disk->tail);
+    int rc = bz_base_read(&disk->kv, &txn, error);
+    if (rc == 0) {
+        rc = bz_base_state(&disk->kv, txn, &state, error);
+        mdb_txn_abort(txn);
+    }
+    if (rc == 0)
+        rc = bz_disk_restart(disk, &state.log, error);
+    pthread_mutex_unlock(&disk->tail);
+    pthread_mutex_unlock(&disk->writer);
+    return rc;
+}
+
 int bz_disk_checkpoint(struct bz_disk *disk, blaze_error *error)
 {
     for (;;) {
@@ -186,6 +223,10 @@ int bz_disk_checkpoint(struct bz_disk *disk, blaze_error *error)
         bool all = bz_disk_freeze(disk);
         pthread_mutex_unlock(&disk->writer);
         int rc = checkpoint_frozen(disk, error);
+        if (rc == BLAZE_EBUSY) {
+            all = false;
+            rc = thaw(disk, error);
+        }
         if (rc != 0 || all)
             return rc;
     }
@@ -240,6 +281,8 @@ static void *run(void *context)
             rc = bz_disk_checkpoint(disk, NULL);
         else if (move)
             rc = checkpoint_frozen(disk, NULL);
+        if (rc == BLAZE_EBUSY)
+            rc = bz_disk_checkpoint(disk, NULL);
         pthread_mutex_lock(&disk->wake_lock);
         if (rc != 0 && !atomic_load(&disk->failed))
             disk->aged_due = bz_os_mono_ns() + RETRY_NS;

@@ -207,12 +207,12 @@ static int encode(struct bz_disk *disk, blaze_error *error)
 
 static void link_writes(struct bz_disk *disk, uint64_t lsn)
 {
-    struct bz_mem_list *list = &table_of(&disk->txn)->list;
+    struct bz_memtable *table = table_of(&disk->txn);
     struct bz_mem_splice splice = {0};
     struct bz_mem_node *node = first_write(&disk->txn);
     while (node != NULL) {
         struct bz_mem_node *next = next_write(node);
-        bz_mem_link_node(list, node, lsn, &splice);
+        bz_memtable_link(table, node, lsn, &splice);
         node = next;
     }
 }
@@ -272,7 +272,7 @@ int bz_disk_txn_commit(struct bz_txn *base, enum bz_durability durability, blaze
     int rc = empty ? 0 : commit(disk, full ? &waiter : NULL, &lsn, &visible, error);
     leave_place(disk);
     if (rc == 0 && !empty) {
-        bz_background_aged(disk);
+        bz_background_aged(disk, false);
         if (full)
             rc = bz_sync_wait(disk, &waiter, error);
         else if (!visible)

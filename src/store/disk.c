@@ -5,7 +5,8 @@
  *
  *   base.mdb        the base; base.mdb-lock beside it is LMDB's
  *   log/            the segments of the log
- *   lock            whose lock is the writer's place; struct bz_shared
+ *   lock            whose lock is the writer's place; holds struct bz_shared
+ *   checkpoint      whose lock is held for a checkpoint
  */
 
 #include "store/disk.h"
@@ -66,16 +67,25 @@ static void registry_remove(struct bz_disk *disk)
 
 /* ---- files ---- */
 
-static int open_lock_file(struct bz_disk *disk, blaze_error *error)
+static int open_in(
+    const struct bz_disk *disk, const char *name, int how, struct bz_file *out, blaze_error *error)
 {
-    bool writable = !disk->base.read_only;
-    char *path = bz_path_join(disk->path, "lock");
+    char *path = bz_path_join(disk->path, name);
     if (path == NULL)
         return bz_error_code(error, BLAZE_ENOMEM);
+    int rc = bz_file_open(out, path, how, error);
+    bz_free(path);
+    return rc;
+}
+
+static int open_lock_files(struct bz_disk *disk, blaze_error *error)
+{
+    bool writable = !disk->base.read_only;
     uint64_t size = 0;
     int how = writable ? BZ_OPEN_WRITE | BZ_OPEN_CREATE : BZ_OPEN_READ;
-    int rc = bz_file_open(&disk->lock_file, path, how, error);
-    bz_free(path);
+    int rc = open_in(disk, "lock", how, &disk->lock_file, error);
+    if (rc == 0 && writable)
+        rc = open_in(disk, "checkpoint", how, &disk->merge_file, error);
     if (rc != 0)
         return rc;
     rc = bz_file_size(&disk->lock_file, &size, error);
@@ -118,35 +128,34 @@ static int create(struct bz_disk *disk, const char *base_path,
 
 /* ---- recovery ---- */
 
-/* Reads the log from where the base says on. */
-static int replay(struct bz_disk *disk, const struct bz_log_position *position, blaze_error *error)
+/* While the machine was not restarted, the lock file tells how far the log goes. */
+static bool known_end(const struct bz_disk *disk)
 {
-    struct bz_layers *layers = bz_layers_new(bz_memtable_new(), NULL);
-    if (layers == NULL)
-        return bz_error_code(error, BLAZE_ENOMEM);
-    bz_layers_replace(disk, layers);
-    int rc = bz_log_move(&disk->log, position, error);
+    return disk->boot != 0 && atomic_load(&disk->shared->boot) == disk->boot &&
+           atomic_load(&disk->shared->announced) == disk->log.tail.lsn && !disk->log.stuck;
+}
+
+/* Reads the log from where the base says on. */
+static int replay(struct bz_disk *disk, const struct bz_base_state *state, blaze_error *error)
+{
+    uint64_t announced = atomic_load(&disk->shared->announced);
+    int rc = bz_disk_restart(disk, &state->log, error);
     if (rc != 0)
         return rc;
-    atomic_store(&disk->appended, position->lsn);
-    atomic_store(&disk->durable, position->lsn);
-    atomic_store(&disk->visible, position->lsn);
-    rc = bz_disk_catch_up(disk, error);
-    if (rc != 0)
-        return rc;
-    /* While the machine was not restarted, the lock file tells how far the log goes. */
-    const struct bz_shared *shared = disk->shared;
-    if (atomic_load(&shared->boot) == disk->boot && disk->boot != 0 && !disk->log.stuck &&
-        atomic_load(&shared->announced) == disk->log.tail.lsn)
-        return 0;
+    atomic_store(&disk->seen, announced);
+    bz_sync_known(disk, state->log.lsn);
+    rc = known_end(disk) ? 0 : bz_log_check_end(&disk->log, error);
     uint64_t lsn = disk->log.tail.lsn;
-    rc = bz_log_check_end(&disk->log, error);
     if (rc == BLAZE_ECORRUPT) {
         /* Unless it was another process writing just now. */
         int again = bz_disk_catch_up(disk, error);
         if (again != 0 || disk->log.tail.lsn > lsn)
             rc = again;
     }
+    if (rc == 0 && disk->log.tail.lsn < state->ahead)
+        rc = bz_error_set(error, BLAZE_ECORRUPT,
+            "%s: ends at commit %" PRIu64 ", but the base has some up to %" PRIu64,
+            disk->log.segment->file.path, disk->log.tail.lsn, state->ahead);
     return rc;
 }
 
@@ -154,20 +163,20 @@ static int recover(struct bz_disk *disk, blaze_error *error)
 {
     size_t tried = 0;
     for (;;) {
-        struct bz_log_position position;
+        struct bz_base_state state;
         MDB_txn *txn = NULL;
         int rc = bz_base_read(&disk->kv, &txn, error);
         if (rc != 0)
             return rc;
         size_t id = mdb_txn_id(txn);
-        rc = bz_base_position(&disk->kv, txn, &position, error);
+        rc = bz_base_state(&disk->kv, txn, &state, error);
         mdb_txn_abort(txn);
         if (rc != 0)
             return rc;
-        rc = replay(disk, &position, error);
+        rc = replay(disk, &state, error);
         if (rc == 0) {
             atomic_store(&disk->base_txn, id);
-            atomic_store(&disk->base_lsn, position.lsn);
+            atomic_store(&disk->base_lsn, state.log.lsn);
         }
         /* A segment may be missing because another process has just done a checkpoint. */
         if (rc != BLAZE_ECORRUPT || tried == id)
@@ -216,7 +225,7 @@ static struct bz_disk *disk_new(const char *path, const struct bz_store_options 
         options->checkpoint_bytes ? options->checkpoint_bytes : CHECKPOINT_BYTES;
     disk->checkpoint_ms = options->checkpoint_ms ? options->checkpoint_ms : CHECKPOINT_MS;
     disk->boot = bz_os_boot_id();
-    disk->lock_file.fd = -1;
+    disk->lock_file.fd = disk->merge_file.fd = -1;
     pthread_mutex_init(&disk->writer, NULL);
     pthread_mutex_init(&disk->tail, NULL);
     pthread_mutex_init(&disk->sync_lock, NULL);
@@ -251,6 +260,7 @@ static void disk_free(struct bz_disk *disk)
     if (disk->shared != NULL)
         bz_file_unmap(disk->shared, SHARED_SIZE);
     bz_file_close(&disk->lock_file);
+    bz_file_close(&disk->merge_file);
     registry_remove(disk);
     bz_buf_release(&disk->frame);
     bz_listener_release(&disk->listener);
@@ -277,7 +287,7 @@ static int open_files(struct bz_disk *disk, const char *base_path,
     bool there = bz_path_exists(base_path);
     if (!there && !create_it)
         return bz_error_set(error, BLAZE_ENOTFOUND, "%s: no database there", disk->path);
-    int rc = open_lock_file(disk, error);
+    int rc = open_lock_files(disk, error);
     if (rc == 0 && !there)
         rc = create(disk, base_path, options, segment_bytes, error);
     if (rc == 0)
@@ -296,7 +306,12 @@ static int make_directory(
     if (!options->create || options->read_only)
         return bz_error_set(error, BLAZE_ENOTFOUND, "%s: no database there", disk->path);
     int rc = bz_dir_create(disk->path, error);
-    return rc == BLAZE_EEXIST ? 0 : rc;
+    if (rc != 0)
+        return rc == BLAZE_EEXIST ? 0 : rc;
+    char *parent = bz_path_join(disk->path, "..");
+    rc = parent == NULL ? bz_error_code(error, BLAZE_ENOMEM) : bz_dir_sync(parent, error);
+    bz_free(parent);
+    return rc;
 }
 
 static int open_disk(

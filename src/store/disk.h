@@ -21,7 +21,8 @@
  * began, and an LSN y >= x up to which the layers are whole. See bz_view_enter() for the order.
  *
  * LOCKS, in the order in which they may be taken:
- *   checkpointing   one checkpoint of this process at a time
+ *   checkpointing   one checkpoint of this process at a time; then the file `checkpoint`, for the
+ *                   other processes. Never together with `writer`.
  *   writer          the writer's place in this process, from begin to commit or abort; then the
  *                   lock file, for the other processes
  *   tail            the log, the active memtable's links, replacing the layers
@@ -128,6 +129,7 @@ struct bz_disk {
     atomic_uint_fast64_t base_lsn; /* what that one holds */
 
     pthread_mutex_t checkpointing;
+    struct bz_file merge_file; /* its lock: the same among processes */
     pthread_t background;
     bool background_runs;
     pthread_mutex_t wake_lock;
@@ -160,6 +162,11 @@ void bz_layers_replace(struct bz_disk *disk, struct bz_layers *layers);
 
 /* With `tail` held: reads on in the log what other processes appended. */
 int bz_disk_catch_up(struct bz_disk *disk, blaze_error *error);
+
+/* With `tail` held, and no transaction open here: replaces the layers by what the log has behind
+ * `position`, up to where the base has all. On failure all is as it was. */
+int bz_disk_restart(
+    struct bz_disk *disk, const struct bz_log_position *position, blaze_error *error);
 
 /* A seat with a consistent view of the newest visible commit, to be given back. */
 int bz_seat_take(struct bz_disk *disk, struct bz_seat **out, blaze_error *error);
@@ -222,8 +229,8 @@ void bz_background_stop(struct bz_disk *disk);
 /* Has relaxed commits synced in time. */
 void bz_background_relaxed(struct bz_disk *disk);
 
-/* Has the memtable moved to the base when it is old enough. */
-void bz_background_aged(struct bz_disk *disk);
+/* Has the memtable moved to the base when it is old enough, or soon. */
+void bz_background_aged(struct bz_disk *disk, bool soon);
 
 /* With `writer` held and no transaction open: freezes the active memtable, unless it is empty, and
  * has it moved. False if one is frozen already. */

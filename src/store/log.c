@@ -235,7 +235,8 @@ static int rotate(struct bz_log *log, uint64_t payload, uint32_t unsynced, blaze
     rc = bz_file_write(&log->segment->file, log->tail.offset, bytes, sizeof bytes, error);
     if (rc == 0) {
         rc = bz_file_sync(&log->segment->file, error);
-        rc = rc == 0 ? 0 : BLAZE_EFAILED;
+        if (rc != 0)
+            rc = bz_error_set(error, BLAZE_EFAILED, "%s: its sync failed", log->segment->file.path);
     }
     if (rc != 0) {
         bz_segment_release(next);
@@ -279,8 +280,10 @@ int bz_log_append(
     int rc = bz_file_write(file, log->tail.offset, bytes, size, error);
     if (rc != 0) {
         /* Some of it may be there, and its end may equal what was there before. */
-        bool undone = bz_file_write(file, log->tail.offset, zeroes, BZ_FRAME_HEADER, NULL) == 0;
-        return undone ? rc : BLAZE_EFAILED;
+        if (bz_file_write(file, log->tail.offset, zeroes, BZ_FRAME_HEADER, NULL) == 0)
+            return rc;
+        return bz_error_set(
+            error, BLAZE_EFAILED, "%s: a write failed and could not be undone", file->path);
     }
     log->tail.lsn = frame.lsn;
     log->tail.chain = frame.checksum;

@@ -2,6 +2,7 @@
 #include "store/memtable.h"
 
 #include "base/alloc.h"
+#include "base/hash.h"
 
 #include <string.h>
 
@@ -24,9 +25,39 @@ static int compare(const struct bz_mem_node *node, uint32_t map, struct bz_bytes
     return order != 0 ? order : (node->lsn < lsn) - (node->lsn > lsn);
 }
 
+/* ---- the filter ---- */
+
+/*
+ * Most keys that are asked for are in the base alone, and a skip list is slow to say no. Two bits a
+ * key, from the two halves of a hash. Bits are set before the LSN that makes the key visible is
+ * published, so whoever may see the key sees its bits.
+ */
+#define BYTES_A_BIT     16u /* a node has about a hundred bytes: six bits for it */
+#define FILTER_BITS_MIN ((uint64_t)1 << 12)
+#define FILTER_BITS_MAX ((uint64_t)1 << 26)
+
+static uint64_t filter_hash(uint32_t map, struct bz_bytes key)
+{
+    return bz_hash64(key.data, key.size, map);
+}
+
+static void filter_set(struct bz_memtable *table, uint64_t bit)
+{
+    _Atomic uint64_t *word = &table->filter[(bit & table->filter_mask) / 64];
+    uint64_t old = atomic_load_explicit(word, memory_order_relaxed);
+    atomic_store_explicit(word, old | (uint64_t)1 << (bit % 64), memory_order_relaxed);
+}
+
+static bool filter_has(const struct bz_memtable *table, uint64_t bit)
+{
+    uint64_t word =
+        atomic_load_explicit(&table->filter[(bit & table->filter_mask) / 64], memory_order_relaxed);
+    return (word >> (bit % 64) & 1) != 0;
+}
+
 /* ---- tables and nodes ---- */
 
-struct bz_memtable *bz_memtable_new(void)
+struct bz_memtable *bz_memtable_new(uint64_t expected)
 {
     struct bz_memtable *table = bz_zalloc(sizeof *table);
     if (table == NULL)
@@ -35,6 +66,11 @@ struct bz_memtable *bz_memtable_new(void)
     bz_mem_list_init(&table->list);
     bz_arena_init(&table->arena);
     table->random = 0x9e3779b97f4a7c15u;
+    uint64_t bits = FILTER_BITS_MIN;
+    while (bits < expected / BYTES_A_BIT && bits < FILTER_BITS_MAX)
+        bits *= 2;
+    table->filter_mask = bits - 1;
+    table->filter = bz_zalloc(bits / 8); /* doing without is slower, not wrong */
     return table;
 }
 
@@ -50,6 +86,7 @@ void bz_memtable_release(struct bz_memtable *table)
     if (table == NULL || atomic_fetch_sub_explicit(&table->refs, 1, memory_order_acq_rel) != 1)
         return;
     bz_arena_release(&table->arena);
+    bz_free(table->filter);
     bz_free(table);
 }
 
@@ -267,4 +304,28 @@ const struct bz_mem_node *bz_mem_before(
 const struct bz_mem_node *bz_mem_last(const struct bz_mem_list *list, uint32_t map, uint64_t lsn)
 {
     return visible_before(list, find_before(list, map + 1, bz_bytes(NULL, 0)), map, lsn);
+}
+
+/* ---- through the filter ---- */
+
+void bz_memtable_link(
+    struct bz_memtable *table, struct bz_mem_node *node, uint64_t lsn, struct bz_mem_splice *splice)
+{
+    if (table->filter != NULL) {
+        uint64_t hash = filter_hash(node->map, bz_mem_key(node));
+        filter_set(table, hash);
+        filter_set(table, hash >> 32);
+    }
+    bz_mem_link_node(&table->list, node, lsn, splice);
+}
+
+const struct bz_mem_node *bz_memtable_get(
+    const struct bz_memtable *table, uint32_t map, struct bz_bytes key, uint64_t lsn)
+{
+    if (table->filter != NULL) {
+        uint64_t hash = filter_hash(map, key);
+        if (!filter_has(table, hash) || !filter_has(table, hash >> 32))
+            return NULL;
+    }
+    return bz_mem_get(&table->list, map, key, lsn);
 }

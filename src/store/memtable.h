@@ -53,6 +53,8 @@ struct bz_memtable {
     struct bz_arena arena; /* the writer's */
     atomic_size_t bytes;   /* of the arena */
     uint64_t random;
+    uint64_t filter_mask;     /* bits of the filter, less one */
+    _Atomic uint64_t *filter; /* a Bloom filter of the keys; NULL: no memory for one */
 };
 
 static inline struct bz_bytes bz_mem_key(const struct bz_mem_node *node)
@@ -77,7 +79,8 @@ static inline bool bz_mem_same_key(const struct bz_mem_node *a, const struct bz_
     return a->map == b->map && bz_bytes_equal(bz_mem_key(a), bz_mem_key(b));
 }
 
-struct bz_memtable *bz_memtable_new(void);
+/* `expected`: the bytes that it is to hold, for the size of the filter. */
+struct bz_memtable *bz_memtable_new(uint64_t expected);
 struct bz_memtable *bz_memtable_retain(struct bz_memtable *table);
 void bz_memtable_release(struct bz_memtable *table);
 
@@ -90,6 +93,14 @@ static inline bool bz_memtable_empty(const struct bz_memtable *table)
  * nodes have no value. */
 struct bz_mem_node *bz_memtable_node(struct bz_memtable *table, uint32_t map, struct bz_bytes key,
     struct bz_bytes value, bool deleted);
+
+/* Links a node of the table into it, as bz_mem_link_node(). */
+void bz_memtable_link(struct bz_memtable *table, struct bz_mem_node *node, uint64_t lsn,
+    struct bz_mem_splice *splice);
+
+/* As bz_mem_get(), and quick to tell that the key is not there. */
+const struct bz_mem_node *bz_memtable_get(
+    const struct bz_memtable *table, uint32_t map, struct bz_bytes key, uint64_t lsn);
 
 void bz_mem_list_init(struct bz_mem_list *list);
 

@@ -19,7 +19,9 @@
 
 #include "base/alloc.h"
 
-#include <assert.h>
+#include <stddef.h>
+
+#define FORGET_BYTES (1u << 20)
 
 /* ---- layers ---- */
 
@@ -94,17 +96,22 @@ static int read_commit(struct bz_disk *disk, struct bz_bytes payload, struct bz_
     return 0;
 }
 
+/* Where the commits of the log go. */
+struct follower {
+    struct bz_disk *disk;
+    struct bz_memtable *table;
+};
+
 static int apply(void *context, uint64_t lsn, struct bz_bytes payload, blaze_error *error)
 {
-    struct bz_disk *disk = context;
-    struct bz_memtable *table = atomic_load(&disk->layers)->active; /* `tail` keeps it there */
+    struct follower *follower = context;
     struct bz_mem_node *node = NULL;
-    int rc = read_commit(disk, payload, table, &node, error);
+    int rc = read_commit(follower->disk, payload, follower->table, &node, error);
     if (rc != 0)
         return rc;
     struct bz_mem_splice splice = {0};
     for (; node != NULL; node = node->chain)
-        bz_mem_link_node(&table->list, node, lsn, &splice);
+        bz_memtable_link(follower->table, node, lsn, &splice);
     return 0;
 }
 
@@ -112,14 +119,58 @@ int bz_disk_catch_up(struct bz_disk *disk, blaze_error *error)
 {
     uint64_t announced = atomic_load(&disk->shared->announced);
     uint64_t before = disk->log.tail.lsn;
-    int rc = bz_log_follow(&disk->log, apply, disk, error);
+    struct bz_memtable *table = atomic_load(&disk->layers)->active; /* `tail` keeps it there */
+    struct follower follower = {disk, table};
+    int rc = bz_log_follow(&disk->log, apply, &follower, error);
     if (disk->log.tail.lsn > before) {
         bz_sync_appended(disk, disk->log.tail.lsn, NULL);
-        bz_background_aged(disk);
+        bz_background_aged(disk, atomic_load(&table->bytes) >= disk->checkpoint_bytes);
     }
     if (rc == 0)
         atomic_store(&disk->seen, announced);
     return rc;
+}
+
+/* Fills a new memtable from `position` on, the log's tail moving along. */
+static int refill(struct bz_disk *disk, const struct bz_log_position *position,
+    struct bz_memtable *table, blaze_error *error)
+{
+    struct bz_log *log = &disk->log;
+    struct follower follower = {disk, table};
+    uint64_t had = log->tail.lsn;
+    int rc = bz_log_move(log, position, error);
+    if (rc == 0)
+        rc = bz_log_follow(log, apply, &follower, error);
+    if (rc == 0 && log->tail.lsn < had)
+        rc = bz_error_set(error, BLAZE_ECORRUPT, "%s: its commits after %llu are gone",
+            log->segment->file.path, (unsigned long long)log->tail.lsn);
+    return rc;
+}
+
+int bz_disk_restart(
+    struct bz_disk *disk, const struct bz_log_position *position, blaze_error *error)
+{
+    struct bz_log *log = &disk->log;
+    struct bz_log_position old_tail = log->tail;
+    struct bz_segment *old = log->segment == NULL ? NULL : bz_segment_retain(log->segment);
+    struct bz_layers *layers = bz_layers_new(bz_memtable_new(disk->checkpoint_bytes), NULL);
+    int rc = layers == NULL ? bz_error_code(error, BLAZE_ENOMEM)
+                            : refill(disk, position, layers->active, error);
+    if (rc != 0) {
+        bz_layers_release(layers);
+        if (old != NULL) {
+            bz_segment_release(log->segment);
+            log->segment = old;
+            log->tail = old_tail;
+        }
+        return rc;
+    }
+    if (old != NULL)
+        bz_segment_release(old);
+    bz_layers_replace(disk, layers);
+    if (log->tail.lsn > atomic_load(&disk->appended))
+        bz_sync_appended(disk, log->tail.lsn, NULL);
+    return 0;
 }
 
 /* Whether another process has said that it committed. Not while we hold the writer's place: then
@@ -130,35 +181,39 @@ static bool behind(struct bz_disk *disk)
            !atomic_load(&disk->writing);
 }
 
-/*
- * The base is at a transaction that we had not looked at. If it has passed what we have read of the
- * log, the segments that we would need may be gone: start again from the base.
- */
+/* Makes what we have of the log reach as far as the base needs. With `tail` held. */
+static int reach(struct bz_disk *disk, const struct bz_base_state *state, blaze_error *error)
+{
+    const struct bz_log *log = &disk->log;
+    int rc = 0;
+    if (state->log.lsn > log->tail.lsn)
+        rc = bz_disk_restart(disk, &state->log, error); /* what we would read next may be gone */
+    else if (state->ahead > log->tail.lsn)
+        rc = bz_disk_catch_up(disk, error);
+    if (rc == 0 && log->tail.lsn < state->ahead)
+        rc = bz_error_set(error, BLAZE_ECORRUPT,
+            "%s: ends at commit %llu, but the base has some up to %llu", log->segment->file.path,
+            (unsigned long long)log->tail.lsn, (unsigned long long)state->ahead);
+    return rc;
+}
+
+/* The base is at a transaction that we had not looked at. */
 static int base_moved(struct bz_disk *disk, MDB_txn *txn, blaze_error *error)
 {
-    struct bz_log_position position;
-    int rc = bz_base_position(&disk->kv, txn, &position, error);
+    struct bz_base_state state;
+    int rc = bz_base_state(&disk->kv, txn, &state, error);
     if (rc != 0)
         return rc;
     pthread_mutex_lock(&disk->tail);
-    if (position.lsn > disk->log.tail.lsn) {
-        struct bz_layers *layers = bz_layers_new(bz_memtable_new(), NULL);
-        rc = layers == NULL ? bz_error_code(error, BLAZE_ENOMEM)
-                            : bz_log_move(&disk->log, &position, error);
-        if (rc != 0) {
-            bz_layers_release(layers);
-            goto done;
-        }
-        bz_layers_replace(disk, layers);
-        bz_sync_appended(disk, position.lsn, NULL);
-        rc = bz_disk_catch_up(disk, error);
-    }
+    rc = reach(disk, &state, error);
     if (rc == 0 && mdb_txn_id(txn) > atomic_load(&disk->base_txn)) {
-        bz_sync_known(disk, position.lsn);
-        atomic_store(&disk->base_lsn, position.lsn);
+        bz_sync_known(disk, state.ahead);
+        atomic_store(&disk->base_lsn, state.log.lsn);
         atomic_store(&disk->base_txn, mdb_txn_id(txn));
+        /* Who cannot do checkpoints forgets here what others have moved. */
+        if (disk->base.read_only && atomic_load(&disk->layers)->active->bytes > FORGET_BYTES)
+            bz_disk_restart(disk, &state.log, NULL);
     }
-done:
     pthread_mutex_unlock(&disk->tail);
     return rc;
 }
@@ -192,6 +247,7 @@ static int enter(struct bz_disk_view *view, blaze_error *error)
         rc = bz_base_read(&disk->kv, &view->mdb, error);
         if (rc != 0)
             return rc;
+        atomic_thread_fence(memory_order_acquire);
         view->lsn = atomic_load_explicit(&disk->visible, memory_order_acquire);
         if (view->layers != atomic_load(&disk->layers)) {
             leave(view);
@@ -341,7 +397,7 @@ static const struct bz_mem_node *get_in(
 {
     if (table == NULL || bz_memtable_empty(table))
         return NULL;
-    return bz_mem_get(&table->list, map, key, lsn);
+    return bz_memtable_get(table, map, key, lsn);
 }
 
 static int get_from_base(struct bz_disk_view *view, uint32_t map, struct bz_bytes key,
@@ -365,7 +421,7 @@ int bz_disk_get(struct bz_view *base, uint32_t map, struct bz_bytes key, struct 
 {
     struct bz_disk_view *view = (struct bz_disk_view *)base;
     const struct bz_mem_node *node = NULL;
-    if (view->writes != NULL)
+    if (view->writes != NULL && view->changes > 0)
         node = bz_mem_get(view->writes, map, key, UINT64_MAX);
     if (node == NULL)
         node = get_in(view->layers->active, map, key, view->lsn);
