@@ -90,6 +90,9 @@ struct bz_file_mark {
 };
 int bz_path_mark(const char *path, struct bz_file_mark *out, blaze_error *error);
 
+/* What may still be written to the file system of `path`. */
+int bz_path_free_bytes(const char *path, uint64_t *out, blaze_error *error);
+
 /* Calls `each(context, name)` for the entries of a directory except . and .., in no order, until it
  * returns non-zero, which is then returned. */
 int bz_dir_list(const char *path, int (*each)(void *context, const char *name), void *context,

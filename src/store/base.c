@@ -26,6 +26,7 @@
 #define STATE_SIZE     48u
 #define SLICES         8u
 #define SLICE_LEAST    (2u << 20)
+#define FULL_DISK      (1u << 20)
 
 #if defined(__SANITIZE_THREAD__) || UINTPTR_MAX == UINT32_MAX
 #define MAP_LARGE ((size_t)1 << 30)
@@ -456,6 +457,15 @@ static int merge_list(struct merger *m, const struct bz_mem_list *list, uint64_t
     return rc;
 }
 
+/* LMDB says EIO where a write was cut short, which is how a disk fills up. */
+static int merge_error(const struct bz_base *base, int rc, blaze_error *error)
+{
+    uint64_t room;
+    if (rc == EIO && bz_path_free_bytes(base->path, &room, NULL) == 0 && room < FULL_DISK)
+        rc = ENOSPC;
+    return bz_base_error(base, rc, "checkpoint", error);
+}
+
 int bz_base_merge(struct bz_base *base, const struct bz_memtable *table,
     const struct bz_log_position *end, struct bz_log_position *reached, size_t *txn_id,
     blaze_error *error)
@@ -490,7 +500,7 @@ int bz_base_merge(struct bz_base *base, const struct bz_memtable *table,
     if (m.txn != NULL)
         mdb_txn_abort(m.txn);
     if (rc != 0)
-        return bz_base_error(base, rc, "checkpoint", error);
+        return merge_error(base, rc, error);
     *reached = *end;
     *txn_id = id;
     return 0;

@@ -146,12 +146,13 @@ bool bz_log_peek(struct bz_log *log)
 static int enter_next_segment(struct bz_log *log, bool *moved, blaze_error *error)
 {
     struct bz_segment *next;
-    int rc = bz_segment_open(log, log->tail.segment + 1, &next, error);
+    blaze_error detail;
+    int rc = bz_segment_open(log, log->tail.segment + 1, &next, &detail);
     *moved = false;
     if (rc == BLAZE_ECORRUPT)
         return 0;
     if (rc != 0)
-        return rc;
+        return bz_error_set(error, rc, "%s", detail.text);
     if (next->header.first_lsn != log->tail.lsn + 1 || next->header.chain != log->tail.chain) {
         bz_segment_release(next);
         return 0;

@@ -175,13 +175,10 @@ int bz_sync_wait(struct bz_disk *disk, struct bz_waiter *waiter, blaze_error *er
 int bz_sync_up_to(struct bz_disk *disk, uint64_t lsn, blaze_error *error)
 {
     struct bz_waiter waiter;
-    int rc = 0;
     pthread_mutex_lock(&disk->sync_lock);
     bool wait = lsn > atomic_load(&disk->durable);
     if (wait)
         add_waiter(disk, &waiter, lsn, false);
-    else if (atomic_load(&disk->failed))
-        rc = bz_disk_failed(disk, error);
     pthread_mutex_unlock(&disk->sync_lock);
-    return wait ? bz_sync_wait(disk, &waiter, error) : rc;
+    return wait ? bz_sync_wait(disk, &waiter, error) : 0;
 }
