@@ -11,8 +11,9 @@
  *   1. the layers: they hold all commits after some LSN z, which the base has reached
  *   2. the base, at x >= z, since the base only grows
  *   3. the visible LSN y; if the layers are still the current ones, they have all up to y
- * Then the layers have all of (x, y]. And x <= y, because a checkpoint of this process moves only
- * what is visible; if another process has done one, x may be greater, which base_moved() mends.
+ * Then the layers have all of (x, y]. And x <= y: base_txn names the newest transaction of the base
+ * of which that is known, because what it moved was made visible before; if the base is further,
+ * by a checkpoint of another process, base_moved() sees to it.
  */
 
 #include "store/disk.h"
@@ -233,35 +234,46 @@ static void leave(struct bz_disk_view *view)
     mdb_txn_reset(view->mdb);
 }
 
-static int enter(struct bz_disk_view *view, blaze_error *error)
+/* One attempt; *moved is the base's transaction if the parts do not fit, else 0. */
+static int try_enter(struct bz_disk_view *view, size_t *moved, blaze_error *error)
 {
     struct bz_disk *disk = view->disk;
-    for (size_t tried = 0;;) {
-        int rc = behind(disk) ? catch_up(disk, error) : 0;
-        if (rc != 0)
-            return rc;
-        if (view->layers != atomic_load(&disk->layers)) {
-            bz_layers_release(view->layers);
-            view->layers = layers_current(disk);
-        }
-        rc = bz_base_read(&disk->kv, &view->mdb, error);
-        if (rc != 0)
-            return rc;
-        atomic_thread_fence(memory_order_acquire);
+    int rc = behind(disk) ? catch_up(disk, error) : 0;
+    *moved = 0;
+    if (rc != 0)
+        return rc;
+    if (view->layers != atomic_load(&disk->layers)) {
+        bz_layers_release(view->layers);
+        view->layers = layers_current(disk);
+    }
+    rc = bz_base_read(&disk->kv, &view->mdb, error);
+    if (rc != 0)
+        return rc;
+    size_t id = mdb_txn_id(view->mdb);
+    bool fits = id <= atomic_load(&disk->base_txn);
+    if (fits) {
         view->lsn = atomic_load_explicit(&disk->visible, memory_order_acquire);
-        if (view->layers != atomic_load(&disk->layers)) {
-            leave(view);
-            continue;
-        }
-        if (mdb_txn_id(view->mdb) <= atomic_load(&disk->base_txn))
-            return 0;
-        size_t id = mdb_txn_id(view->mdb);
+        fits = view->layers == atomic_load(&disk->layers);
+    } else {
         rc = base_moved(disk, view->mdb, error);
+    }
+    if (!fits)
         leave(view);
+    *moved = fits ? 0 : id;
+    return rc;
+}
+
+static int enter(struct bz_disk_view *view, blaze_error *error)
+{
+    size_t before = 0, moved = 0;
+    for (;;) {
+        int rc = try_enter(view, &moved, error);
         /* A segment may be missing because yet another checkpoint has passed; but only then. */
-        if (rc != 0 && (rc != BLAZE_ECORRUPT || tried == id))
+        if (rc != 0 && (rc != BLAZE_ECORRUPT || moved == before))
             return rc;
-        tried = id;
+        if (moved == 0)
+            return 0;
+        before = rc == 0 ? 0 : moved;
     }
 }
 
