@@ -334,7 +334,7 @@ int bz_db_check(struct bz_db *db, void (*each)(void *context, const char *proble
     blaze_error *error)
 {
     struct check check = {.each = each, .context = context, .error = error};
-    bz_buf_init(&check.document, BZ_STORE_VALUE_MAX);
+    bz_buf_init(&check.document, BZ_DOCUMENT_MAX);
     bz_buf_init(&check.key, BZ_STORE_KEY_MAX);
     int rc = bz_read_begin(db, &check.read, error);
     if (rc != 0)

@@ -166,6 +166,45 @@ static void wrong_writes_change_nothing(void **state)
     must(bz_db_close(db, error));
 }
 
+/* {"NAME":"xxx..."} with `size` characters of text. */
+static char *large_json(const char *name, size_t size)
+{
+    char *json = malloc(size + 100);
+    assert_non_null(json);
+    int n = snprintf(json, 100, "{\"%s\":\"", name);
+    memset(json + n, 'x', size);
+    memcpy(json + n + size, "\"}", 3);
+    return json;
+}
+
+static void a_document_grows_to_its_limit_and_not_past_it(void **state)
+{
+    (void)state;
+    struct bz_db *db = open_disk("a", true);
+    struct bz_db_txn *txn = NULL;
+    blaze_error why;
+    char *first = large_json("a", 15u << 20), *second = large_json("b", 2u << 20);
+    char *third = large_json("b", 1000000);
+    write_json(db, INSERT, "c", 1, first);
+    must(bz_db_begin(db, &txn, error));
+    assert_int_equal(try_write(txn, UPDATE, "c", 1, second, &why), BLAZE_ELIMIT);
+    must(try_write(txn, UPDATE, "c", 1, third, error));
+    must(bz_db_commit(txn, BZ_DURABLE_FULL, error));
+    struct bz_read *read = NULL;
+    blaze_id id = id_of(1);
+    blaze_value value, b;
+    must(bz_read_begin(db, &read, error));
+    must(bz_read_get(read, TEXT("c"), &id, &value, error));
+    must(blaze_value_field(&value, "b", &b));
+    assert_int_equal(b.as.text.size, 1000000);
+    bz_read_end(read);
+    check_all(db);
+    must(bz_db_close(db, error));
+    free(first);
+    free(second);
+    free(third);
+}
+
 static void wrong_indexes_are_refused(void **state)
 {
     (void)state;
@@ -567,6 +606,7 @@ int main(void)
         test(everything_is_there_after_reopening),
         test(a_read_only_database_is_read_and_not_written),
         test(wrong_writes_change_nothing),
+        test(a_document_grows_to_its_limit_and_not_past_it),
         test(wrong_indexes_are_refused),
         test(a_read_older_than_an_index_does_without_it),
         test(what_was_committed_survives_a_kill),

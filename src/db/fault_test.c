@@ -2,12 +2,17 @@
 
 /*
  * A short scenario through everything, once for each allocation that it makes, which then fails:
- * nothing leaks, nothing half-done is seen, and the database goes on.
+ * nothing leaks, nothing half-done is seen, and the database goes on. The same on a disk for each
+ * call of the system that writes: what was committed stays, what was not is not there.
  */
 
 #include "db/test_util.h"
 
+#include "os/os.h"
 #include "query/query.h"
+#include "store/testing.h"
+
+#include <errno.h>
 
 struct plan {
     uint64_t at;    /* the allocation that fails, from 1 */
@@ -178,10 +183,109 @@ static void every_allocation_may_fail(void **state)
     assert_true(failures > 100);
 }
 
+/* ---- the disk ---- */
+
+struct disk_plan {
+    uint64_t at, count;
+    int number; /* the errno to fail with */
+    bool hit, lasting;
+};
+
+static int fail_disk(void *context, enum bz_os_op op, const char *path)
+{
+    struct disk_plan *plan = context;
+    (void)path;
+    if (op == BZ_OS_READ)
+        return 0;
+    plan->count++;
+    if (plan->count < plan->at || (plan->count > plan->at && !plan->lasting))
+        return 0;
+    plan->hit = true;
+    return plan->number;
+}
+
+#define COMMITS 7
+
+/* Commits with and without new names; says which came back as done. */
+static void commit_some(struct bz_db *db, bool done[COMMITS])
+{
+    for (uint32_t i = 0; i < COMMITS; i++) {
+        struct bz_db_txn *txn = NULL;
+        char json[40];
+        snprintf(json, sizeof json, "{\"f%u\":%u}", i / 2, i);
+        int rc = bz_db_begin(db, &txn, NULL);
+        if (rc == 0) {
+            rc = try_write(txn, PUT, i % 3 == 0 ? "a" : "b", i, json, NULL);
+            if (rc == 0)
+                rc = bz_db_commit(txn, BZ_DURABLE_FULL, NULL);
+            else
+                bz_db_abort(txn);
+        }
+        done[i] = rc == 0;
+        if (done[i])
+            expect_json(db, i % 3 == 0 ? "a" : "b", i, json);
+    }
+}
+
+/* Runs commits with a failing disk, then opens what is left of it. */
+static bool run_on_disk(struct disk_plan *plan)
+{
+    struct bz_test_dir dir;
+    struct bz_db *db = NULL;
+    bool done[COMMITS];
+    bz_test_dir_make(&dir);
+    char path[100];
+    snprintf(path, sizeof path, "%s/db", dir.path);
+    struct bz_db_options options = {.create = true, .store = {.segment_bytes = 64u << 10}};
+    must(bz_db_open(&db, path, &options, error));
+    bz_os_set_fault(fail_disk, plan);
+    commit_some(db, done);
+    bz_os_set_fault(NULL, NULL);
+    check_all(db);
+    bz_db_close(db, NULL);
+    options.create = false;
+    must(bz_db_open(&db, path, &options, error));
+    check_all(db);
+    for (uint32_t i = 0; i < COMMITS; i++) {
+        char json[40];
+        snprintf(json, sizeof json, "{\"f%u\":%u}", i / 2, i);
+        if (done[i])
+            expect_json(db, i % 3 == 0 ? "a" : "b", i, json);
+    }
+    write_json(db, PUT, "a", 100, "{\"more\":1}");
+    check_all(db);
+    must(bz_db_close(db, error));
+    bz_test_dir_remove(&dir);
+    bool all = true;
+    for (unsigned i = 0; i < COMMITS; i++)
+        all = all && done[i];
+    return all;
+}
+
+static void every_write_to_the_disk_may_fail(void **state)
+{
+    (void)state;
+    unsigned failures = 0;
+    for (unsigned lasting = 0; lasting < 2; lasting++) {
+        for (uint64_t at = 1;; at++) {
+            struct disk_plan plan = {.at = at, .number = at % 2 == 0 ? EIO : ENOSPC};
+            plan.lasting = lasting;
+            bool all = run_on_disk(&plan);
+            failures += !all;
+            if (!plan.hit) {
+                assert_true(all);
+                break;
+            }
+        }
+    }
+    assert_true(failures > COMMITS);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_allocation_may_fail),
+        cmocka_unit_test(every_write_to_the_disk_may_fail),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

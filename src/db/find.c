@@ -354,7 +354,7 @@ static int rows_new(struct bz_rows **out, struct bz_read *read, const struct bz_
     read->rows++;
     bz_arena_init(&rows->plan_arena);
     bz_buf_init(&rows->list, LIST_MAX);
-    bz_buf_init(&rows->document, BLAZE_MAX_DOCUMENT + 65536u);
+    bz_buf_init(&rows->document, BZ_DOCUMENT_MAX);
     uint32_t number = UINT32_MAX; /* of no collection: no index either */
     bool known = bz_catalog_collection(catalog, find->collection, &number) == 0;
     rows->collection = number;

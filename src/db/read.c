@@ -20,7 +20,7 @@ void bz_read_init(struct bz_read *read, struct bz_db *db)
 {
     *read = (struct bz_read){.db = db};
     bz_arena_init(&read->arena);
-    bz_buf_init(&read->document, BLAZE_MAX_DOCUMENT + 65536u);
+    bz_buf_init(&read->document, BZ_DOCUMENT_MAX);
 }
 
 void bz_read_release(struct bz_read *read)

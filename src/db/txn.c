@@ -16,8 +16,7 @@
 
 #include <assert.h>
 
-#define DOCUMENT_MAX (BLAZE_MAX_DOCUMENT + 65536u)
-#define KEEP_MAX     (256u << 10) /* bytes of a buffer that is kept for the next transaction */
+#define KEEP_MAX (256u << 10) /* bytes of a buffer that is kept for the next transaction */
 
 /* ---- the object ---- */
 
@@ -51,11 +50,11 @@ static struct bz_db_txn *txn_new(struct bz_db *db)
     if (txn == NULL)
         return NULL;
     txn->db = db;
-    bz_buf_init(&txn->body, DOCUMENT_MAX);
-    bz_buf_init(&txn->fields, DOCUMENT_MAX);
+    bz_buf_init(&txn->body, BLAZE_MAX_DOCUMENT);
+    bz_buf_init(&txn->fields, BLAZE_MAX_DOCUMENT);
     bz_buf_init(&txn->record, BZ_STORE_VALUE_MAX);
-    bz_buf_init(&txn->before, DOCUMENT_MAX);
-    bz_buf_init(&txn->after, DOCUMENT_MAX);
+    bz_buf_init(&txn->before, BZ_DOCUMENT_MAX);
+    bz_buf_init(&txn->after, BZ_DOCUMENT_MAX);
     bz_buf_init(&txn->key_before, BZ_STORE_KEY_MAX);
     bz_buf_init(&txn->key_after, BZ_STORE_KEY_MAX);
     bz_read_init(&txn->read, db);

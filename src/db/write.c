@@ -100,6 +100,26 @@ static int write_all(struct bz_db_txn *txn, struct bz_txn_collection *collection
     return rc;
 }
 
+/* Encodes the record into txn->record. */
+static int encode(struct bz_db_txn *txn, const struct bz_rec *rec, uint64_t position)
+{
+    bz_buf_clear(&txn->record);
+    bz_buf_append_varint(&txn->record, position);
+    bz_rec_encode(&txn->record, rec, position);
+    return txn->record.error;
+}
+
+/* An update may make a document too large that is not in itself. What merging makes is kept. */
+static int check_size(struct bz_db_txn *txn, const struct bz_rec *rec)
+{
+    struct bz_nodes nodes = bz_catalog_nodes(txn->db->catalog);
+    if (txn->record.size <= BLAZE_MAX_DOCUMENT || bz_rec_is_simple(rec))
+        return 0;
+    bz_buf_clear(&txn->after);
+    int rc = bz_rec_document(&txn->after, rec, &nodes);
+    return rc == 0 && txn->after.size > BLAZE_MAX_DOCUMENT ? BLAZE_ELIMIT : rc;
+}
+
 int bz_write_record(struct bz_db_txn *txn, struct bz_txn_collection *collection, const blaze_id *id,
     const struct bz_stored *old_stored, const struct bz_rec *old, struct bz_rec *rec,
     struct bz_origin origin, blaze_error *error)
@@ -110,13 +130,11 @@ int bz_write_record(struct bz_db_txn *txn, struct bz_txn_collection *collection,
     if (rc == 0 && !bz_rec_is_simple(rec))
         rc = bz_rec_trim(&txn->arena, rec);
     if (rc == 0)
+        rc = encode(txn, rec, position);
+    if (rc == 0 && origin.node == txn->db->self)
+        rc = check_size(txn, rec);
+    if (rc == 0)
         rc = face_of(txn, collection, id, rec, &txn->after, &after);
-    if (rc == 0) {
-        bz_buf_clear(&txn->record);
-        bz_buf_append_varint(&txn->record, position);
-        bz_rec_encode(&txn->record, rec, position);
-        rc = txn->record.error;
-    }
     if (rc != 0)
         return bz_error_code(error, bz_txn_result(txn, rc));
 
