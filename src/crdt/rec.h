@@ -122,7 +122,7 @@ struct bz_renaming {
 };
 
 /* The same record in other numbers, sorted by them; bodies are left as they are. BLAZE_EPROTO if
- * two numbers become one; what the renaming returns; BLAZE_ENOMEM. */
+ * two numbers become one; what the renaming returns; BLAZE_ENOMEM. `out` may be `rec`. */
 int bz_rec_rename(struct bz_arena *arena, const struct bz_rec *rec, const struct bz_renaming *to,
     struct bz_rec *out);
 

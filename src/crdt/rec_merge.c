@@ -196,33 +196,34 @@ static int take(
     return 0;
 }
 
+static int merge_all(struct bz_arena *arena, const struct bz_rec *local,
+    const struct bz_rec *remote, uint64_t arrived, struct bz_rec *out)
+{
+    struct merge m;
+    int rc = merge_init(&m, arena, local, remote);
+    if (rc == 0)
+        rc = take_writes(&m, arrived);
+    if (rc == 0)
+        rc = merge_cells(&m);
+    return rc != 0 ? rc : bz_rec_builder_finish(&m.b, out);
+}
+
 int bz_rec_merge(struct bz_arena *arena, const struct bz_rec *local, const struct bz_rec *remote,
     uint64_t arrived, struct bz_rec *out, bool *changed, bool *subsumed)
 {
+    if (local == NULL && !(remote->has_life && remote->has_rest))
+        return BLAZE_EPROTO;
+    bool nothing_new = local != NULL && bz_vv_includes(&local->rvv, &remote->rvv);
+    bool knows_all = local == NULL || bz_vv_includes(&remote->rvv, &local->rvv);
+    bool replaces = local == NULL || (knows_all && bz_rec_is_whole(remote) &&
+                                         !bz_vv_covers(&local->rvv, remote->writes[0].dot));
     int rc = 0;
-    bool nothing_new = false, knows_all = true;
-    if (local == NULL) {
-        rc =
-            remote->has_life && remote->has_rest ? take(arena, remote, arrived, out) : BLAZE_EPROTO;
-    } else {
-        nothing_new = bz_vv_includes(&local->rvv, &remote->rvv);
-        knows_all = bz_vv_includes(&remote->rvv, &local->rvv);
-        if (nothing_new) { /* M1 */
-            *out = *local;
-        } else if (knows_all && bz_rec_is_whole(remote) &&
-                   !bz_vv_covers(&local->rvv, remote->writes[0].dot)) {
-            rc = take(arena, remote, arrived, out);
-        } else {
-            struct merge m;
-            rc = merge_init(&m, arena, local, remote);
-            if (rc == 0)
-                rc = take_writes(&m, arrived);
-            if (rc == 0)
-                rc = merge_cells(&m);
-            if (rc == 0)
-                rc = bz_rec_builder_finish(&m.b, out);
-        }
-    }
+    if (nothing_new) /* M1 */
+        *out = *local;
+    else if (replaces)
+        rc = take(arena, remote, arrived, out);
+    else
+        rc = merge_all(arena, local, remote, arrived, out);
     if (rc == 0) {
         *changed = !nothing_new;
         *subsumed = knows_all;
