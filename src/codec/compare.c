@@ -167,7 +167,7 @@ static int next_by_name(struct bz_sorted *s, struct bz_bytes *name, struct bz_fi
 
 int bz_sorted_next(struct bz_sorted *s, struct bz_bytes *name, blaze_value *out)
 {
-    struct bz_field field;
+    struct bz_field field = {0};
     int rc;
     if (s->map->as.nested.names == NULL) { /* all names are text, and in order */
         rc = bz_cursor_next(&s->cursor, true, &field);

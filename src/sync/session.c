@@ -39,7 +39,8 @@ static void close_with(struct bz_session *s, int code, bool final, const char *r
     s->status.phase = BZ_SESSION_CLOSED;
     s->status.code = code;
     s->status.refused = final;
-    snprintf(s->status.reason, sizeof s->status.reason, "%s", reason);
+    snprintf(s->status.reason, sizeof s->status.reason, "%.*s", (int)sizeof s->status.reason - 1,
+        reason);
     explicit_bzero(s->secret, sizeof s->secret);
     bz_outgoing_release(s);
     bz_incoming_release(s);
@@ -71,7 +72,7 @@ static void say_goodbye(
     struct bz_session *s, enum bz_frame_type type, int code, bool final, const char *reason)
 {
     struct bz_goodbye goodbye = {.code = code, .final = final};
-    snprintf(goodbye.reason, sizeof goodbye.reason, "%s", reason);
+    snprintf(goodbye.reason, sizeof goodbye.reason, "%.*s", (int)sizeof goodbye.reason - 1, reason);
     bz_buf_clear(&s->scratch);
     bz_goodbye_encode(&s->scratch, &goodbye);
     bz_session_send(s, type);
