@@ -283,6 +283,10 @@ static void a_malformed_url_is_told_what_is_expected(void **state)
         {"tcp://::1:7667", "expected tcp://HOST:PORT"},
         {"tcp://[::1:7667", "expected tcp://HOST:PORT"},
         {"tcp://[::1]7667", "expected tcp://HOST:PORT"},
+        {"tcp://[[1]:7667", "expected tcp://HOST:PORT"},
+        {"tcp://[name]:7667", "expected tcp://HOST:PORT"},
+        {"tcp://user@host:7667", "expected tcp://HOST:PORT"},
+        {"tcp://a b:7667", "expected tcp://HOST:PORT"},
         {"unix:", "no path"},
         {"mem:", "no name"},
     };

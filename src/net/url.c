@@ -32,6 +32,19 @@ static int parse_port(const char *text, uint16_t *out)
     return 0;
 }
 
+/* A name, or an IPv4 address; in brackets an IPv6 address, perhaps with a zone. */
+static bool host_is_plausible(const char *host, size_t size, bool bracketed)
+{
+    for (size_t i = 0; i < size; i++) {
+        char c = host[i];
+        bool alphanumeric =
+            (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+        if (!alphanumeric && (c == '\0' || strchr(bracketed ? ":.%-_" : ".-_", c) == NULL))
+            return false;
+    }
+    return size > 0 && (!bracketed || memchr(host, ':', size) != NULL);
+}
+
 static int parse_tcp(struct bz_url *url, const char *rest, const char *text, blaze_error *error)
 {
     const char *host = rest;
@@ -44,7 +57,9 @@ static int parse_tcp(struct bz_url *url, const char *rest, const char *text, bla
     } else {
         end = colon = strchr(host, ':');
     }
-    if (colon == NULL || *colon != ':' || end == host || parse_port(colon + 1, &url->port) != 0)
+    if (colon == NULL || *colon != ':' ||
+        !host_is_plausible(host, (size_t)(end - host), *rest == '[') ||
+        parse_port(colon + 1, &url->port) != 0)
         return bz_error_set(error, BLAZE_EINVAL,
             "%.*s: expected tcp://HOST:PORT, with an IPv6 address as [ADDRESS]", 100, text);
     size_t size = (size_t)(end - host);
