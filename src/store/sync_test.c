@@ -1,0 +1,361 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* When commits are durable, when they are seen, and what happens in the background. A gate in the
+ * log's syncs makes the moments last as long as a test needs. */
+
+#include "store/testing.h"
+
+#include "cmocka_all.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+
+static struct bz_test_dir dir;
+static struct bz_store *store;
+
+/* ---- the gate ---- */
+
+static struct {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    bool closed;
+    int number;  /* what syncs fail with */
+    int arrived; /* syncs that came to the gate */
+} gate = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
+
+static int pass_gate(void *context, enum bz_os_op op, const char *path)
+{
+    (void)context;
+    if (op != BZ_OS_SYNC || strstr(path, ".wal") == NULL)
+        return 0;
+    pthread_mutex_lock(&gate.lock);
+    gate.arrived++;
+    pthread_cond_broadcast(&gate.changed);
+    while (gate.closed)
+        pthread_cond_wait(&gate.changed, &gate.lock);
+    int number = gate.number;
+    pthread_mutex_unlock(&gate.lock);
+    return number;
+}
+
+static void set_gate(bool closed, int number)
+{
+    pthread_mutex_lock(&gate.lock);
+    gate.closed = closed;
+    gate.number = number;
+    pthread_cond_broadcast(&gate.changed);
+    pthread_mutex_unlock(&gate.lock);
+}
+
+static int arrivals(void)
+{
+    pthread_mutex_lock(&gate.lock);
+    int arrived = gate.arrived;
+    pthread_mutex_unlock(&gate.lock);
+    return arrived;
+}
+
+static void wait_for_arrivals(int count)
+{
+    pthread_mutex_lock(&gate.lock);
+    while (gate.arrived < count)
+        pthread_cond_wait(&gate.changed, &gate.lock);
+    pthread_mutex_unlock(&gate.lock);
+}
+
+/* ---- fixture ---- */
+
+static int setup(void **state)
+{
+    (void)state;
+    bz_test_dir_make(&dir);
+    gate.closed = false;
+    gate.number = 0;
+    gate.arrived = 0;
+    bz_os_set_fault(pass_gate, NULL);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    bz_os_set_fault(NULL, NULL);
+    bz_test_dir_remove(&dir);
+    return 0;
+}
+
+static struct bz_store_options options_for(uint32_t relaxed_window_ms)
+{
+    return (struct bz_store_options){
+        .maps = bz_test_maps,
+        .map_count = 2,
+        .create = true,
+        .relaxed_window_ms = relaxed_window_ms,
+    };
+}
+
+static void open_with(struct bz_store_options options)
+{
+    blaze_error error = {0};
+    if (bz_store_open(&store, dir.path, &options, &error) != 0)
+        fail_msg("open: %s", error.text);
+    gate.arrived = 0; /* those of creating it */
+}
+
+static void close_store(void)
+{
+    assert_int_equal(bz_store_close(store, NULL), 0);
+}
+
+/* What the next writer sees. */
+static int64_t history_of_writer(void)
+{
+    struct bz_txn *txn;
+    assert_int_equal(bz_txn_begin(store, &txn, NULL), 0);
+    int64_t n = bz_test_history(bz_txn_view(txn));
+    bz_txn_abort(txn);
+    return n;
+}
+
+struct committer {
+    pthread_t thread;
+    uint64_t number;
+    enum bz_durability durability;
+    int rc;
+};
+
+static void *commit_one(void *context)
+{
+    struct committer *committer = context;
+    committer->rc = bz_test_commit(store, committer->number, committer->durability, NULL);
+    return NULL;
+}
+
+static void start(struct committer *committer, uint64_t number, enum bz_durability durability)
+{
+    *committer = (struct committer){.number = number, .durability = durability, .rc = 1};
+    assert_int_equal(pthread_create(&committer->thread, NULL, commit_one, committer), 0);
+}
+
+static int finish(struct committer *committer)
+{
+    pthread_join(committer->thread, NULL);
+    return committer->rc;
+}
+
+/* ---- visibility ---- */
+
+static void a_full_commit_is_seen_when_it_is_durable_and_by_writers_before(void **state)
+{
+    (void)state;
+    struct committer committer;
+    open_with(options_for(0));
+    assert_int_equal(bz_test_commit(store, 1, BZ_DURABLE_FULL, NULL), 0);
+    set_gate(true, 0);
+    start(&committer, 2, BZ_DURABLE_FULL);
+    wait_for_arrivals(2);
+    assert_int_equal(bz_test_history_now(store), 1);
+    assert_int_equal(bz_store_lsn(store), 1);
+    assert_int_equal(history_of_writer(), 2);
+    set_gate(false, 0);
+    assert_int_equal(finish(&committer), 0);
+    assert_int_equal(bz_test_history_now(store), 2);
+    close_store();
+}
+
+static void a_relaxed_commit_does_not_overtake_a_full_one(void **state)
+{
+    (void)state;
+    struct committer full, relaxed;
+    open_with(options_for(1000000));
+    set_gate(true, 0);
+    start(&full, 1, BZ_DURABLE_FULL);
+    wait_for_arrivals(1);
+    start(&relaxed, 2, BZ_DURABLE_RELAXED);
+    while (history_of_writer() < 2)
+        sched_yield();
+    assert_int_equal(bz_test_history_now(store), 0);
+    set_gate(false, 0);
+    assert_int_equal(finish(&relaxed), 0);
+    assert_int_equal(bz_test_history_now(store), 2);
+    assert_int_equal(finish(&full), 0);
+    close_store();
+}
+
+static void commits_that_wait_together_share_a_sync(void **state)
+{
+    (void)state;
+    enum { THREADS = 12 };
+    struct committer committers[THREADS];
+    open_with(options_for(0));
+    set_gate(true, 0);
+    for (uint64_t i = 0; i < THREADS; i++) {
+        start(&committers[i], i + 1, BZ_DURABLE_FULL);
+        while (history_of_writer() < (int64_t)i + 1)
+            sched_yield();
+    }
+    set_gate(false, 0);
+    for (int i = 0; i < THREADS; i++)
+        assert_int_equal(finish(&committers[i]), 0);
+    assert_true(arrivals() <= 4); /* two that waited at the gate, and one or two for all the rest */
+    assert_int_equal(bz_test_history_now(store), THREADS);
+    close_store();
+}
+
+static void a_failed_sync_fails_the_store_for_writers_and_readers_go_on(void **state)
+{
+    (void)state;
+    blaze_error error = {0};
+    open_with(options_for(0));
+    assert_int_equal(bz_test_commit(store, 1, BZ_DURABLE_FULL, NULL), 0);
+    set_gate(false, EIO);
+    assert_int_equal(bz_test_commit(store, 2, BZ_DURABLE_FULL, &error), BLAZE_EIO);
+    set_gate(false, 0);
+    assert_int_equal(bz_test_commit(store, 2, BZ_DURABLE_FULL, &error), BLAZE_EFAILED);
+    assert_int_equal(error.code, BLAZE_EFAILED);
+    assert_int_equal(bz_test_commit(store, 2, BZ_DURABLE_RELAXED, NULL), BLAZE_EFAILED);
+    assert_int_equal(bz_store_sync(store, NULL), BLAZE_EFAILED);
+    assert_int_equal(bz_test_history_now(store), 1);
+    assert_int_equal(bz_store_close(store, NULL), BLAZE_EFAILED);
+    open_with(options_for(0));
+    int64_t n = bz_test_history_now(store);
+    assert_true(n == 1 || n == 2); /* it cannot be known */
+    assert_int_equal(bz_test_commit(store, (uint64_t)n + 1, BZ_DURABLE_FULL, NULL), 0);
+    close_store();
+}
+
+static void look_at_it(void *context)
+{
+    atomic_store((atomic_int *)context, (int)bz_test_history_now(store));
+}
+
+static void a_listener_may_read_what_it_hears_of(void **state)
+{
+    (void)state;
+    atomic_int seen = 0;
+    open_with(options_for(0));
+    bz_store_set_listener(store, look_at_it, &seen);
+    assert_int_equal(bz_test_commit(store, 1, BZ_DURABLE_FULL, NULL), 0);
+    assert_int_equal(atomic_load(&seen), 1);
+    assert_int_equal(bz_test_commit(store, 2, BZ_DURABLE_RELAXED, NULL), 0);
+    assert_int_equal(atomic_load(&seen), 2);
+    bz_store_set_listener(store, NULL, NULL);
+    close_store();
+}
+
+/* ---- the background ---- */
+
+static void relaxed_commits_are_synced_within_their_window(void **state)
+{
+    (void)state;
+    open_with(options_for(1));
+    for (uint64_t i = 1; i <= 3; i++) {
+        int before = arrivals();
+        assert_int_equal(bz_test_commit(store, i, BZ_DURABLE_RELAXED, NULL), 0);
+        wait_for_arrivals(before + 1);
+    }
+    close_store();
+}
+
+static void relaxed_commits_do_not_wait_for_the_disk(void **state)
+{
+    (void)state;
+    open_with(options_for(1));
+    set_gate(true, 0);
+    for (uint64_t i = 1; i <= 50; i++)
+        assert_int_equal(bz_test_commit(store, i, BZ_DURABLE_RELAXED, NULL), 0);
+    wait_for_arrivals(1);
+    assert_int_equal(bz_test_commit(store, 51, BZ_DURABLE_RELAXED, NULL), 0);
+    assert_int_equal(bz_test_history_now(store), 51);
+    set_gate(false, 0);
+    assert_int_equal(bz_store_sync(store, NULL), 0);
+    close_store();
+}
+
+static void an_old_memtable_moves_to_the_base(void **state)
+{
+    (void)state;
+    struct bz_store_options options = options_for(0);
+    options.checkpoint_ms = 1;
+    open_with(options);
+    for (uint64_t i = 1; i <= 3; i++) {
+        struct bz_store_stats stats;
+        assert_int_equal(bz_test_commit(store, i, BZ_DURABLE_RELAXED, NULL), 0);
+        do {
+            sched_yield();
+            bz_store_stats(store, &stats);
+        } while (stats.checkpoint_lsn < i);
+        assert_int_equal(bz_test_history_now(store), i);
+    }
+    close_store();
+}
+
+static void memory_and_log_stay_bounded_however_much_is_written(void **state)
+{
+    (void)state;
+    struct bz_store_options options = options_for(0);
+    options.checkpoint_bytes = 256u << 10;
+    options.segment_bytes = 64u << 10;
+    open_with(options);
+    static uint8_t value[1000];
+    struct bz_store_stats stats;
+    for (uint64_t i = 0; i < 8000; i++) {
+        struct bz_txn *txn;
+        uint8_t key[8];
+        bz_store64be(key, i * UINT64_C(0x9e3779b97f4a7c15));
+        assert_int_equal(bz_txn_begin(store, &txn, NULL), 0);
+        assert_int_equal(
+            bz_txn_put(txn, 0, bz_bytes(key, 8), bz_bytes(value, sizeof value), NULL), 0);
+        assert_int_equal(bz_txn_commit(txn, BZ_DURABLE_RELAXED, NULL), 0);
+        if (i % 100 == 0) {
+            bz_store_stats(store, &stats);
+            assert_true(stats.memtable_bytes < 4u << 20);
+            assert_true(stats.log_bytes < 6u << 20);
+        }
+    }
+    bz_store_stats(store, &stats);
+    assert_true(stats.checkpoints > 3 && stats.lsn == 8000);
+    close_store();
+}
+
+/* A reader that stays must not keep the log or the memtables from going. */
+static void an_open_snapshot_does_not_stop_checkpoints(void **state)
+{
+    (void)state;
+    struct bz_snapshot *snapshot;
+    open_with(options_for(0));
+    for (uint64_t i = 1; i <= 10; i++)
+        assert_int_equal(bz_test_commit(store, i, BZ_DURABLE_RELAXED, NULL), 0);
+    assert_int_equal(bz_snapshot_open(store, &snapshot, NULL), 0);
+    for (uint64_t i = 11; i <= 100; i++) {
+        assert_int_equal(bz_test_commit(store, i, BZ_DURABLE_RELAXED, NULL), 0);
+        if (i % 10 == 0)
+            assert_int_equal(bz_store_checkpoint(store, NULL), 0);
+        assert_int_equal(bz_test_history(bz_snapshot_view(snapshot)), 10);
+    }
+    struct bz_store_stats stats;
+    bz_store_stats(store, &stats);
+    assert_true(stats.checkpoint_lsn == 100);
+    bz_snapshot_close(snapshot);
+    close_store();
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(a_full_commit_is_seen_when_it_is_durable_and_by_writers_before),
+        TEST(a_relaxed_commit_does_not_overtake_a_full_one),
+        TEST(commits_that_wait_together_share_a_sync),
+        TEST(a_failed_sync_fails_the_store_for_writers_and_readers_go_on),
+        TEST(a_listener_may_read_what_it_hears_of),
+        TEST(relaxed_commits_are_synced_within_their_window),
+        TEST(relaxed_commits_do_not_wait_for_the_disk),
+        TEST(an_old_memtable_moves_to_the_base),
+        TEST(memory_and_log_stay_bounded_however_much_is_written),
+        TEST(an_open_snapshot_does_not_stop_checkpoints),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
