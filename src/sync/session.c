@@ -51,9 +51,12 @@ static void close_with(struct bz_session *s, int code, bool final, const char *r
     s->input_done = s->input_scanned = 0;
 }
 
-/* Whether another try will meet the same answer. */
-static bool is_final(int code)
+/* Whether another try will meet the same answer. Once the peer is let in, only what is wrong with
+ * a copy itself is so. */
+static bool is_final(int code, bool early)
 {
+    if (!early)
+        return code == BLAZE_EFAILED;
     switch (code) {
     case BLAZE_EAUTH:
     case BLAZE_ENOTFOUND:
@@ -83,7 +86,7 @@ void bz_session_fail(struct bz_session *s, const blaze_error *error)
     if (s->step == BZ_STEP_CLOSED)
         return;
     bool early = is_early(s);
-    bool final = early && is_final(error->code);
+    bool final = is_final(error->code, early);
     /* A stranger gets the general sentence: what went wrong inside is not its business. */
     const char *said = s->status.peer_is_member ? error->text : blaze_error_string(error->code);
     say_goodbye(s, early ? BZ_FRAME_REFUSE : BZ_FRAME_BYE, error->code, final, said);

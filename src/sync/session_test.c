@@ -435,6 +435,20 @@ static void a_commit_that_fails_ends_the_session_and_the_next_one_goes_on(void *
     pair_release(&p);
 }
 
+static void a_copy_that_must_not_go_on_is_not_tried_again(void **state)
+{
+    (void)state;
+    struct pair p;
+    pair_init(&p, 11);
+    write_many(p.fakes[0], 0, 4, 40, &p.pipe.random);
+    p.fakes[1]->fail_commit = BLAZE_EFAILED;
+    pair_connect(&p);
+    settle(&p);
+    assert_closed(&p, 1, BLAZE_EFAILED, true);
+    assert_closed(&p, 0, BLAZE_EFAILED, true);
+    pair_release(&p);
+}
+
 static void databases_that_should_be_equal_and_are_not_exchange_everything_once(void **state)
 {
     (void)state;
@@ -811,6 +825,7 @@ int main(void)
         cmocka_unit_test(an_interrupted_bootstrap_goes_on_and_repeats_at_most_a_window),
         cmocka_unit_test(a_cut_at_any_byte_leaves_both_databases_able_to_go_on),
         cmocka_unit_test(a_commit_that_fails_ends_the_session_and_the_next_one_goes_on),
+        cmocka_unit_test(a_copy_that_must_not_go_on_is_not_tried_again),
         cmocka_unit_test(databases_that_should_be_equal_and_are_not_exchange_everything_once),
         cmocka_unit_test(a_slow_reader_does_not_pin_the_senders_snapshot),
         cmocka_unit_test(a_peer_that_says_nothing_is_given_up),
