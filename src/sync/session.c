@@ -141,8 +141,8 @@ static int on_goodbye(
     bool refuse = type == BZ_FRAME_REFUSE;
     if (refuse && (goodbye.code == 0 || s->step == BZ_STEP_OPEN))
         return bz_error_set(error, BLAZE_EPROTO, "the peer sent a refusal out of place");
-    close_with(
-        s, goodbye.code, refuse && goodbye.final, refuse ? refusal_text(&goodbye) : goodbye.reason);
+    close_with(s, goodbye.code, goodbye.final && goodbye.code != 0,
+        refuse ? refusal_text(&goodbye) : goodbye.reason);
     bz_buf_release(&s->output);
     s->output_done = 0;
     return 0;

@@ -58,7 +58,7 @@ struct bz_outgoing {
     uint64_t told;          /* the peer has, or is on its way to have, all up to here */
     uint64_t walked;        /* looked at up to here: told, and beyond it nothing for this peer */
     uint64_t reached;       /* the last head that the peer is known to have reached */
-    struct bz_vector has; /* what its summary and heads said, in our numbers */
+    struct bz_vector has;   /* what its summary and heads said, in our numbers */
     struct bz_vector heads; /* what our heads have told, in our numbers */
     bool head_due;          /* records have gone since the last head, or there was none yet */
 
