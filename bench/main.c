@@ -24,6 +24,7 @@ static const struct {
     {"codec", bench_codec, "bytes a record, encoding, decoding, one field"},
     {"write", bench_write, "commits, bulk load, update, delete"},
     {"read", bench_read, "get, range, filter, top ten, count"},
+    {"size", bench_size, "disk, opening, memory"},
 };
 
 static void usage(FILE *out)
@@ -123,6 +124,9 @@ static void print_head(const struct bench *bench)
 
 int main(int argc, char **argv)
 {
+    if (argc > 1 && strcmp(argv[1], "--child") == 0)
+        return bench_child_main(argc - 2, argv + 2);
+
     struct bench bench = {0};
     const char *temporary = getenv("TMPDIR");
     bench.dir = temporary != NULL ? temporary : "/tmp";

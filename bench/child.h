@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef BENCH_CHILD_H
+#define BENCH_CHILD_H
+
+/*
+ * Work that is done in a process of its own, by `bench --child VERB ARGUMENTS...`: so that its
+ * memory can be told from that of the others, and so that it can be killed. What it measured it
+ * prints as one JSON object on one line.
+ */
+
+#include "engine.h"
+
+/* On an engine: ENGINE VARIANT DIR N ORDER, records made one by one as they are needed. */
+int bench_child_load(char **arguments);   /* loads N orders */
+int bench_child_update(char **arguments); /* updates each once, in a random order */
+int bench_child_open(char **arguments);   /* opens, and gets one record */
+int bench_child_gets(char **arguments);   /* opens, and gets 10,000 records */
+int bench_child_die(char **arguments);    /* updates N/10 of them and waits to be killed */
+
+/* Ours, with a hub: sync_child.c. */
+int bench_child_hub(char **arguments);
+int bench_child_share(char **arguments);
+int bench_child_join(char **arguments);
+int bench_child_sync(char **arguments);
+
+/* The engine called so; dies if there is none. */
+const struct bench_engine *bench_engine_named(const char *name);
+
+/* Prints the answer: the seconds, and the memory of this process. */
+void bench_child_answer(double seconds);
+
+#endif

@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Group `size`: the disk, opening, memory. Everything runs in processes of its own. Sizes are taken
+ * after the engine has settled and closed, and count the blocks that the files occupy.
+ */
+
+#include "bench.h"
+#include "child.h"
+#include "files.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PLAYERS 5
+
+struct player {
+    const struct bench_engine *engine;
+    const char *name;
+    const char *variant;
+    char *dir;
+    char n[24];
+    const char *order;
+    double peak; /* of the loading process */
+};
+
+/* Starts a child on the player's database and reads its answer. */
+static void start(
+    const struct player *p, const char *verb, struct bench_child *child, char *line, size_t room)
+{
+    const char *const arguments[] = {
+        verb, p->engine->name, p->variant, p->dir, p->n, p->order, NULL};
+    bench_child_start(child, arguments);
+    bench_child_line(child, line, room);
+}
+
+static double run_child(const struct player *p, const char *verb, const char *figure)
+{
+    struct bench_child child;
+    char line[256];
+    start(p, verb, &child, line, sizeof line);
+    bench_child_wait(&child, 0);
+    return bench_child_number(line, figure);
+}
+
+static double megabytes(double bytes)
+{
+    return bytes / 1e6;
+}
+
+static double run_load(void *context)
+{
+    struct player *p = context;
+    bench_dir_fresh(p->dir);
+    p->peak = run_child(p, "load", "peak");
+    return megabytes((double)bench_dir_bytes(p->dir));
+}
+
+static double run_update(void *context)
+{
+    struct player *p = context;
+    run_child(p, "update", "seconds");
+    return megabytes((double)bench_dir_bytes(p->dir));
+}
+
+static double run_peak(void *context)
+{
+    const struct player *p = context;
+    return megabytes(p->peak);
+}
+
+static double run_gets(void *context)
+{
+    return megabytes(run_child(context, "gets", "own"));
+}
+
+static double run_open(void *context)
+{
+    return run_child(context, "open", "seconds") * 1e3;
+}
+
+static double run_open_killed(void *context)
+{
+    struct player *p = context;
+    struct bench_child child;
+    char line[256];
+    start(p, "die", &child, line, sizeof line);
+    kill(child.pid, SIGKILL);
+    bench_child_wait(&child, 1);
+    return run_open(p);
+}
+
+struct measurement {
+    const char *name;
+    const char *unit;
+    bool once;
+    double (*run)(void *context);
+    struct bench_goal goal;
+};
+
+static void measure(
+    struct bench *bench, uint64_t n, struct player *players, const struct measurement *m)
+{
+    struct bench_row row = {"size", m->name, m->unit, n, true, m->once, {m->goal}};
+    struct bench_contestant contestants[PLAYERS];
+    for (size_t i = 0; i < PLAYERS; i++)
+        contestants[i] = (struct bench_contestant){players[i].name,
+            i == 0 ? BENCH_OURS : BENCH_PEER, players[i].engine->missing, m->run, &players[i]};
+    bench_measure(bench, &row, contestants, PLAYERS);
+}
+
+static void round_size(struct bench *bench, uint64_t n)
+{
+    static const struct measurement ascending = {
+        "on disk after load, ascending ids", "MB", true, run_load, {"sqlite", 1, 0}};
+    static const struct measurement random_order[] = {
+        {"on disk after load, random ids", "MB", true, run_load, {"sqlite", 1, 0}},
+        {"peak memory of that load", "MB", true, run_peak, {0}},
+        {"own memory after 10,000 gets", "MB", true, run_gets, {0}},
+        {"open after a clean close, with one get", "ms", false, run_open, {"10 ms", 1, 10}},
+        {"open after a kill with n/10 updates in the log", "ms", false, run_open_killed, {0}},
+        {"on disk after an update of every record", "MB", true, run_update, {"sqlite", 1, 0}},
+    };
+    struct player players[PLAYERS] = {{&bench_engine_blaze, "blazedb", "-"},
+        {&bench_engine_sqlite, "sqlite", "-"}, {&bench_engine_lmdb, "lmdb", "-"},
+        {&bench_engine_rocksdb, "rocksdb", "lz4"}, {&bench_engine_rocksdb, "rocksdb-zstd", "zstd"}};
+    for (size_t i = 0; i < PLAYERS; i++) {
+        players[i].dir = bench_path(bench->dir, players[i].name);
+        snprintf(players[i].n, sizeof players[i].n, "%llu", (unsigned long long)n);
+        players[i].order = "ascending";
+    }
+    measure(bench, n, players, &ascending);
+    for (size_t i = 0; i < PLAYERS; i++)
+        players[i].order = "random";
+    for (size_t i = 0; i < sizeof random_order / sizeof random_order[0]; i++)
+        measure(bench, n, players, &random_order[i]);
+    for (size_t i = 0; i < PLAYERS; i++) {
+        bench_dir_remove(players[i].dir);
+        free(players[i].dir);
+    }
+}
+
+void bench_size(struct bench *bench)
+{
+    bench_rounds(bench, "size", UINT64_MAX, round_size);
+}
