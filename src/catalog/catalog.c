@@ -13,6 +13,7 @@
 
 #include "base/alloc.h"
 #include "base/utf8.h"
+#include "codec/doc.h"
 
 const char *const bz_map_names[BZ_MAP_COUNT] = {
     [BZ_MAP_META] = "meta",
@@ -232,9 +233,9 @@ int bz_catalog_add_field(
 {
     if (bz_names_find(catalog->fields, name, number) == 0)
         return 0;
-    if (name.size == 0 || name.size > BLAZE_MAX_NAME || !bz_utf8_valid(name))
-        return bz_error_set(
-            error, BLAZE_EINVAL, "a field's name is 1 to %d bytes of UTF-8", BLAZE_MAX_NAME);
+    if (!bz_name_valid(name))
+        return bz_error_set(error, BLAZE_EINVAL,
+            "a field's name is 1 to %d bytes of UTF-8 without NUL", BLAZE_MAX_NAME);
     if (bz_names_count(catalog->fields) >= BZ_CATALOG_FIELDS_MAX)
         return bz_error_set(
             error, BLAZE_ELIMIT, "more than %u different field names", BZ_CATALOG_FIELDS_MAX);
@@ -254,8 +255,7 @@ static int load_name(void *context, uint32_t number, struct bz_bytes name)
 {
     struct name_load *load = context;
     uint32_t given = 0;
-    if (number != bz_names_count(load->names) || name.size == 0 || name.size > BLAZE_MAX_NAME ||
-        !bz_utf8_valid(name))
+    if (number != bz_names_count(load->names) || !bz_name_valid(name))
         return bz_catalog_corrupt(load->error, load->what, number);
     int rc = bz_names_add(load->names, name, &given);
     if (rc != 0)

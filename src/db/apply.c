@@ -118,20 +118,6 @@ static int number_peer(struct bz_apply *apply, blaze_error *error)
     return rc;
 }
 
-/* Loads what is here. *found: there is a record. */
-static int load_local(struct bz_db_txn *txn, const struct bz_change *change,
-    struct bz_stored *stored, struct bz_rec *rec, bool *found, blaze_error *error)
-{
-    int rc = bz_stored_load(txn->view, change->collection, &change->id, stored, error);
-    *found = rc == 0;
-    if (rc != 0)
-        return rc == BLAZE_ENOTFOUND ? 0 : rc;
-    rc = bz_rec_decode(&txn->arena, stored->record, stored->position, rec);
-    if (rc == BLAZE_ENOMEM)
-        return bz_error_code(error, rc);
-    return rc == 0 ? 0 : bz_record_corrupt(error, &change->id);
-}
-
 static int apply_one(
     struct bz_apply *apply, const struct bz_change *change, bool *changed, blaze_error *error)
 {
@@ -146,7 +132,8 @@ static int apply_one(
     if (rc == 0)
         rc = check_change(txn, change, &stamp, error);
     if (rc == 0)
-        rc = load_local(txn, change, &stored, &local, &found, error);
+        rc = bz_txn_record_load(
+            txn, change->collection, &change->id, &stored, &local, &found, error);
     if (rc != 0)
         return rc;
     rc = bz_rec_merge(&txn->arena, found ? &local : NULL, &change->rec, txn->state.position + 1,

@@ -300,6 +300,29 @@ static int check_totals(struct check *check)
     return 0;
 }
 
+static int note_peer(void *context, const blaze_id *node, const struct bz_peer_state *peer)
+{
+    (void)node;
+    if (peer->reached > peer->cursor)
+        fault(context, "a peer's head is noted as reached, and its log is not");
+    return 0;
+}
+
+/* Whether what is known of other nodes can be read. */
+static int check_peers(struct check *check)
+{
+    struct bz_vv vv;
+    uint32_t nodes = bz_catalog_nodes(check->catalog).count;
+    bz_arena_reset(&check->read->arena);
+    int rc = bz_version_vector(check->read->view, check->read->db->self, check->state->seq,
+        &check->read->arena, &vv, check->error);
+    for (uint32_t i = 0; rc == 0 && i < vv.count; i++) {
+        if (vv.entries[i].node >= nodes)
+            fault(check, "the version vector has an unknown node");
+    }
+    return rc != 0 ? rc : bz_peer_each(check->read->view, note_peer, check, check->error);
+}
+
 /* ---- */
 
 static int prepare(struct check *check)
@@ -348,6 +371,8 @@ int bz_db_check(struct bz_db *db, void (*each)(void *context, const char *proble
         rc = check_indexes(&check);
     if (rc == 0)
         rc = check_totals(&check);
+    if (rc == 0)
+        rc = check_peers(&check);
     release(&check);
     bz_read_end(check.read);
     return rc == 0 && check.faulty ? BLAZE_ECORRUPT : rc;

@@ -252,6 +252,10 @@ int bz_txn_result(struct bz_db_txn *txn, int code);
 int bz_txn_collection_load(
     struct bz_db_txn *txn, uint32_t number, struct bz_txn_collection **out, blaze_error *error);
 
+/* Loads and decodes a record, into the arena of the transaction; *found: there is one. */
+int bz_txn_record_load(struct bz_db_txn *txn, uint32_t collection, const blaze_id *id,
+    struct bz_stored *stored, struct bz_rec *rec, bool *found, blaze_error *error);
+
 /* ---- write.c ---- */
 
 /* Where a change comes from. */

@@ -279,9 +279,9 @@ static void what_was_committed_survives_a_kill(void **state)
     (void)state;
     struct rng rng = {7};
     must(bz_db_close(open_disk("a", true), error));
-    for (unsigned round = 0; round < 4; round++) {
+    for (unsigned round = 0; round < 3; round++) {
         int ends[2];
-        uint32_t last = 0, kill_at = 1 + rng_below(&rng, 300);
+        uint32_t last = 0, kill_at = 1 + rng_below(&rng, 150);
         assert_int_equal(pipe(ends), 0);
         pid_t child = fork();
         assert_true(child >= 0);
@@ -514,7 +514,7 @@ static void processes_see_and_follow_each_others_commits(void **state)
 /* ---- several threads ---- */
 
 #define THREADS 4
-#define ROUNDS  150
+#define ROUNDS  80
 
 struct worker {
     struct bz_db *db;

@@ -387,6 +387,9 @@ static void bad_names_are_refused(void **state)
             h.replica.ops->resolve(h.apply, BZ_TERM_FIELD, bad[i], &number, NULL), BLAZE_EINVAL);
     }
     assert_int_equal(
+        h.replica.ops->resolve(h.apply, BZ_TERM_FIELD, bz_bytes("a\0b", 3), &number, NULL),
+        BLAZE_EINVAL);
+    assert_int_equal(
         h.replica.ops->resolve(h.apply, BZ_TERM_COLLECTION, bz_bytes_text("a\nb"), &number, NULL),
         BLAZE_EINVAL);
     assert_int_equal(

@@ -50,8 +50,8 @@ static struct bz_db_txn *txn_new(struct bz_db *db)
     if (txn == NULL)
         return NULL;
     txn->db = db;
-    bz_buf_init(&txn->body, BLAZE_MAX_DOCUMENT);
-    bz_buf_init(&txn->fields, BLAZE_MAX_DOCUMENT);
+    bz_buf_init(&txn->body, BZ_DOC_MAX);
+    bz_buf_init(&txn->fields, BZ_DOC_MAX);
     bz_buf_init(&txn->record, BZ_STORE_VALUE_MAX);
     bz_buf_init(&txn->before, BZ_DOCUMENT_MAX);
     bz_buf_init(&txn->after, BZ_DOCUMENT_MAX);
@@ -219,6 +219,22 @@ int bz_txn_collection_load(
     txn->collections[txn->current] = c;
     *out = &txn->collections[txn->current];
     return 0;
+}
+
+/* ---- records ---- */
+
+int bz_txn_record_load(struct bz_db_txn *txn, uint32_t collection, const blaze_id *id,
+    struct bz_stored *stored, struct bz_rec *rec, bool *found, blaze_error *error)
+{
+    int rc = bz_stored_load(txn->view, collection, id, stored, error);
+    *found = rc == 0;
+    if (rc != 0)
+        return rc == BLAZE_ENOTFOUND ? 0 : rc;
+    rc = bz_rec_decode(&txn->arena, stored->record, stored->position, rec);
+    if (rc == BLAZE_ENOMEM)
+        return bz_error_code(error, rc);
+    /* What is ahead of the log would be ahead of its own next state. */
+    return rc != 0 || stored->position > txn->state.position ? bz_record_corrupt(error, id) : 0;
 }
 
 /* ---- savepoints ---- */

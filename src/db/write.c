@@ -179,16 +179,10 @@ static int target_load(struct bz_db_txn *txn, uint32_t number, const blaze_id *i
     int rc = bz_txn_collection_load(txn, number, &target->collection, error);
     if (rc != 0)
         return rc;
-    rc = bz_stored_load(txn->view, number, id, &target->stored, error);
-    if (rc != 0)
-        return rc == BLAZE_ENOTFOUND ? 0 : rc;
-    rc = bz_rec_decode(&txn->arena, target->stored.record, target->stored.position, &target->rec);
-    if (rc == BLAZE_ENOMEM)
-        return bz_error_code(error, rc);
-    if (rc != 0)
-        return bz_record_corrupt(error, id);
+    rc = bz_txn_record_load(txn, number, id, &target->stored, &target->rec, &target->found, error);
+    if (rc != 0 || !target->found)
+        return rc;
     struct bz_nodes nodes = bz_catalog_nodes(txn->db->catalog);
-    target->found = true;
     target->alive = bz_rec_is_simple(&target->rec) || bz_rec_alive(&target->rec, &nodes);
     return 0;
 }
