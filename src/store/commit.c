@@ -138,7 +138,7 @@ static int add_write(struct bz_txn *base, uint32_t map, struct bz_bytes key, str
         return bz_error_code(error, node == NULL ? BLAZE_ENOMEM : BLAZE_ELIMIT);
     node->chain = txn->last;
     txn->last = node;
-    bz_mem_link_node(&txn->writes, node, ++txn->count, NULL);
+    bz_mem_link_node(&txn->writes, node, ++txn->count);
     txn->seat->view.changes++;
     return 0;
 }
@@ -208,11 +208,11 @@ static int encode(struct bz_disk *disk, blaze_error *error)
 static void link_writes(struct bz_disk *disk, uint64_t lsn)
 {
     struct bz_memtable *table = table_of(&disk->txn);
-    struct bz_mem_splice splice = {0};
+
     struct bz_mem_node *node = first_write(&disk->txn);
     while (node != NULL) {
         struct bz_mem_node *next = next_write(node);
-        bz_memtable_link(table, node, lsn, &splice);
+        bz_memtable_link(table, node, lsn);
         node = next;
     }
 }

@@ -387,6 +387,7 @@ static int disk_sync(struct bz_store *store, blaze_error *error)
     struct bz_disk *disk = (struct bz_disk *)store;
     if (store->read_only)
         return 0;
+    bz_disk_lsn(store); /* what others have committed counts, too */
     int rc = bz_sync_up_to(disk, atomic_load(&disk->appended), error);
     if (rc == 0)
         bz_listener_call(&disk->listener);
@@ -397,6 +398,7 @@ static int disk_checkpoint(struct bz_store *store, blaze_error *error)
 {
     if (store->read_only)
         return bz_error_set(error, BLAZE_EREADONLY, "the store is opened read-only");
+    bz_disk_lsn(store); /* what others have committed counts, too */
     return bz_disk_checkpoint((struct bz_disk *)store, error);
 }
 

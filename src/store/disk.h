@@ -27,8 +27,8 @@
  *                   lock file, for the other processes
  *   tail            the log, the active memtable's links, replacing the layers
  *   sync_lock       durable, visible, appended, failed, the waiters
- *   layers_lock     only to swap the pointer, or to take a reference of what it points at
  *   wake_lock       what the background thread waits for
+ *   layers_lock     only to swap the pointer, or to take a reference of what it points at
  * No reader takes `writer`, and `tail` only when another process has committed.
  */
 

@@ -6,23 +6,47 @@
 
 #include <string.h>
 
+#define NEAR 5 /* levels that a finger climbs: some thousand nodes */
+
 static struct bz_mem_node *load(const bz_mem_link *link)
 {
     return atomic_load_explicit(link, memory_order_acquire);
 }
 
-static int compare_key(const struct bz_mem_node *node, uint32_t map, struct bz_bytes key)
+/* What is searched for. */
+struct target {
+    uint64_t prefix;
+    uint64_t lsn;
+    struct bz_bytes key;
+};
+
+static uint64_t prefix_of(uint32_t map, struct bz_bytes key)
 {
-    if (node->map != map)
-        return node->map < map ? -1 : 1;
-    return bz_bytes_compare(bz_mem_key(node), key);
+    uint64_t prefix = (uint64_t)map << 56;
+    if (key.size >= 8)
+        return prefix | bz_load64be(key.data) >> 8;
+    for (size_t i = 0; i < key.size && i < 7; i++)
+        prefix |= (uint64_t)key.data[i] << (48 - 8 * i);
+    return prefix;
+}
+
+static struct target target_at(uint32_t map, struct bz_bytes key, uint64_t lsn)
+{
+    return (struct target){prefix_of(map, key), lsn, key};
+}
+
+static int compare_key(const struct bz_mem_node *node, const struct target *target)
+{
+    if (node->prefix != target->prefix)
+        return node->prefix < target->prefix ? -1 : 1;
+    return bz_bytes_compare(bz_mem_key(node), target->key);
 }
 
 /* In the order of lists: a newer version comes before an older one. */
-static int compare(const struct bz_mem_node *node, uint32_t map, struct bz_bytes key, uint64_t lsn)
+static int compare(const struct bz_mem_node *node, const struct target *target)
 {
-    int order = compare_key(node, map, key);
-    return order != 0 ? order : (node->lsn < lsn) - (node->lsn > lsn);
+    int order = compare_key(node, target);
+    return order != 0 ? order : (node->lsn < target->lsn) - (node->lsn > target->lsn);
 }
 
 /* ---- the filter ---- */
@@ -116,6 +140,7 @@ struct bz_mem_node *bz_memtable_node(struct bz_memtable *table, uint32_t map, st
     if (node == NULL)
         return NULL;
     atomic_store_explicit(&table->bytes, table->arena.total, memory_order_relaxed);
+    node->prefix = prefix_of(map, key);
     node->lsn = 0;
     node->chain = NULL;
     node->value_size = (uint32_t)value.size;
@@ -140,65 +165,64 @@ void bz_mem_list_init(struct bz_mem_list *list)
     atomic_init(&list->count, 0);
 }
 
-/* From `links` on, goes along `level` while nodes come before (map, key, lsn). */
-static bz_mem_link *walk(
-    bz_mem_link *links, unsigned level, uint32_t map, struct bz_bytes key, uint64_t lsn)
+/* From `links` on, goes along `level` while nodes come before the target. *past, which is known not
+ * to, is moved to the node where it ends. */
+static bz_mem_link *walk(bz_mem_link *links, unsigned level, const struct target *target,
+    const struct bz_mem_node **past)
 {
     struct bz_mem_node *node;
-    while ((node = load(&links[level])) != NULL && compare(node, map, key, lsn) < 0)
+    while ((node = load(&links[level])) != *past && node != NULL && compare(node, target) < 0)
         links = node->next;
+    *past = node;
     return links;
 }
 
-/* Sets before[level] to the links after which (map, key, lsn) belongs, on all levels. */
-static void find_place(
-    struct bz_mem_list *list, const struct bz_mem_node *node, uint64_t lsn, bz_mem_link **before)
+/* Sets before[level] to the links after which the target belongs, on all levels. */
+static void find_place(struct bz_mem_list *list, const struct target *target, bz_mem_link **before)
 {
     bz_mem_link *links = list->head;
+    const struct bz_mem_node *past = NULL;
     unsigned height = atomic_load_explicit(&list->height, memory_order_relaxed);
     for (unsigned level = BZ_MEM_HEIGHT_MAX; level-- > 0;) {
         if (level < height)
-            links = walk(links, level, node->map, bz_mem_key(node), lsn);
+            links = walk(links, level, target, &past);
         before[level] = links;
     }
 }
 
-/* The same starting from the last place, which is before the new one: climbs only as far as the
- * distance asks for. */
-static void find_place_near(const struct bz_mem_node *node, uint64_t lsn, bz_mem_link **before)
+static bool short_of(bz_mem_link *links, unsigned level, const struct target *target)
 {
-    struct bz_bytes key = bz_mem_key(node);
-    unsigned top = 0;
-    for (; top < BZ_MEM_HEIGHT_MAX; top++) {
-        struct bz_mem_node *next = load(&before[top][top]);
-        if (next == NULL || compare(next, node->map, key, lsn) >= 0)
-            break;
-    }
-    if (top == 0)
-        return;
-    /* All levels below fall short, so each may start where the one above has come to. */
-    bz_mem_link *links = before[top - 1];
-    for (unsigned level = top; level-- > 0;)
-        before[level] = links = walk(links, level, node->map, key, lsn);
+    const struct bz_mem_node *next = load(&links[level]);
+    return next != NULL && compare(next, target) < 0;
 }
 
-void bz_mem_link_node(
-    struct bz_mem_list *list, struct bz_mem_node *node, uint64_t lsn, struct bz_mem_splice *splice)
+/* The same for a target behind the place that `before` has, if it is near: climbs only as far as
+ * the distance asks for. */
+static bool find_place_near(const struct target *target, bz_mem_link **before)
 {
-    struct bz_mem_splice own = {0};
-    if (splice == NULL)
-        splice = &own;
-    if (splice->set)
-        find_place_near(node, lsn, splice->before);
-    else
-        find_place(list, node, lsn, splice->before);
-    splice->set = true;
-    node->lsn = lsn;
+    if (short_of(before[NEAR], NEAR, target))
+        return false;
+    unsigned top = 0;
+    while (top < NEAR && short_of(before[top], top, target))
+        top++;
+    if (top == 0)
+        return true;
+    /* All levels below fall short, so each may start where the one above has come to. */
+    bz_mem_link *links = before[top - 1];
+    const struct bz_mem_node *past = NULL;
+    for (unsigned level = top; level-- > 0;)
+        before[level] = links = walk(links, level, target, &past);
+    return true;
+}
+
+/* Links the node at the place found; `before` is then behind it. */
+static void link_at(struct bz_mem_list *list, struct bz_mem_node *node, bz_mem_link **before)
+{
     for (unsigned level = 0; level < node->height; level++) {
-        bz_mem_link *link = &splice->before[level][level];
+        bz_mem_link *link = &before[level][level];
         atomic_init(&node->next[level], atomic_load_explicit(link, memory_order_relaxed));
         atomic_store_explicit(link, node, memory_order_release);
-        splice->before[level] = node->next;
+        before[level] = node->next;
     }
     if (node->height > atomic_load_explicit(&list->height, memory_order_relaxed))
         atomic_store_explicit(&list->height, node->height, memory_order_relaxed);
@@ -206,10 +230,20 @@ void bz_mem_link_node(
     atomic_store_explicit(&list->count, count + 1, memory_order_release);
 }
 
+void bz_mem_link_node(struct bz_mem_list *list, struct bz_mem_node *node, uint64_t lsn)
+{
+    bz_mem_link *before[BZ_MEM_HEIGHT_MAX];
+    node->lsn = lsn;
+    struct target target = {node->prefix, lsn, bz_mem_key(node)};
+    find_place(list, &target, before);
+    link_at(list, node, before);
+}
+
 void bz_mem_unlink(struct bz_mem_list *list, struct bz_mem_node *node)
 {
     bz_mem_link *before[BZ_MEM_HEIGHT_MAX];
-    find_place(list, node, node->lsn, before);
+    struct target target = {node->prefix, node->lsn, bz_mem_key(node)};
+    find_place(list, &target, before);
     for (unsigned level = 0; level < node->height; level++)
         atomic_store_explicit(
             &before[level][level], load(&node->next[level]), memory_order_relaxed);
@@ -219,17 +253,15 @@ void bz_mem_unlink(struct bz_mem_list *list, struct bz_mem_node *node)
 
 /* ---- reading ---- */
 
-/* The first node at or behind (map, key, lsn). */
-static const struct bz_mem_node *find(
-    const struct bz_mem_list *list, uint32_t map, struct bz_bytes key, uint64_t lsn)
+/* The first node at or behind the target. */
+static const struct bz_mem_node *find(const struct bz_mem_list *list, const struct target *target)
 {
     const bz_mem_link *links = list->head;
     const struct bz_mem_node *past = NULL; /* known to be at or behind */
     unsigned level = atomic_load_explicit(&list->height, memory_order_relaxed);
     while (level-- > 0) {
         const struct bz_mem_node *node;
-        while ((node = load(&links[level])) != past && node != NULL &&
-               compare(node, map, key, lsn) < 0)
+        while ((node = load(&links[level])) != past && node != NULL && compare(node, target) < 0)
             links = node->next;
         past = node;
     }
@@ -247,14 +279,16 @@ static const struct bz_mem_node *visible(const struct bz_mem_node *node, uint32_
 const struct bz_mem_node *bz_mem_get(
     const struct bz_mem_list *list, uint32_t map, struct bz_bytes key, uint64_t lsn)
 {
-    const struct bz_mem_node *node = find(list, map, key, lsn);
-    return node != NULL && compare_key(node, map, key) == 0 ? node : NULL;
+    struct target target = target_at(map, key, lsn);
+    const struct bz_mem_node *node = find(list, &target);
+    return node != NULL && compare_key(node, &target) == 0 ? node : NULL;
 }
 
 const struct bz_mem_node *bz_mem_seek(
     const struct bz_mem_list *list, uint32_t map, struct bz_bytes key, uint64_t lsn)
 {
-    return visible(find(list, map, key, lsn), map, lsn);
+    struct target target = target_at(map, key, lsn);
+    return visible(find(list, &target), map, lsn);
 }
 
 const struct bz_mem_node *bz_mem_after(const struct bz_mem_node *node, uint64_t lsn)
@@ -271,10 +305,11 @@ static const struct bz_mem_node *find_before(
 {
     const bz_mem_link *links = list->head;
     const struct bz_mem_node *last = NULL;
+    struct target target = target_at(map, key, 0);
     unsigned level = atomic_load_explicit(&list->height, memory_order_relaxed);
     while (level-- > 0) {
         const struct bz_mem_node *node;
-        while ((node = load(&links[level])) != NULL && compare_key(node, map, key) < 0) {
+        while ((node = load(&links[level])) != NULL && compare_key(node, &target) < 0) {
             last = node;
             links = node->next;
         }
@@ -306,17 +341,30 @@ const struct bz_mem_node *bz_mem_last(const struct bz_mem_list *list, uint32_t m
     return visible_before(list, find_before(list, map + 1, bz_bytes(NULL, 0)), map, lsn);
 }
 
-/* ---- through the filter ---- */
+/* ---- with filter and fingers ---- */
 
-void bz_memtable_link(
-    struct bz_memtable *table, struct bz_mem_node *node, uint64_t lsn, struct bz_mem_splice *splice)
+/* Commits often go on where the one before in their map left off, or close behind: new records by
+ * time, the change log, sorted batches. */
+static void link_by_finger(struct bz_memtable *table, struct bz_mem_node *node)
+{
+    struct bz_mem_finger *finger = &table->fingers[node->map % BZ_MEM_MAPS_MAX];
+    struct target target = {node->prefix, node->lsn, bz_mem_key(node)};
+    if (finger->node == NULL || compare(finger->node, &target) >= 0 ||
+        !find_place_near(&target, finger->before))
+        find_place(&table->list, &target, finger->before);
+    link_at(&table->list, node, finger->before);
+    finger->node = node;
+}
+
+void bz_memtable_link(struct bz_memtable *table, struct bz_mem_node *node, uint64_t lsn)
 {
     if (table->filter != NULL) {
         uint64_t hash = filter_hash(node->map, bz_mem_key(node));
         filter_set(table, hash);
         filter_set(table, hash >> 32);
     }
-    bz_mem_link_node(&table->list, node, lsn, splice);
+    node->lsn = lsn;
+    link_by_finger(table, node);
 }
 
 const struct bz_mem_node *bz_memtable_get(

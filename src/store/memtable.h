@@ -20,11 +20,14 @@
 #include <stdatomic.h>
 
 #define BZ_MEM_HEIGHT_MAX 12
+#define BZ_MEM_MAPS_MAX   32
 
 struct bz_mem_node;
 typedef _Atomic(struct bz_mem_node *) bz_mem_link;
 
 struct bz_mem_node {
+    uint64_t
+        prefix; /* map and first bytes of the key: orders most nodes without a look at the key */
     uint64_t lsn;
     struct bz_mem_node *chain; /* for whoever makes nodes: undo order, or the order of a frame */
     uint32_t value_size;
@@ -41,17 +44,18 @@ struct bz_mem_list {
     atomic_size_t count;
 };
 
-/* Where the last node was linked: makes linking in ascending order cheap. {0} to start. */
-struct bz_mem_splice {
-    bz_mem_link *before[BZ_MEM_HEIGHT_MAX];
-    bool set;
+/* Where a node was linked: makes linking one that comes soon behind it cheap. */
+struct bz_mem_finger {
+    const struct bz_mem_node *node;
+    bz_mem_link *before[BZ_MEM_HEIGHT_MAX]; /* whose next, on each level, is behind the node */
 };
 
 struct bz_memtable {
     atomic_size_t refs;
     struct bz_mem_list list;
-    struct bz_arena arena; /* the writer's */
-    atomic_size_t bytes;   /* of the arena */
+    struct bz_mem_finger fingers[BZ_MEM_MAPS_MAX]; /* the writer's, like the arena */
+    struct bz_arena arena;
+    atomic_size_t bytes; /* of the arena */
     uint64_t random;
     uint64_t filter_mask;     /* bits of the filter, less one */
     _Atomic uint64_t *filter; /* a Bloom filter of the keys; NULL: no memory for one */
@@ -94,9 +98,8 @@ static inline bool bz_memtable_empty(const struct bz_memtable *table)
 struct bz_mem_node *bz_memtable_node(struct bz_memtable *table, uint32_t map, struct bz_bytes key,
     struct bz_bytes value, bool deleted);
 
-/* Links a node of the table into it, as bz_mem_link_node(). */
-void bz_memtable_link(struct bz_memtable *table, struct bz_mem_node *node, uint64_t lsn,
-    struct bz_mem_splice *splice);
+/* Links a node of the table into it, at `lsn`. */
+void bz_memtable_link(struct bz_memtable *table, struct bz_mem_node *node, uint64_t lsn);
 
 /* As bz_mem_get(), and quick to tell that the key is not there. */
 const struct bz_mem_node *bz_memtable_get(
@@ -104,9 +107,8 @@ const struct bz_mem_node *bz_memtable_get(
 
 void bz_mem_list_init(struct bz_mem_list *list);
 
-/* Links `node` at `lsn`. With a splice: at or behind the node that was linked with it before. */
-void bz_mem_link_node(
-    struct bz_mem_list *list, struct bz_mem_node *node, uint64_t lsn, struct bz_mem_splice *splice);
+/* Links `node` at `lsn`. */
+void bz_mem_link_node(struct bz_mem_list *list, struct bz_mem_node *node, uint64_t lsn);
 
 /* Takes a node out again. Only from a list that no other thread reads. */
 void bz_mem_unlink(struct bz_mem_list *list, struct bz_mem_node *node);

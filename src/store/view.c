@@ -110,9 +110,9 @@ static int apply(void *context, uint64_t lsn, struct bz_bytes payload, blaze_err
     int rc = read_commit(follower->disk, payload, follower->table, &node, error);
     if (rc != 0)
         return rc;
-    struct bz_mem_splice splice = {0};
+
     for (; node != NULL; node = node->chain)
-        bz_memtable_link(follower->table, node, lsn, &splice);
+        bz_memtable_link(follower->table, node, lsn);
     return 0;
 }
 
