@@ -122,8 +122,11 @@ static int apply_record(struct bz_session *s, struct bz_apply *apply,
     return rc;
 }
 
-static int malformed(blaze_error *error)
+/* The reason why a chunk could not be read: its fault, unless memory is short. */
+static int unreadable(int code, blaze_error *error)
 {
+    if (code == BLAZE_ENOMEM)
+        return bz_error_code(error, code);
     return bz_error_set(error, BLAZE_EPROTO, "the peer sent a malformed chunk");
 }
 
@@ -145,7 +148,7 @@ static int apply_body(struct bz_session *s, struct bz_apply *apply, struct bz_bo
         if (rc != 0)
             return rc;
     }
-    return rc == BLAZE_END ? 0 : malformed(error);
+    return rc == BLAZE_END ? 0 : unreadable(rc, error);
 }
 
 static int read_head(struct bz_session *s, struct bz_body_reader *body, struct bz_head *head)
@@ -205,10 +208,11 @@ static int apply_chunk(
     if (rc != 0)
         return rc;
     rc = apply_body(s, apply, &body, bytes, error);
-    if (rc == 0 && !chunk->more && read_head(s, &body, &head) != 0)
-        rc = malformed(error);
-    if (rc == 0 && bz_body_end(&body) != 0)
-        rc = malformed(error);
+    if (rc == 0) {
+        rc = chunk->more ? 0 : read_head(s, &body, &head);
+        rc = rc == 0 ? bz_body_end(&body) : rc;
+        rc = rc == 0 ? 0 : unreadable(rc, error);
+    }
     if (rc != 0) {
         s->replica.ops->apply_abort(apply);
         return rc;
@@ -243,7 +247,7 @@ int bz_incoming_chunk(struct bz_session *s, struct bz_bytes payload, blaze_error
     struct bz_incoming *in = &s->in;
     struct bz_chunk chunk;
     if (bz_chunk_decode(payload, &chunk) != 0)
-        return malformed(error);
+        return unreadable(BLAZE_EPROTO, error);
     in->chunks++;
     in->ack_due = true;
     if (chunk.round < in->round)
@@ -260,7 +264,7 @@ int bz_incoming_chunk(struct bz_session *s, struct bz_bytes payload, blaze_error
         bz_buf_clear(&in->raw);
         int rc = bz_unpack(&s->packer, chunk.body, (size_t)chunk.raw_size, &in->raw);
         if (rc != 0)
-            return bz_error_set(error, rc, "the peer sent a chunk that does not decompress");
+            return unreadable(rc, error);
         bytes = bz_buf_bytes(&in->raw);
     }
     int rc = apply_chunk(s, &chunk, bytes, error);

@@ -357,6 +357,8 @@ static int take_input(struct bz_session *s, struct bz_bytes bytes, blaze_error *
     if (s->input.error != 0)
         return bz_error_code(error, s->input.error);
     int rc = take_early(s, error);
+    if (rc == 0 && s->output.error != 0)
+        rc = bz_error_code(error, s->output.error);
     return rc == 0 && s->step == BZ_STEP_OPEN ? scan_open(s, error) : rc;
 }
 

@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Every allocation of a session fails once, at every place where it can: the session ends with
+ * BLAZE_ENOMEM or goes on, nothing leaks, and another session finishes the work. The fakes below
+ * and the wire between are not part of it.
+ */
+#include "cmocka_all.h"
+
+#include "fake_replica.h"
+#include "sync/session.h"
+
+static bool armed;         /* within a call of a session */
+static int inside;         /* within a call of a fake */
+static uint64_t countdown; /* allocations until the one that fails */
+static bool failed;
+
+static int fault(void *context)
+{
+    (void)context;
+    if (!armed || inside > 0 || failed)
+        return 0;
+    failed = countdown-- == 0;
+    return failed;
+}
+
+/* The fake's operations, out of the faults' reach. */
+#define GUARDED(name, parameters, arguments)                                                       \
+    static int guarded_##name parameters                                                           \
+    {                                                                                              \
+        inside++;                                                                                  \
+        int rc = fake_##name arguments;                                                            \
+        inside--;                                                                                  \
+        return rc;                                                                                 \
+    }
+#define GUARDED_VOID(name, parameters, arguments)                                                  \
+    static void guarded_##name parameters                                                          \
+    {                                                                                              \
+        inside++;                                                                                  \
+        fake_##name arguments;                                                                     \
+        inside--;                                                                                  \
+    }
+
+GUARDED(version, (void *c, struct bz_arena *arena, struct bz_vv *out), (c, arena, out))
+GUARDED(changes_open,
+    (void *c, const struct bz_receiver *receiver, uint64_t from, struct bz_changes **out,
+        blaze_error *error),
+    (c, receiver, from, out, error))
+GUARDED(changes_next, (struct bz_changes * w, struct bz_change *out, blaze_error *error),
+    (w, out, error))
+GUARDED_VOID(changes_close, (struct bz_changes * w), (w))
+GUARDED(apply_begin, (void *c, const blaze_id *peer, struct bz_apply **out, blaze_error *error),
+    (c, peer, out, error))
+GUARDED(apply_change,
+    (struct bz_apply * a, const struct bz_change *change, bool *changed, blaze_error *error),
+    (a, change, changed, error))
+GUARDED(apply_commit,
+    (struct bz_apply * a, const struct bz_peer_state *peer, const struct bz_head *head,
+        bool *diverged, blaze_error *error),
+    (a, peer, head, diverged, error))
+GUARDED_VOID(apply_abort, (struct bz_apply * a), (a))
+
+struct scene {
+    struct fake *fakes[2];
+    struct bz_replica_ops ops;
+    struct bz_replica replicas[2];
+    struct fake_keys keys;
+    struct bz_session_auth auth;
+    struct bz_session_host host;
+    struct bz_session *sessions[2];
+};
+
+static int host_open(void *context, const blaze_id *database, struct bz_replica *replica,
+    struct bz_session_auth *auth, blaze_error *error)
+{
+    (void)database;
+    (void)error;
+    struct scene *s = context;
+    *replica = s->replicas[1];
+    *auth = s->auth;
+    return 0;
+}
+
+static void scene_init(struct scene *s)
+{
+    *s = (struct scene){.ops = fake_ops, .keys = {1, 2, 3}};
+    s->ops.version = guarded_version;
+    s->ops.changes_open = guarded_changes_open;
+    s->ops.changes_next = guarded_changes_next;
+    s->ops.changes_close = guarded_changes_close;
+    s->ops.apply_begin = guarded_apply_begin;
+    s->ops.apply_change = guarded_apply_change;
+    s->ops.apply_commit = guarded_apply_commit;
+    s->ops.apply_abort = guarded_apply_abort;
+    s->auth = (struct bz_session_auth){fake_mac, fake_random, &s->keys};
+    s->host = (struct bz_session_host){host_open, NULL, s};
+    for (int i = 0; i < 2; i++) {
+        s->fakes[i] = fake_new(7, (uint64_t)i + 1);
+        s->replicas[i] = (struct bz_replica){&s->ops, s->fakes[i]};
+        for (uint64_t k = 0; k < 20; k++)
+            fake_write(s->fakes[i], "notes", k + (uint64_t)i * 15, i ? "text" : "title",
+                bz_bytes_text("words words words words words words words words words words"));
+    }
+}
+
+static void scene_release(struct scene *s)
+{
+    fake_free(s->fakes[0]);
+    fake_free(s->fakes[1]);
+}
+
+/* One turn of the session `i`: takes what the other has for it. Whether anything moved. */
+static bool turn(struct scene *s, int i)
+{
+    struct bz_bytes out = bz_session_output(s->sessions[!i]);
+    uint8_t *copy = malloc(out.size + 1);
+    memcpy(copy, out.size > 0 ? out.data : (const uint8_t *)"", out.size);
+    bz_session_sent(s->sessions[!i], out.size);
+    armed = true;
+    bz_session_receive(s->sessions[i], bz_bytes(copy, out.size), 1000);
+    bool more = bz_session_run(s->sessions[i], 1000, 1700000000000u);
+    armed = false;
+    free(copy);
+    return out.size > 0 || more;
+}
+
+/* A session with the countdown set. 0 if it could not begin. */
+static bool hold(struct scene *s, uint64_t allocations, struct bz_session_status status[2])
+{
+    struct bz_session_options connecting = {
+        .connecting = true, .replica = &s->replicas[0], .auth = &s->auth, .chunk_bytes = 700};
+    struct bz_session_options accepting = {.host = &s->host, .chunk_bytes = 700};
+    const struct bz_session_options *options[2] = {&connecting, &accepting};
+    countdown = allocations;
+    failed = false;
+    s->sessions[0] = s->sessions[1] = NULL;
+    int rc = 0;
+    for (int i = 0; rc == 0 && i < 2; i++) {
+        armed = true;
+        rc = bz_session_new(&s->sessions[i], options[i], 1000, NULL);
+        armed = false;
+    }
+    if (rc == 0) {
+        bool first, second;
+        unsigned turns = 0;
+        do {
+            first = turn(s, 0);
+            second = turn(s, 1);
+            assert_true(++turns < 10000);
+        } while (first || second);
+        bz_session_status(s->sessions[0], &status[0]);
+        bz_session_status(s->sessions[1], &status[1]);
+    } else {
+        assert_int_equal(rc, BLAZE_ENOMEM);
+    }
+    bz_session_free(s->sessions[0]);
+    bz_session_free(s->sessions[1]);
+    return rc == 0;
+}
+
+static void each_allocation_that_fails_ends_the_session_and_harms_nothing(void **state)
+{
+    (void)state;
+    uint64_t ended = 0, n = 0;
+    bz_alloc_set_fault(fault, NULL);
+    for (bool reached = true; reached; n++) {
+        struct scene s;
+        struct bz_session_status status[2];
+        scene_init(&s);
+        if (hold(&s, n, status) && failed) {
+            for (int i = 0; i < 2; i++) {
+                if (status[i].phase == BZ_SESSION_LIVE)
+                    continue; /* it could do without, as compression can */
+                /* Told by its own farewell, or that was lost too and the stream just ends. */
+                assert_true(status[i].code == BLAZE_ENOMEM || status[!i].code == BLAZE_ENOMEM);
+                ended++;
+            }
+        }
+        reached = failed;
+        hold(&s, UINT64_MAX, status);
+        assert_int_equal(status[0].phase, BZ_SESSION_LIVE);
+        assert_int_equal(status[1].phase, BZ_SESSION_LIVE);
+        uint64_t a, b;
+        struct bz_hash128 x = fake_digest(s.fakes[0], &a), y = fake_digest(s.fakes[1], &b);
+        assert_true(a == b && x.low == y.low && x.high == y.high);
+        scene_release(&s);
+    }
+    bz_alloc_set_fault(NULL, NULL);
+    assert_true(n > 50 && ended > 50);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(each_allocation_that_fails_ends_the_session_and_harms_nothing),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
