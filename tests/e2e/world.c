@@ -119,7 +119,8 @@ int world_end(void **state)
         free(t);
     }
     int rc = chdir("/");
-    nftw(world->dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    if (getenv("BLAZEDB_KEEP") == NULL)
+        nftw(world->dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
     free(world);
     return rc;
 }
@@ -240,6 +241,11 @@ int await_end(struct process *process)
         process->code = exit_code(status);
     }
     return process->code;
+}
+
+const char *errors_of(struct world *world, struct process *process)
+{
+    return read_file(world, process->errors);
 }
 
 bool running(struct process *process)

@@ -7,7 +7,8 @@
  * waits has a deadline, DEADLINE_MS, at which the test fails and says what it was waiting for.
  * world_end() kills what still runs and removes the directory.
  *
- * The command is the one that was built, or what the variable BLAZEDB names.
+ * The command is the one that was built, or what the variable BLAZEDB names. BLAZEDB_KEEP keeps the
+ * directory.
  */
 
 #include "cmocka_all.h"
@@ -76,6 +77,7 @@ void send_signal(struct process *process, int number);
 
 /* Waits for its end; the exit code as in struct outcome. */
 int await_end(struct process *process);
+const char *errors_of(struct world *world, struct process *process); /* its standard error so far */
 
 /* ---- reading results ---- */
 
