@@ -261,6 +261,9 @@ int bz_log_make_room(
             return rc;
         *synced = true;
     }
+    /* What other processes wrote has its blocks, and must not be wiped out with zeroes. */
+    if (log->segment->allocated < log->tail.offset)
+        log->segment->allocated = log->tail.offset;
     return allocate(log->segment, log->tail.offset + space + BZ_FRAME_HEADER, error);
 }
 
