@@ -417,6 +417,47 @@ static void a_stopped_import_has_committed_whole_transactions(void **state)
     must(w, "check", "a.blz", NULL);
 }
 
+/* An import that waits for more, so that the test says when it commits. */
+struct feed {
+    struct process *import;
+    FILE *in;
+};
+
+static struct feed start_feed(struct world *w, const char *name)
+{
+    assert_int_equal(mkfifo(name, 0600), 0);
+    struct feed feed = {.import = start(w, "import", "a.blz", "c", name, NULL)};
+    feed.in = fopen(name, "w");
+    assert_non_null(feed.in);
+    return feed;
+}
+
+/* Has it commit 5,000 records, which is one transaction, and waits until they are there. */
+static void feed_some(struct world *w, struct feed *feed, uint64_t records)
+{
+    for (int i = 0; i < 5000; i++)
+        fprintf(feed->in, "{\"n\":%d,\"name\":\"01234567890123456789\"}\n", i);
+    fflush(feed->in);
+    while (json_number(w, must(w, "status", "a.blz", NULL), "records") < records)
+        assert_true(running(feed->import));
+}
+
+static void two_writers_take_turns_in_one_log(void **state)
+{
+    struct world *w = *state;
+    must(w, "create", "a.blz", NULL);
+    struct feed feeds[] = {start_feed(w, "one.jsonl"), start_feed(w, "two.jsonl")};
+    for (unsigned turn = 0; turn < 6; turn++)
+        feed_some(w, &feeds[turn % 2], (turn + 1) * 5000);
+    for (int i = 0; i < 2; i++) { /* what they wrote is then read from the log alone */
+        send_signal(feeds[i].import, SIGKILL);
+        await_end(feeds[i].import);
+        fclose(feeds[i].in);
+    }
+    must(w, "check", "a.blz", NULL);
+    assert_int_equal(json_number(w, must(w, "status", "a.blz", NULL), "records"), 30000);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, world_begin, world_end)
 
 int main(void)
@@ -438,6 +479,7 @@ int main(void)
         TEST(a_filter_that_cannot_be_read_names_the_column),
         TEST(a_full_disk_stops_an_import_and_what_was_committed_stays),
         TEST(a_stopped_import_has_committed_whole_transactions),
+        TEST(two_writers_take_turns_in_one_log),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
