@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <openssl/ssl.h>
+#include <stdatomic.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -573,6 +574,56 @@ static void each_tls_connection_has_a_binding_of_its_own(void **state)
     bz_tls_context_free(client_context);
 }
 
+/* ---- Out of memory ---- */
+
+static atomic_long allocations_left;
+
+/* One allocation fails: the one for which the counter comes to zero. */
+static int fail_at_zero(void *context)
+{
+    (void)context;
+    return atomic_fetch_sub(&allocations_left, 1) == 0;
+}
+
+/* An echo with the n-th allocation failing. Whatever comes of it, it ends, and nothing is left. */
+static void echo_without_memory(const char *kind)
+{
+    struct end server = {.echo = true};
+    struct end client = {.random = 7, .goal = 200000};
+    struct host host;
+    struct connecting connecting = {.end = &client, .rc = 1};
+    host_init(&host, &server, 1, kind);
+    if (bz_loop_open(&host.loop, NULL) != 0)
+        return;
+    server.loop = client.loop = host.loop;
+    bz_loop_call(host.loop, listen_now, &host);
+    connecting.url = host.url;
+    if (host.rc == 0)
+        bz_loop_call(host.loop, connect_now, &connecting);
+    if (connecting.rc == 0)
+        WAIT_UNTIL(client.closed || client.received == client.goal || server.closed);
+    bz_loop_close(host.loop);
+    assert_true(client.wrong == 0 && client.after_close == 0);
+    assert_int_equal(client.closed, connecting.rc == 0);
+    assert_int_equal(server.closed, server.opened);
+}
+
+static void running_out_of_memory_anywhere_ends_in_good_order(void **state)
+{
+    (void)state;
+    static const char *const kinds[] = {"mem", "unix", "tcp"};
+    for (unsigned i = 0; i < 3; i++) {
+        long n = 0;
+        do {
+            atomic_store(&allocations_left, n++);
+            bz_alloc_set_fault(fail_at_zero, NULL);
+            echo_without_memory(kinds[i]);
+            bz_alloc_set_fault(NULL, NULL);
+        } while (atomic_load(&allocations_left) < 0 && n < 150);
+        assert_true(n > 10);
+    }
+}
+
 /* ---- A connection cut in the middle ---- */
 
 /* Carries bytes between a client and a host, and cuts both ways after so many of them. */
@@ -733,6 +784,7 @@ int main(void)
         cmocka_unit_test(a_name_that_does_not_resolve_cannot_be_connected_to),
         cmocka_unit_test(a_name_is_tried_at_each_of_its_addresses),
         cmocka_unit_test(each_tls_connection_has_a_binding_of_its_own),
+        cmocka_unit_test(running_out_of_memory_anywhere_ends_in_good_order),
         cmocka_unit_test(a_connection_cut_inside_a_record_is_noticed_by_both_ends),
         cmocka_unit_test(a_unix_socket_is_its_owners_alone_and_goes_with_its_listener),
         cmocka_unit_test(a_stale_unix_socket_is_replaced),

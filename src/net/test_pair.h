@@ -100,11 +100,16 @@ static inline void keep_sending(struct end *end)
             size = (size_t)(end->goal - end->sent);
         struct bz_buf buf;
         bz_buf_init(&buf, size);
-        fill(bz_buf_reserve(&buf, size), end->sent, size);
+        uint8_t *data = bz_buf_reserve(&buf, size);
+        if (data == NULL)
+            continue; /* one allocation failed: the next will not */
+        fill(data, end->sent, size);
         bz_buf_advance(&buf, size);
         int rc = r & 0x80 ? bz_stream_write_buf(end->stream, &buf)
                           : bz_stream_write(end->stream, bz_buf_bytes(&buf));
         bz_buf_release(&buf);
+        if (rc == BLAZE_ENOMEM)
+            continue; /* and took nothing, or has closed the stream */
         if (rc != 0)
             break;
         end->sent += size;
@@ -131,7 +136,11 @@ static inline void end_on_data(void *context, struct bz_stream *stream, struct b
     for (size_t i = 0; i < data.size; i++)
         wrong += data.data[i] != byte_at(end->received + i);
     if (end->echo) {
-        wrong += bz_stream_write(stream, data) != 0;
+        int rc = bz_stream_write(stream, data);
+        if (rc == BLAZE_ENOMEM)
+            bz_stream_abort(stream);
+        else
+            wrong += rc != 0;
         if (bz_stream_full(stream))
             bz_stream_pause(stream);
     }
