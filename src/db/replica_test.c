@@ -233,7 +233,7 @@ static void one_history(uint64_t seed)
 static void three_databases_converge_whatever_is_written_and_exchanged(void **state)
 {
     (void)state;
-    for (uint64_t seed = 1; seed <= 400; seed++)
+    for (uint64_t seed = 1; seed <= 200; seed++)
         one_history(seed);
 }
 
