@@ -233,8 +233,6 @@ static int append(struct bz_disk *disk, blaze_error *error)
         rc = bz_log_append(log, disk->frame.data, payload, synced ? 0 : unsynced, error);
     if (rc == BLAZE_EFAILED)
         bz_disk_fail(disk);
-    else
-        atomic_store(&disk->shared->appending, 0);
     return rc;
 }
 
@@ -255,6 +253,9 @@ static int commit(struct bz_disk *disk, struct bz_waiter *waiter, uint64_t *lsn,
         atomic_store(&disk->shared->announced, *lsn);
         atomic_fetch_add(&disk->written, disk->frame.size);
     }
+    /* Not before the commit is announced: whoever comes after a killed writer must look for it. */
+    if (rc != BLAZE_EFAILED)
+        atomic_store(&disk->shared->appending, 0);
     pthread_mutex_unlock(&disk->tail);
     if (disk->frame.capacity > FRAME_KEEP)
         bz_buf_release(&disk->frame);

@@ -198,9 +198,16 @@ int bz_log_follow(struct bz_log *log,
 
 /* ---- appending ---- */
 
-/* Gives the segment blocks up to `end` and somewhat further. */
-static int allocate(struct bz_segment *segment, uint64_t end, blaze_error *error)
+/* Gives the segment blocks from the tail up to `end` and somewhat further. Another process may have
+ * written since we last looked: what it wrote is before the tail, and must not be zeroed. */
+static int allocate(struct bz_log *log, uint64_t end, blaze_error *error)
 {
+    struct bz_segment *segment = log->segment;
+    if (segment->allocated < log->tail.offset) {
+        int rc = bz_file_allocated(&segment->file, log->tail.offset, &segment->allocated, error);
+        if (rc != 0)
+            return rc;
+    }
     while (segment->allocated < end) {
         uint64_t at = segment->allocated;
         uint64_t step = at < ZERO_STEP_MIN ? ZERO_STEP_MIN : at;
@@ -261,10 +268,7 @@ int bz_log_make_room(
             return rc;
         *synced = true;
     }
-    /* What other processes wrote has its blocks, and must not be wiped out with zeroes. */
-    if (log->segment->allocated < log->tail.offset)
-        log->segment->allocated = log->tail.offset;
-    return allocate(log->segment, log->tail.offset + space + BZ_FRAME_HEADER, error);
+    return allocate(log, log->tail.offset + space + BZ_FRAME_HEADER, error);
 }
 
 int bz_log_append(

@@ -203,9 +203,12 @@ int bz_segment_prepare(
         .chain = log->tail.chain,
     };
     char from[NAME_SIZE];
+    if (header.size == log->segment_bytes && bz_dir_list(log->dir, find_spare, from, NULL) > 0) {
+        int rc = make_segment(log->dir, from, &header, out, error);
+        if (rc != BLAZE_ENOTFOUND)
+            return rc; /* else: another process has just removed it */
+    }
     snprintf(from, sizeof from, "new-%016" PRIx64 ".wal", header.number);
-    if (header.size == log->segment_bytes)
-        bz_dir_list(log->dir, find_spare, from, NULL);
     return make_segment(log->dir, from, &header, out, error);
 }
 

@@ -261,6 +261,52 @@ static void read_along(int read_only)
     MUST(bz_store_close(store, NULL) == 0);
 }
 
+static void write_between(int which)
+{
+    struct bz_store *store = open_store(false);
+    uint64_t number;
+    MUST(store != NULL);
+    atomic_store(&board->started, 1);
+    while (atomic_load(&board->started) < 2)
+        sched_yield();
+    for (int i = 0; i < 60; i++)
+        MUST(commit_next(store, BZ_DURABLE_FULL, &number) == 0);
+    atomic_store(&board->done[which], 1);
+    while (atomic_load(&board->stop) == 0)
+        sched_yield();
+    MUST(bz_test_history_now(store) == 120);
+    for (int i = 0; i < 60; i++)
+        MUST(commit_next(store, BZ_DURABLE_FULL, &number) == 0);
+    MUST(bz_store_close(store, NULL) == 0);
+}
+
+/* Each has the same segment open before the other writes to it. */
+static void writers_take_turns_in_one_segment(void **state)
+{
+    (void)state;
+    make_store();
+    pid_t pid = start(write_between, 0);
+    while (atomic_load(&board->started) == 0)
+        sched_yield();
+    struct bz_store *store = open_store(false);
+    assert_non_null(store);
+    atomic_store(&board->started, 2);
+    while (atomic_load(&board->done[0]) == 0)
+        sched_yield();
+    for (int i = 0; i < 60; i++) {
+        uint64_t number;
+        assert_int_equal(commit_next(store, BZ_DURABLE_FULL, &number), 0);
+    }
+    atomic_store(&board->stop, 1);
+    assert_ends_well(pid);
+    assert_int_equal(bz_test_history_now(store), 180);
+    assert_int_equal(bz_store_close(store, NULL), 0);
+    store = open_store(false);
+    assert_non_null(store);
+    assert_int_equal(bz_test_history_now(store), 180);
+    assert_int_equal(bz_store_close(store, NULL), 0);
+}
+
 static void two_writers_and_two_readers_share_a_store(void **state)
 {
     (void)state;
@@ -370,6 +416,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(a_killed_writer_loses_no_acknowledged_commit),
         TEST(a_killed_writer_leaves_nothing_locked_for_the_other),
+        TEST(writers_take_turns_in_one_segment),
         TEST(two_writers_and_two_readers_share_a_store),
         TEST(two_processes_may_create_it_at_once),
         TEST(a_process_opens_a_store_once),
