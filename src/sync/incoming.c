@@ -11,8 +11,6 @@
 
 #include "codec/doc.h"
 
-#define KEEP_BYTES ((size_t)16 << 10)
-
 void bz_incoming_init(struct bz_session *s)
 {
     bz_buf_init(&s->in.raw, BZ_FRAME_MAX);
@@ -31,11 +29,11 @@ void bz_incoming_release(struct bz_session *s)
 
 static void rest(struct bz_session *s)
 {
-    if (s->in.raw.capacity > KEEP_BYTES)
+    if (s->in.raw.capacity > BZ_KEEP_BYTES)
         bz_buf_release(&s->in.raw);
-    if (s->in.renamed.capacity > KEEP_BYTES)
+    if (s->in.renamed.capacity > BZ_KEEP_BYTES)
         bz_buf_release(&s->in.renamed);
-    if (s->in.arena.total > KEEP_BYTES)
+    if (s->in.arena.total > BZ_KEEP_BYTES)
         bz_arena_release(&s->in.arena);
     bz_packer_rest_decompressor(&s->packer);
 }

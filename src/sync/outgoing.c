@@ -25,7 +25,6 @@
 
 #define WALK_MS         1000u
 #define QUIET_POSITIONS 1024u
-#define KEEP_BYTES      ((size_t)16 << 10) /* of a buffer, while idle */
 
 void bz_outgoing_init(struct bz_session *s)
 {
@@ -64,10 +63,10 @@ static void rest(struct bz_session *s)
     struct bz_outgoing *o = &s->out;
     struct bz_buf *buffers[] = {&o->defined, &o->recorded, &o->carry, &o->body, &o->packed};
     for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++) {
-        if (buffers[i]->capacity > KEEP_BYTES)
+        if (buffers[i]->capacity > BZ_KEEP_BYTES)
             bz_buf_release(buffers[i]);
     }
-    if (o->ready.size == 0 && o->ready.capacity > KEEP_BYTES)
+    if (o->ready.size == 0 && o->ready.capacity > BZ_KEEP_BYTES)
         bz_buf_release(&o->ready);
     bz_packer_rest_compressor(&s->packer);
 }

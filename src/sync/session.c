@@ -219,6 +219,16 @@ void bz_session_send(struct bz_session *s, enum bz_frame_type type)
     bz_buf_clear(&s->scratch);
 }
 
+/* Empties a buffer; one that has grown large is given back, for most sessions idle most of the
+ * time. */
+static void empty(struct bz_buf *buf)
+{
+    if (buf->error == 0 && buf->capacity > BZ_KEEP_BYTES)
+        bz_buf_release(buf);
+    else if (buf->error == 0)
+        bz_buf_clear(buf);
+}
+
 static struct bz_bytes rest_of(const struct bz_buf *buf, size_t from)
 {
     return from == buf->size ? bz_bytes(NULL, 0) : bz_bytes(buf->data + from, buf->size - from);
@@ -237,7 +247,7 @@ void bz_session_sent(struct bz_session *s, size_t size)
         return;
     if (is_early(s) && s->output.size > 0) /* an enrolment's secret may have been in it */
         explicit_bzero(s->output.data, s->output.size);
-    bz_buf_clear(&s->output);
+    empty(&s->output);
     s->output_done = 0;
 }
 
@@ -261,7 +271,7 @@ static void input_drop(struct bz_session *s, size_t size)
 {
     s->input_done += size;
     if (s->input_done == s->input.size) {
-        bz_buf_clear(&s->input);
+        empty(&s->input);
         s->input_done = s->input_scanned = 0;
     }
 }

@@ -41,6 +41,9 @@ enum bz_step {
  * ones. */
 #define BZ_CHUNKS_IN_FLIGHT 8
 
+/* How much of a buffer is kept while there is nothing to do. */
+#define BZ_KEEP_BYTES ((size_t)16 << 10)
+
 /* A peer may ask for everything again this often in a session. */
 #define BZ_ROUNDS_MAX 4
 
