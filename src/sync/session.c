@@ -219,14 +219,16 @@ void bz_session_send(struct bz_session *s, enum bz_frame_type type)
     bz_buf_clear(&s->scratch);
 }
 
-/* Empties a buffer; one that has grown large is given back, for most sessions idle most of the
- * time. */
+/* Empties a buffer, whose error stays; one that has grown large is given back, for most sessions
+ * idle most of the time. */
 static void empty(struct bz_buf *buf)
 {
-    if (buf->error == 0 && buf->capacity > BZ_KEEP_BYTES)
+    int error = buf->error;
+    if (buf->capacity > BZ_KEEP_BYTES)
         bz_buf_release(buf);
-    else if (buf->error == 0)
+    else
         bz_buf_clear(buf);
+    buf->error = error;
 }
 
 static struct bz_bytes rest_of(const struct bz_buf *buf, size_t from)
