@@ -31,8 +31,11 @@
 #define BZ_STORE_MAPS_MAX   32u
 
 enum bz_durability {
-    BZ_DURABLE_FULL,    /* on disk when commit returns */
-    BZ_DURABLE_RELAXED, /* in the log; on disk within the window */
+    /* On disk when commit returns; snapshots of this process see it from then on, other processes
+     * and the next writer as soon as it is in the log. */
+    BZ_DURABLE_FULL,
+    /* In the log and seen by snapshots when commit returns; on disk within the window. */
+    BZ_DURABLE_RELAXED,
 };
 
 struct bz_store;
@@ -45,7 +48,7 @@ struct bz_store_options {
     const char *const *maps; /* names; a map is then known by its index here */
     uint32_t map_count;
     bool create;                /* make the directory if it is not there; else BLAZE_ENOTFOUND */
-    bool read_only;             /* takes no lock, writes nothing */
+    bool read_only;             /* takes no lock, writes nothing but LMDB's reader table */
     uint32_t relaxed_window_ms; /* 0: the default, 100 */
     uint64_t checkpoint_bytes;  /* memtable size that starts a checkpoint; 0: 64 MiB */
     uint32_t checkpoint_ms;     /* age that starts one; 0: 30,000 */
@@ -121,9 +124,10 @@ int bz_store_sync(struct bz_store *store, blaze_error *error);
 /* Moves all earlier commits into the base now. */
 int bz_store_checkpoint(struct bz_store *store, blaze_error *error);
 
-/* Calls notify(context) after commits become visible, from the committing thread, without locks
- * held; several commits may share a call. One listener; set it before use, NULL to remove (then no
- * call is running any more when this returns). */
+/* Calls notify(context) after commits of this handle become visible (those of other processes: see
+ * bz_store_watch_path()), from the committing thread, without locks held; several commits may share
+ * a call. One listener; set it before use, NULL to remove (then no call is running any more when
+ * this returns; so not from within one). */
 void bz_store_set_listener(struct bz_store *store, void (*notify)(void *context), void *context);
 
 /* The folder whose files change when another process commits (to be watched), or NULL. */
