@@ -42,7 +42,7 @@ int blaze_doc_new(blaze_doc **out)
     doc->capacity = 0;
     doc->names = NULL;
     bz_arena_init(&doc->arena);
-    bz_buf_init(&doc->encoded, BZ_DOC_MAX);
+    bz_buf_init(&doc->encoded, BZ_DOC_MERGED_MAX);
     blaze_doc_clear(doc);
     *out = doc;
     return 0;
@@ -367,7 +367,7 @@ static int encode(blaze_doc *doc)
     bz_buf_clear(&doc->encoded);
     bz_names_unref(doc->names); /* a copy that was changed: from now on its names are text */
     doc->names = NULL;
-    int rc = bz_parts_append(&doc->encoded, doc->parts, doc->count);
+    int rc = bz_parts_append(&doc->encoded, doc->parts, doc->count, BZ_DOC_MAX);
     if (rc == 0 && doc->encoded.size > BLAZE_MAX_DOCUMENT)
         rc = BLAZE_ELIMIT;
     if (rc != 0)

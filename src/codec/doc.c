@@ -123,7 +123,7 @@ int bz_doc_writer_add(struct bz_doc_writer *w, uint32_t id, const blaze_value *v
 
 int bz_doc_writer_finish(struct bz_doc_writer *w, struct bz_buf *out)
 {
-    int rc = w->count > BLAZE_MAX_FIELDS ? BLAZE_ELIMIT : bz_parts_append(out, w->parts, w->count);
+    int rc = bz_parts_append(out, w->parts, w->count, BZ_DOC_MERGED_MAX);
     bz_doc_writer_clear(w);
     return rc;
 }

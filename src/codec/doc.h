@@ -20,9 +20,17 @@
  * cannot swell it. */
 #define BZ_NAMES_NESTED_MAX 4096u
 
-/* The most bytes of a document in any form. One within BLAZE_MAX_DOCUMENT as text may grow when
- * names of one letter become ids of two or three bytes. */
-#define BZ_DOC_MAX (BLAZE_MAX_DOCUMENT / 4 * 5)
+/*
+ * The most bytes of a document, by where it stands. What a user writes is within
+ * BLAZE_MAX_DOCUMENT as text, and within BZ_DOC_WRITTEN_MAX when its names of one letter have
+ * become ids of two or three bytes. Elsewhere the ids are others: no body of any replica comes to
+ * more than BZ_DOC_MAX. What is put together of several bodies may be larger than each of them and
+ * have more fields than BLAZE_MAX_FIELDS: copies that are within the limits are not always so when
+ * merged, and must merge none the less.
+ */
+#define BZ_DOC_WRITTEN_MAX (BLAZE_MAX_DOCUMENT / 4 * 5)
+#define BZ_DOC_MAX         (BLAZE_MAX_DOCUMENT * 2)
+#define BZ_DOC_MERGED_MAX  (256u << 20)
 
 /* Whether these bytes may name a field: 1 to BLAZE_MAX_NAME bytes of UTF-8 without NUL. */
 bool bz_name_valid(struct bz_bytes name);
@@ -70,7 +78,8 @@ void bz_doc_iter_init(struct bz_doc_iter *it, struct bz_bytes doc, const struct 
 int bz_doc_iter_next(struct bz_doc_iter *it, uint32_t *id, blaze_value *out); /* or BLAZE_END */
 
 /* Builds a document from top-level fields given in any order; values borrow and are copied. The
- * nested ones must be of the same names. A repeated id replaces. */
+ * nested ones must be of the same names. A repeated id replaces. It takes as many fields as are
+ * added; BLAZE_ELIMIT past BZ_DOC_MERGED_MAX. */
 struct bz_doc_writer;
 int bz_doc_writer_new(struct bz_doc_writer **out);
 void bz_doc_writer_free(struct bz_doc_writer *w);

@@ -204,14 +204,14 @@ uint8_t *bz_parts_put(
     return p;
 }
 
-int bz_parts_append(struct bz_buf *out, struct bz_part *parts, size_t count)
+int bz_parts_append(struct bz_buf *out, struct bz_part *parts, size_t count, size_t max)
 {
     int rc = bz_parts_sort(parts, count);
     if (rc != 0)
         return rc;
     size_t directory;
     size_t size = bz_parts_size(parts, count, true, &directory);
-    if (size > BZ_DOC_MAX)
+    if (size > max)
         return BLAZE_ELIMIT;
     uint8_t *p = bz_buf_reserve(out, size);
     if (p == NULL)

@@ -34,8 +34,9 @@ size_t bz_parts_size(const struct bz_part *parts, size_t count, bool map, size_t
 uint8_t *bz_parts_put(
     uint8_t *p, const struct bz_part *parts, size_t count, bool map, size_t directory);
 
-/* Appends the document of these parts, sorting them. BLAZE_EEXIST, BLAZE_ELIMIT, BLAZE_ENOMEM. */
-int bz_parts_append(struct bz_buf *out, struct bz_part *parts, size_t count);
+/* Appends the document of these parts, sorting them. BLAZE_EEXIST; BLAZE_ELIMIT past `max` bytes;
+ * BLAZE_ENOMEM. */
+int bz_parts_append(struct bz_buf *out, struct bz_part *parts, size_t count, size_t max);
 
 /* Makes *part the container of `count` sorted parts, encoded in the arena. BLAZE_ENOMEM,
  * BLAZE_ELIMIT. */

@@ -12,6 +12,7 @@
 
 struct recoding {
     struct bz_arena arena;
+    size_t max;                      /* bytes of the result */
     const struct blaze_names *names; /* what the source's ids mean; may be NULL */
     /* Gives the part its new key. */
     int (*rekey)(struct recoding *r, const struct bz_field *field, bool top, struct bz_part *part);
@@ -97,7 +98,7 @@ static int recode(struct recoding *r, struct bz_bytes doc, struct bz_buf *out)
     if (rc == 0)
         rc = recode_parts(r, doc, true, 1, parts, room, &count);
     if (rc == 0)
-        rc = bz_parts_append(out, parts, count);
+        rc = bz_parts_append(out, parts, count, r->max);
     bz_arena_release(&r->arena);
     return rc;
 }
@@ -132,6 +133,7 @@ int bz_doc_intern(struct bz_buf *out, const blaze_value *value, struct blaze_nam
     if (value->type != BLAZE_MAP)
         return BLAZE_ETYPE;
     struct recoding r = {
+        .max = BZ_DOC_WRITTEN_MAX,
         .names = value->as.nested.names,
         .rekey = intern_key,
         .target = names,
@@ -160,7 +162,7 @@ static int rename_key(
 int bz_doc_rename(struct bz_buf *out, struct bz_bytes doc,
     int64_t (*map)(void *context, uint32_t id), void *context)
 {
-    struct recoding r = {.rekey = rename_key, .map = map, .context = context};
+    struct recoding r = {.max = BZ_DOC_MAX, .rekey = rename_key, .map = map, .context = context};
     return recode(&r, doc, out);
 }
 

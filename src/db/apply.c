@@ -78,16 +78,19 @@ static int check_seen(const struct bz_db_txn *txn, const struct bz_vv *vv, blaze
     return 0;
 }
 
-static int check_write(
+static int check_stamp(
     const struct bz_db_txn *txn, const struct bz_write *write, uint64_t *stamp, blaze_error *error)
 {
     struct bz_db *db = txn->db;
-    if (bz_clock_observe(stamp, write->stamp, db->wall_ms(db->context)) != 0)
-        return bz_error_set(error, BLAZE_ECLOCK,
-            "a write is stamped years ahead of this clock: set the clock right on either side");
-    if (write->body.size == 0)
+    if (bz_clock_observe(stamp, write->stamp, db->wall_ms(db->context)) == 0)
         return 0;
-    int rc = bz_doc_check(write->body, bz_names_count(bz_catalog_names(db->catalog)));
+    return bz_error_set(error, BLAZE_ECLOCK,
+        "a write is stamped years ahead of this clock: set the clock right on either side");
+}
+
+static int check_bodies(const struct bz_rec *rec, uint32_t fields, blaze_error *error)
+{
+    int rc = bz_rec_check_bodies(rec, fields);
     return rc == 0 ? 0 : bz_error_set(error, rc, "a peer sent a document that is not sound");
 }
 
@@ -99,7 +102,9 @@ static int check_change(const struct bz_db_txn *txn, const struct bz_change *cha
     uint32_t fields = bz_names_count(bz_catalog_names(txn->db->catalog));
     int rc = check_seen(txn, &rec->rvv, error);
     for (uint32_t i = 0; rc == 0 && i < rec->write_count; i++)
-        rc = check_write(txn, &rec->writes[i], stamp, error);
+        rc = check_stamp(txn, &rec->writes[i], stamp, error);
+    if (rc == 0)
+        rc = check_bodies(rec, fields, error);
     for (uint32_t i = 0; rc == 0 && i < rec->cell_count; i++) {
         if (rec->cells[i].field >= fields)
             rc = bz_error_set(error, BLAZE_EPROTO, "a write of an unknown field");

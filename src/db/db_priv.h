@@ -36,8 +36,7 @@
 
 #define BZ_RECORD_KEY_SIZE 20u
 #define BZ_LOG_KEY_SIZE    8u
-#define BZ_DOCUMENT_MAX                                                                            \
-    (2 * BZ_STORE_VALUE_MAX) /* of what a stored record can be put together to */
+#define BZ_DOCUMENT_MAX    BZ_DOC_MERGED_MAX /* of what a stored record can be put together to */
 
 /* ---- state.c ---- */
 

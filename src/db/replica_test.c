@@ -330,6 +330,19 @@ static void a_document_that_is_not_sound_is_refused(void **state)
     hostile_refused(&h, BLAZE_ECORRUPT);
 }
 
+/* A name that stands as text has no number, so no cell could ever speak for it. */
+static void a_field_without_a_number_is_refused(void **state)
+{
+    (void)state;
+    struct hostile h;
+    blaze_doc *doc = doc_of("{\"x\":1}");
+    blaze_value value;
+    assert_int_equal(blaze_doc_value(doc, &value), 0);
+    hostile_open(&h, bz_bytes(value.as.nested.data, value.as.nested.size));
+    hostile_refused(&h, BLAZE_ECORRUPT);
+    blaze_doc_free(doc);
+}
+
 static void a_stamp_far_ahead_is_refused(void **state)
 {
     (void)state;
@@ -443,6 +456,7 @@ int main(void)
         cmocka_unit_test(three_databases_converge_whatever_is_written_and_exchanged),
         cmocka_unit_test(a_sound_change_of_a_stranger_is_taken),
         cmocka_unit_test(a_document_that_is_not_sound_is_refused),
+        cmocka_unit_test(a_field_without_a_number_is_refused),
         cmocka_unit_test(a_stamp_far_ahead_is_refused),
         cmocka_unit_test(numbers_of_nothing_are_refused),
         cmocka_unit_test(writes_of_ours_that_we_never_made_are_refused),

@@ -109,15 +109,61 @@ static int encode(struct bz_db_txn *txn, const struct bz_rec *rec, uint64_t posi
     return txn->record.error;
 }
 
-/* An update may make a document too large that is not in itself. What merging makes is kept. */
-static int check_size(struct bz_db_txn *txn, const struct bz_rec *rec)
+/* How large the document of a record is, in txn->after. */
+struct extent {
+    size_t bytes;
+    size_t fields;
+};
+
+static size_t field_count(const struct bz_db_txn *txn, struct bz_bytes document)
+{
+    blaze_value map;
+    bz_doc_value(document, bz_catalog_names(txn->db->catalog), &map);
+    return document.size == 0 ? 0 : blaze_value_count(&map);
+}
+
+static int measure(struct bz_db_txn *txn, const struct bz_rec *rec, struct extent *out)
 {
     struct bz_nodes nodes = bz_catalog_nodes(txn->db->catalog);
-    if (txn->record.size <= BLAZE_MAX_DOCUMENT || bz_rec_is_simple(rec))
-        return 0;
     bz_buf_clear(&txn->after);
     int rc = bz_rec_document(&txn->after, rec, &nodes);
-    return rc == 0 && txn->after.size > BLAZE_MAX_DOCUMENT ? BLAZE_ELIMIT : rc;
+    if (rc == 0)
+        *out = (struct extent){txn->after.size, field_count(txn, bz_buf_bytes(&txn->after))};
+    return rc;
+}
+
+/* Whether a look at what is in the record, superseded or not, is enough to say that its document is
+ * within the limits. */
+static bool plainly_within(const struct bz_db_txn *txn, const struct bz_rec *rec)
+{
+    if (bz_rec_is_simple(rec) || txn->record.size <= BLAZE_MAX_FIELDS) /* a field has a byte */
+        return true;
+    size_t fields = 0;
+    for (uint32_t i = 0; i < rec->write_count; i++)
+        fields += field_count(txn, rec->writes[i].body);
+    return fields <= BLAZE_MAX_FIELDS && txn->record.size <= BLAZE_MAX_DOCUMENT;
+}
+
+/* An update may make a document too large that is not in itself: that is refused, unless it makes
+ * one smaller that merging had made too large. What merging makes is always kept. */
+static int check_extent(
+    struct bz_db_txn *txn, const struct bz_rec *old, const struct bz_rec *rec, blaze_error *error)
+{
+    struct extent before = {0}, after;
+    if (plainly_within(txn, rec))
+        return 0;
+    int rc = old == NULL ? 0 : measure(txn, old, &before);
+    if (rc == 0)
+        rc = measure(txn, rec, &after);
+    if (rc != 0)
+        return bz_error_code(error, bz_txn_result(txn, rc));
+    if (after.fields > BLAZE_MAX_FIELDS && after.fields >= before.fields)
+        return bz_error_set(error, BLAZE_ELIMIT,
+            "the record would have %zu fields: the limit is %d", after.fields, BLAZE_MAX_FIELDS);
+    if (after.bytes > BLAZE_MAX_DOCUMENT && after.bytes >= before.bytes)
+        return bz_error_set(error, BLAZE_ELIMIT,
+            "the record would have %zu bytes: the limit is 16 MiB", after.bytes);
+    return 0;
 }
 
 int bz_write_record(struct bz_db_txn *txn, struct bz_txn_collection *collection, const blaze_id *id,
@@ -131,10 +177,14 @@ int bz_write_record(struct bz_db_txn *txn, struct bz_txn_collection *collection,
         rc = bz_rec_trim(&txn->arena, rec);
     if (rc == 0)
         rc = encode(txn, rec, position);
-    if (rc == 0 && origin.node == txn->db->self)
-        rc = check_size(txn, rec);
-    if (rc == 0)
-        rc = face_of(txn, collection, id, rec, &txn->after, &after);
+    if (rc != 0)
+        return bz_error_code(error, bz_txn_result(txn, rc));
+    if (origin.node == txn->db->self) {
+        rc = check_extent(txn, old, rec, error);
+        if (rc != 0)
+            return rc;
+    }
+    rc = face_of(txn, collection, id, rec, &txn->after, &after);
     if (rc != 0)
         return bz_error_code(error, bz_txn_result(txn, rc));
 
@@ -363,6 +413,9 @@ static int update_fields(struct bz_db_txn *txn, struct bz_bytes collection, cons
     struct bz_write write = next_write(txn, true, body);
     struct bz_rec rec;
     rc = bz_rec_update(&txn->arena, &target.rec, &write, fields, field_count, &rec);
+    if (rc == BLAZE_ELIMIT)
+        return bz_error_set(error, rc,
+            "the record has had too many different fields since it was last written whole: put it");
     if (rc != 0)
         return bz_error_code(error, rc);
     return store_write(txn, &target, &write, &rec, error);

@@ -118,7 +118,7 @@ struct bz_stream_options {
     uint32_t open_ms;  /* for connecting, name lookup and handshake included [10,000] */
     uint32_t close_ms; /* for flushing at close [2,000] */
     size_t write_high; /* where a stream counts as full [256 KiB] */
-    size_t write_max;  /* beyond which writes are refused [64 MiB] */
+    size_t write_max;  /* beyond which writes are refused [256 MiB] */
 };
 
 void bz_stream_options_init(struct bz_stream_options *options);

@@ -30,7 +30,7 @@
 void bz_stream_options_init(struct bz_stream_options *options)
 {
     *options = (struct bz_stream_options){
-        .open_ms = 10000, .close_ms = 2000, .write_high = 256u << 10, .write_max = 64u << 20};
+        .open_ms = 10000, .close_ms = 2000, .write_high = 256u << 10, .write_max = 256u << 20};
 }
 
 /* ---- The end ---- */

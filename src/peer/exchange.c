@@ -30,7 +30,7 @@
 
 #define INBOX_HIGH  (512u << 10)
 #define OUTBOX_HIGH (512u << 10)
-#define BUF_MAX     (64u << 20)
+#define BUF_MAX     (192u << 20) /* a frame of the largest kind, and what comes with it */
 
 /* Chunks that a session may handle before others have their turn. */
 #define RUNS_A_TURN 4

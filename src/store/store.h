@@ -26,7 +26,7 @@
 #include "base/error.h"
 
 #define BZ_STORE_KEY_MAX    511u
-#define BZ_STORE_VALUE_MAX  (20u << 20)
+#define BZ_STORE_VALUE_MAX  (128u << 20)
 #define BZ_STORE_COMMIT_MAX (1u << 30)
 #define BZ_STORE_MAPS_MAX   32u
 

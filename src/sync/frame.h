@@ -35,7 +35,7 @@ enum bz_frame_type {
 /* Limits of a frame's length: before the peer is proven, of a frame without records, of any. */
 #define BZ_FRAME_EARLY_MAX   4096u
 #define BZ_FRAME_CONTROL_MAX (256u << 10)
-#define BZ_FRAME_MAX         (24u << 20)
+#define BZ_FRAME_MAX         (160u << 20) /* a record as large as a store holds, and its names */
 
 /* Looks at the frame that `input` starts with. 0 and its payload and *size, the bytes that it
  * takes, length included; BLAZE_END if more must come first, with *size if it is known by then,
