@@ -284,8 +284,8 @@ int blaze_doc_end(blaze_doc *doc)
         return fail(doc, BLAZE_EINVAL);
     const struct level *ended = &doc->levels[doc->depth - 1];
     const struct level *around = ended - 1;
-    struct bz_part *parts = doc->parts + ended->first;
     size_t count = doc->count - ended->first;
+    struct bz_part *parts = count > 0 ? doc->parts + ended->first : NULL;
     struct bz_part part = {.name = ended->name.data, .key = (uint32_t)ended->name.size};
     int rc = ended->map ? bz_parts_sort(parts, count) : 0;
     if (rc == 0)

@@ -118,7 +118,7 @@ int bz_date_parse(int64_t *ms, struct bz_bytes text)
 bool bz_date_format(int64_t ms, char out[BZ_DATE_SIZE])
 {
     int64_t since = ms / DAY_MS - (ms % DAY_MS < 0);
-    int time = (int)(ms - since * DAY_MS);
+    int time = (int)((ms % DAY_MS + DAY_MS) % DAY_MS);
     int64_t days = since + days_before_year(1970);
     if (days < 0 || days >= days_before_year(10000))
         return false;

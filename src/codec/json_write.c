@@ -46,7 +46,8 @@ static void put_string(struct writing *w, struct bz_bytes text)
         else
             bz_buf_printf(&w->out, "\\u%04x", c);
     }
-    bz_buf_append(&w->out, text.data + from, text.size - from);
+    if (from < text.size)
+        bz_buf_append(&w->out, text.data + from, text.size - from);
     bz_buf_append8(&w->out, '"');
 }
 

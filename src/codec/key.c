@@ -100,7 +100,8 @@ static bool append_escaped(struct keying *k, struct bz_bytes text)
         bz_buf_append8(k->out, (uint8_t)(text.data[i] + 1));
         from = i + 1;
     }
-    bz_buf_append(k->out, text.data + from, text.size - from);
+    if (from < text.size)
+        bz_buf_append(k->out, text.data + from, text.size - from);
     return cut;
 }
 
@@ -172,6 +173,7 @@ static void append(struct keying *k, const blaze_value *value, size_t depth)
     case BLAZE_TIMESTAMP:
         bz_buf_append8(k->out, CLASS_TIMESTAMP);
         bz_buf_append64be(k->out, (uint64_t)value->as.timestamp ^ (uint64_t)1 << 63);
+        spend(k, 8);
         break;
     case BLAZE_STRING:
         bz_buf_append8(k->out, CLASS_STRING);
@@ -184,6 +186,7 @@ static void append(struct keying *k, const blaze_value *value, size_t depth)
     case BLAZE_UUID:
         bz_buf_append8(k->out, CLASS_UUID);
         bz_buf_append(k->out, value->as.uuid.bytes, sizeof value->as.uuid.bytes);
+        spend(k, sizeof value->as.uuid.bytes);
         break;
     case BLAZE_ARRAY:
     case BLAZE_MAP:

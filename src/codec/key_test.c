@@ -297,7 +297,7 @@ static void a_cut_key_stays_within_its_bound(void **state)
     (void)state;
     char zeros[300] = {0};
     for (size_t max = 0; max < 200; max += 7) {
-        for (int shape = 0; shape < 5; shape++) {
+        for (int shape = 0; shape < 7; shape++) {
             blaze_doc *doc;
             blaze_value value;
             struct bz_buf k;
@@ -306,20 +306,24 @@ static void a_cut_key_stays_within_its_bound(void **state)
             assert_int_equal(blaze_doc_new(&doc), 0);
             for (int level = 0; level < BLAZE_MAX_NESTING - 2; level++) {
                 static const char name[] = {1, 0};
-                bool map = shape == 3 || (shape == 4 && level % 2 == 0);
-                bool in_map = level == 0 || shape == 3 || (shape == 4 && level % 2 == 1);
+                bool map = shape == 0 || (shape == 1 && level % 2 == 0);
+                bool in_map = level == 0 || shape == 0 || (shape == 1 && level % 2 == 1);
                 if (map)
                     blaze_doc_begin_map(doc, in_map ? (level == 0 ? "v" : name) : NULL);
                 else
                     blaze_doc_begin_array(doc, in_map ? (level == 0 ? "v" : name) : NULL);
             }
-            for (int i = 0; i < 200 && shape < 3; i++) {
-                if (shape == 0)
+            for (int i = 0; i < 200 && shape > 1; i++) {
+                if (shape == 2)
                     blaze_doc_add_double(doc, NULL, 1e300);
-                else if (shape == 1)
+                else if (shape == 3)
                     blaze_doc_add_text(doc, NULL, zeros, sizeof zeros);
-                else
+                else if (shape == 4)
                     blaze_doc_add_text(doc, NULL, zeros, 1);
+                else if (shape == 5)
+                    blaze_doc_add_timestamp(doc, NULL, 1);
+                else
+                    blaze_doc_add_uuid(doc, NULL, &(blaze_id){{0}});
             }
             for (int level = 0; level < BLAZE_MAX_NESTING - 2; level++)
                 blaze_doc_end(doc);
