@@ -25,6 +25,8 @@ struct bench {
     const char *dir;    /* where databases are made; emptied afterwards */
     const char *cities; /* JSON lines, plain or .gz; NULL: where the checkout has them */
     FILE *json;         /* NULL: none */
+    const char *row;    /* only rows whose names hold this; NULL: all */
+    bool without_peers;
     struct bench_result *results;
     size_t result_count;
 };
@@ -59,7 +61,10 @@ struct bench_row {
     struct bench_goal goals[BENCH_GOALS_MAX];
 };
 
-/* Measures, prints and records a row. Returns the median of ours, 0 if ours is missing. */
+/* Whether a row of this name is to be measured. */
+bool bench_wants(const struct bench *bench, const char *row);
+
+/* Measures, prints and records a row, if it is wanted. Returns the median of ours, else 0. */
 double bench_measure(struct bench *bench, const struct bench_row *row,
     const struct bench_contestant *contestants, size_t count);
 

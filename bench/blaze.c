@@ -232,7 +232,7 @@ static void range(struct bench_session *s, int64_t low, uint64_t limit, struct b
     query.filter = filter;
     query.sort = "total_cents";
     query.limit = limit;
-    sum_rows(s, &query, "item_count", out);
+    sum_rows(s, &query, "total_cents", out);
 }
 
 static void filter(struct bench_session *s, struct bench_answer *out)

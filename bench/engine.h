@@ -73,7 +73,7 @@ struct bench_engine {
 
     /* The whole record; sum is its total. */
     void (*get)(struct bench_session *session, const blaze_id *id, struct bench_answer *out);
-    /* The first `limit` records from total >= low on, by index; the sum of their items. */
+    /* The first `limit` records from total >= low on, by index; the sum of their totals. */
     void (*range)(
         struct bench_session *session, int64_t low, uint64_t limit, struct bench_answer *out);
     /* Records with items > 45 and status "shipped", by a look at each; the sum of their totals. */

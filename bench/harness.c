@@ -55,10 +55,22 @@ static void remember(struct bench *bench, const struct bench_row *row, double ou
     result->row.name = strdup(row->name); /* lives as long as the program */
 }
 
+bool bench_wants(const struct bench *bench, const char *row)
+{
+    return bench->row == NULL || strstr(row, bench->row) != NULL;
+}
+
+static const char *why_missing(const struct bench *bench, const struct bench_contestant *c)
+{
+    return bench->without_peers && c->kind == BENCH_PEER ? "left out by --ours" : c->missing;
+}
+
 double bench_measure(struct bench *bench, const struct bench_row *row,
     const struct bench_contestant *contestants, size_t count)
 {
     static double values[BENCH_CONTESTANTS_MAX][REPETITIONS_MAX];
+    if (!bench_wants(bench, row->name))
+        return 0;
     unsigned repetitions = row->once ? 1 : bench->repetitions;
     unsigned warm_ups = row->once ? 0 : 1;
     if (count > BENCH_CONTESTANTS_MAX || repetitions > REPETITIONS_MAX)
@@ -66,7 +78,7 @@ double bench_measure(struct bench *bench, const struct bench_row *row,
 
     for (unsigned r = 0; r < warm_ups + repetitions; r++)
         for (size_t c = 0; c < count; c++) {
-            if (contestants[c].missing != NULL)
+            if (why_missing(bench, &contestants[c]) != NULL)
                 continue;
             double value = contestants[c].run(contestants[c].context);
             if (r >= warm_ups)
@@ -77,8 +89,8 @@ double bench_measure(struct bench *bench, const struct bench_row *row,
     double ours = 0;
     for (size_t c = 0; c < count; c++) {
         figures[c] = (struct bench_figure){
-            contestants[c].name, contestants[c].kind, contestants[c].missing, 0, 0, 0};
-        if (contestants[c].missing != NULL)
+            contestants[c].name, contestants[c].kind, why_missing(bench, &contestants[c]), 0, 0, 0};
+        if (figures[c].missing != NULL)
             continue;
         summarise(&figures[c], values[c], repetitions);
         if (contestants[c].kind == BENCH_OURS)

@@ -269,7 +269,7 @@ static void range(struct bench_session *s, int64_t low, uint64_t limit, struct b
         MDB_val id = val((const uint8_t *)key.mv_data + 8, 16);
         check(mdb_get(txn, s->db->records, &id, &value));
         out->rows++;
-        out->sum += (uint64_t)field(&value, ORDER_ITEMS);
+        out->sum += (uint64_t)field(&value, ORDER_TOTAL);
     }
     mdb_cursor_close(cursor);
     done_reading(s);

@@ -40,6 +40,8 @@ static void usage(FILE *out)
           "  --dir DIR          where databases are made and removed again (default: the folder\n"
           "                     for temporary files); its disk is what is measured\n"
           "  --cities FILE      the cities as JSON lines, plain or .gz\n"
+          "  --row TEXT         only the rows whose names hold the text\n"
+          "  --ours             without the peers\n"
           "  --quick            N = 20000 and 3 repetitions: a look, not a result\n",
         out);
 }
@@ -62,6 +64,7 @@ static void parse_options(struct bench *bench, int argc, char **argv)
     static const struct option options[] = {{"json", required_argument, NULL, 'j'},
         {"repetitions", required_argument, NULL, 'r'}, {"dir", required_argument, NULL, 'd'},
         {"cities", required_argument, NULL, 'c'}, {"quick", no_argument, NULL, 'q'},
+        {"row", required_argument, NULL, 'w'}, {"ours", no_argument, NULL, 'o'},
         {"help", no_argument, NULL, 'h'}, {0}};
     uint64_t n = 0;
     uint64_t repetitions = 0;
@@ -84,6 +87,12 @@ static void parse_options(struct bench *bench, int argc, char **argv)
             break;
         case 'c':
             bench->cities = optarg;
+            break;
+        case 'w':
+            bench->row = optarg;
+            break;
+        case 'o':
+            bench->without_peers = true;
             break;
         case 'q':
             bench->quick = true;

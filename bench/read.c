@@ -153,7 +153,7 @@ static void check_answers(const struct player *players, const char *row)
     const struct player *first = NULL;
     for (size_t i = 0; i < PLAYERS; i++) {
         const struct player *p = &players[i];
-        if (p->engine->missing != NULL)
+        if (p->db == NULL)
             continue;
         if (first == NULL)
             first = p;
@@ -180,7 +180,8 @@ static void measure(
             i == 0 ? BENCH_OURS : BENCH_PEER, engines[i]->missing, reads->run, &players[i]};
     }
     bench_measure(bench, &row, contestants, PLAYERS);
-    check_answers(players, reads->name);
+    if (bench_wants(bench, reads->name))
+        check_answers(players, reads->name);
 }
 
 static void measure_all(struct bench *bench, uint64_t n, struct player *players)
@@ -223,7 +224,7 @@ static void round_read(struct bench *bench, uint64_t n)
         *p = (struct player){.engine = engine, .records = &records};
         p->dir = bench_path(bench->dir, engine->name);
         bench_dir_fresh(p->dir);
-        if (engine->missing != NULL)
+        if (engine->missing != NULL || (bench->without_peers && i > 0))
             continue;
         struct bench_db *db = engine->open(p->dir, BENCH_LOAD, engine->variant);
         bench_load(engine, db, &records, BENCH_RANDOM_IDS, BENCH_BATCH);
@@ -233,7 +234,7 @@ static void round_read(struct bench *bench, uint64_t n)
     }
     measure_all(bench, n, players);
     for (size_t i = 0; i < PLAYERS; i++) {
-        if (engines[i]->missing == NULL)
+        if (players[i].db != NULL)
             engines[i]->close(players[i].db);
         bench_dir_remove(players[i].dir);
         free(players[i].dir);

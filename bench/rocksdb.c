@@ -319,7 +319,7 @@ static void range(struct bench_session *s, int64_t low, uint64_t limit, struct b
         struct bz_bytes value;
         rocksdb_pinnableslice_t *slice = find(s, rocksdb_iter_key(it, &size) + 8, &value);
         out->rows++;
-        out->sum += (uint64_t)field(value, ORDER_ITEMS);
+        out->sum += (uint64_t)field(value, ORDER_TOTAL);
         rocksdb_pinnableslice_destroy(slice);
     }
     rocksdb_iter_destroy(it);

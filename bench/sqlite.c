@@ -340,7 +340,7 @@ static const struct flavour columns = {
     .insert = "INSERT INTO orders VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14)",
     .update = "UPDATE orders SET position=?2,status=?3,total_cents=?4 WHERE id=?1",
     .get = "SELECT * FROM orders WHERE id=?1",
-    .range = "SELECT item_count,* FROM orders WHERE total_cents>=?1 ORDER BY total_cents LIMIT ?2",
+    .range = "SELECT total_cents,* FROM orders WHERE total_cents>=?1 ORDER BY total_cents LIMIT ?2",
     .filter = "SELECT total_cents FROM orders WHERE item_count>45 AND status='shipped'",
     .top = "SELECT weight_kg,id FROM orders ORDER BY weight_kg DESC LIMIT 10",
     .total_column = 2 + ORDER_TOTAL,
@@ -373,7 +373,7 @@ static const struct flavour json = {
     .update = "UPDATE orders SET position=?2,"
               "document=json_set(document,'$.status',?3,'$.total_cents',?4) WHERE id=?1",
     .get = "SELECT document FROM orders WHERE id=?1",
-    .range = "SELECT json_extract(document,'$.item_count'),document FROM orders"
+    .range = "SELECT json_extract(document,'$.total_cents'),document FROM orders"
              " WHERE json_extract(document,'$.total_cents')>=?1"
              " ORDER BY json_extract(document,'$.total_cents') LIMIT ?2",
     .filter = "SELECT json_extract(document,'$.total_cents') FROM orders"
