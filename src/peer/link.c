@@ -26,7 +26,8 @@
 
 enum { BACKOFF_FIRST_MS = 100, BACKOFF_LAST_MS = 60000 };
 
-#define REPORT_NS (50u * 1000000u)
+#define REPORT_MS 50u
+#define REPORT_NS (REPORT_MS * 1000000u)
 
 struct bz_link {
     struct bz_peer *peer;
@@ -63,6 +64,8 @@ struct bz_link {
     struct bz_listener_handle *listener;
 
     struct bz_strand report;
+    struct bz_task later; /* has the loop set `late`: what is not told now is told then */
+    struct bz_timer *late;
     uint64_t reported_ns;
     enum bz_link_state reported;
     bool ever_reported;
@@ -82,12 +85,27 @@ static void run_report(struct bz_strand *strand)
     bz_link_get_status(link, &status);
     uint64_t now = bz_os_mono_ns();
     if (link->ever_reported && status.state == link->reported &&
-        now - link->reported_ns < REPORT_NS)
+        now - link->reported_ns < REPORT_NS) {
+        if (status.state != BZ_LINK_STOPPED)
+            bz_loop_post(link->peer->loop, &link->later);
         return;
+    }
     link->ever_reported = true;
     link->reported = status.state;
     link->reported_ns = now;
     link->on_status(link->context, &status);
+}
+
+static void run_later(struct bz_task *task)
+{
+    struct bz_link *link = (struct bz_link *)((char *)task - offsetof(struct bz_link, later));
+    bz_timer_set(link->late, REPORT_MS);
+}
+
+static void on_late(void *context)
+{
+    struct bz_link *link = context;
+    bz_strand_post(link->peer->pool, &link->report);
 }
 
 static void tell(struct bz_link *link)
@@ -319,8 +337,13 @@ static void start(void *context)
 {
     struct bz_link *link = context;
     link->rc = bz_timer_open(&link->timer, link->peer->loop, on_time, link);
+    if (link->rc != 0)
+        return;
+    link->rc = bz_timer_open(&link->late, link->peer->loop, on_late, link);
     if (link->rc == 0)
         attempt(link);
+    else
+        bz_timer_close(link->timer);
 }
 
 /* ---- Opening and closing: the caller's side ---- */
@@ -352,6 +375,7 @@ static struct bz_link *new_link(struct bz_peer *peer, const struct bz_link_optio
     link->on_status = options->on_status;
     link->context = options->context;
     link->report.run = run_report;
+    link->later.run = run_later;
     pthread_mutex_init(&link->lock, NULL);
     pthread_condattr_t attributes;
     pthread_condattr_init(&attributes);
@@ -461,10 +485,12 @@ static void begin_stop(void *context)
     }
 }
 
-static void close_timer(void *context)
+static void close_timers(void *context)
 {
     struct bz_link *link = context;
+    bz_loop_cancel(link->peer->loop, &link->later);
     bz_timer_close(link->timer);
+    bz_timer_close(link->late);
 }
 
 void bz_link_close(struct bz_link *link)
@@ -476,7 +502,10 @@ void bz_link_close(struct bz_link *link)
     while (!link->finished)
         pthread_cond_wait(&link->changed, &link->lock);
     pthread_mutex_unlock(&link->lock);
-    bz_loop_call(link->peer->loop, close_timer, link);
+    /* The report may have asked for a later one, and that timer may post the report once more; but
+     * a stopped link asks for no other. */
+    bz_strand_cancel(link->peer->pool, &link->report);
+    bz_loop_call(link->peer->loop, close_timers, link);
     bz_strand_cancel(link->peer->pool, &link->report);
     unlist_link(link);
     free_link(link);
