@@ -351,6 +351,7 @@ static inline int fake_changes_open(void *context, const struct bz_receiver *rec
 static inline int fake_changes_next(struct bz_changes *w, struct bz_change *out, blaze_error *error)
 {
     (void)error;
+    static const blaze_id nobody;
     while (w->next < w->count) {
         const struct fake_record *r = w->order[w->next++];
         struct bz_rec rec;
@@ -359,7 +360,8 @@ static inline int fake_changes_next(struct bz_changes *w, struct bz_change *out,
         int rc = bz_rec_decode(&w->arena, r->rec, r->position, &rec);
         if (rc != 0)
             return rc;
-        if (memcmp(&r->origin, &w->receiver.node, sizeof r->origin) == 0 ||
+        if ((memcmp(&r->origin, &nobody, sizeof nobody) != 0 &&
+                memcmp(&r->origin, &w->receiver.node, sizeof nobody) == 0) ||
             (w->receiver.vv.count > 0 && bz_vv_includes(&w->receiver.vv, &rec.rvv)))
             continue;
         *out = (struct bz_change){r->position, r->collection, r->id, {{0}}};

@@ -53,7 +53,7 @@ enum bz_term { BZ_TERM_NODE, BZ_TERM_COLLECTION, BZ_TERM_FIELD };
 
 /* What the receiver of our changes is known to have. */
 struct bz_receiver {
-    blaze_id node;
+    blaze_id node;    /* all zero: whoever it is, what it sent itself it may have lost */
     uint64_t reached; /* it has all that our log held at this position (0: nothing) */
     struct bz_vv vv;  /* it has all writes up to these (node numbers are ours); may be empty */
 };

@@ -50,10 +50,19 @@ static int64_t our_field(void *context, uint32_t theirs)
     return bz_terms_ours(context, BZ_TERM_FIELD, theirs);
 }
 
+struct names {
+    const struct bz_terms_learnt *terms;
+    bool renamed; /* some name has another number here */
+};
+
 static int check_field(void *context, uint32_t theirs)
 {
-    int64_t ours = our_field(context, theirs);
-    return ours < 0 ? (int)ours : 0;
+    struct names *names = context;
+    int64_t ours = bz_terms_ours(names->terms, BZ_TERM_FIELD, theirs);
+    if (ours < 0)
+        return (int)ours;
+    names->renamed |= ours != theirs;
+    return 0;
 }
 
 /* A body in our numbers: as it is if they are the same, else anew in the arena. */
@@ -61,10 +70,11 @@ static int rename_body(struct bz_incoming *in, struct bz_bytes *body)
 {
     if (body->size == 0)
         return 0;
+    struct names names = {&in->terms, false};
     int rc = bz_doc_check(*body, BZ_TERMS_DEFINED_MAX);
     if (rc == 0)
-        rc = bz_doc_each_name(*body, check_field, &in->terms);
-    if (rc != 0 || !in->terms.renamed[BZ_TERM_FIELD])
+        rc = bz_doc_each_name(*body, check_field, &names);
+    if (rc != 0 || !names.renamed)
         return rc;
     bz_buf_clear(&in->renamed);
     rc = bz_doc_rename(&in->renamed, *body, our_field, &in->terms);

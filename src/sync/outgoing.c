@@ -336,8 +336,9 @@ static int finish_walk(struct bz_session *s, blaze_error *error)
 
 static int open_walk(struct bz_session *s, blaze_error *error)
 {
-    struct bz_receiver receiver = {
-        .node = s->status.peer, .reached = s->out.reached, .vv = s->out.has.vv};
+    struct bz_receiver receiver = {.reached = s->out.reached, .vv = s->out.has.vv};
+    if (s->out.round == 0)
+        receiver.node = s->status.peer; /* else it wants even what it once sent us itself */
     s->out.walk_since_ms = s->now_ms;
     return s->replica.ops->changes_open(
         s->replica.context, &receiver, s->out.walked, &s->out.walk, error);

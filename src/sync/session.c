@@ -11,6 +11,7 @@
 #include "sync/session_priv.h"
 
 #include "base/alloc.h"
+#include "base/utf8.h"
 
 #include <stdio.h>
 
@@ -76,6 +77,9 @@ static void say_goodbye(
 {
     struct bz_goodbye goodbye = {.code = code, .final = final};
     snprintf(goodbye.reason, sizeof goodbye.reason, "%.*s", (int)sizeof goodbye.reason - 1, reason);
+    for (size_t size = strlen(goodbye.reason);
+         size > 0 && !bz_utf8_valid(bz_bytes(goodbye.reason, size)); size--)
+        goodbye.reason[size - 1] = '\0'; /* a character was cut in two */
     bz_buf_clear(&s->scratch);
     bz_goodbye_encode(&s->scratch, &goodbye);
     bz_session_send(s, type);

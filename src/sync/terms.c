@@ -68,7 +68,6 @@ int bz_terms_learn(
     if (learnt->ours[term][theirs] != UNKNOWN)
         return BLAZE_EPROTO;
     learnt->ours[term][theirs] = ours;
-    learnt->renamed[term] |= ours != theirs;
     return 0;
 }
 

@@ -27,7 +27,6 @@ int bz_terms_tell(struct bz_terms_told *told, enum bz_term term, uint32_t number
 struct bz_terms_learnt {
     uint32_t *ours[BZ_TERM_KINDS];
     uint32_t count[BZ_TERM_KINDS];
-    bool renamed[BZ_TERM_KINDS]; /* some number is not the same here as there */
 };
 
 void bz_terms_learnt_release(struct bz_terms_learnt *learnt);
