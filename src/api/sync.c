@@ -140,8 +140,10 @@ static int open_copy(blaze_db **out, const char *path, const blaze_open_options 
 static int remove_entry(void *context, const char *name)
 {
     char *path = bz_path_join(context, name);
-    if (path != NULL)
+    if (path != NULL && bz_path_remove(path, NULL) != BLAZE_OK) {
+        bz_dir_list(path, remove_entry, path, NULL);
         bz_path_remove(path, NULL);
+    }
     bz_free(path);
     return 0;
 }
