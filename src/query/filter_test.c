@@ -212,7 +212,7 @@ static void a_fault_is_told_with_its_column_and_what_was_expected(void **state)
         int code;
         const char *text;
     } cases[] = {
-        {"", BLAZE_ESYNTAX, "filter, column 1: expected a field, exists, not, or ("},
+        {"", BLAZE_ESYNTAX, "filter: column 1: expected a field, exists, not, or ("},
         {"  ", BLAZE_ESYNTAX, "column 3: expected a field"},
         {"n", BLAZE_ESYNTAX, "column 2: expected one of = != < <= > >= in contains starts"},
         {"n =", BLAZE_ESYNTAX, "column 4: expected a value"},

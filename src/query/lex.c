@@ -196,16 +196,16 @@ int bz_lexer_expected(struct bz_lexer *lex, const char *expected)
     if (lex->token == BZ_TOKEN_BAD)
         return bz_lexer_fault(lex, BLAZE_ESYNTAX, lex->fault);
     if (lex->token == BZ_TOKEN_END)
-        return bz_error_set(lex->error, BLAZE_ESYNTAX, "%s, column %zu: expected %s", lex->what,
+        return bz_error_set(lex->error, BLAZE_ESYNTAX, "%s: column %zu: expected %s", lex->what,
             column(lex), expected);
     int shown = lex->word.size < 40 ? (int)lex->word.size : 40;
     while (shown > 0 && shown < (int)lex->word.size && (lex->word.data[shown] & 0xc0) == 0x80)
         shown--;
-    return bz_error_set(lex->error, BLAZE_ESYNTAX, "%s, column %zu: expected %s, found %.*s",
+    return bz_error_set(lex->error, BLAZE_ESYNTAX, "%s: column %zu: expected %s, found %.*s",
         lex->what, column(lex), expected, shown, (const char *)lex->word.data);
 }
 
 int bz_lexer_fault(struct bz_lexer *lex, int code, const char *fault)
 {
-    return bz_error_set(lex->error, code, "%s, column %zu: %s", lex->what, column(lex), fault);
+    return bz_error_set(lex->error, code, "%s: column %zu: %s", lex->what, column(lex), fault);
 }
