@@ -191,12 +191,41 @@ static void keys_are_as_the_vectors_say(void **state)
     assert_true(i > 30);
 }
 
+static void the_worked_example_of_the_format_page_is_right(void **state)
+{
+    (void)state;
+    static const char json[] =
+        "{\"name\":\"Vila\",\"lat\":42.53176,\"tags\":[\"a\",true],\"address\":{\"city\":\"AD\"}}";
+    static const char *const table[] = {"name", "lat", "tags", "address", "city"};
+    struct blaze_names *own;
+    struct bz_buf stored;
+    blaze_doc *doc;
+    blaze_value map;
+    uint32_t id;
+    bz_buf_init(&stored, BZ_DOC_MAX);
+    assert_int_equal(bz_names_new(&own), 0);
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++)
+        assert_int_equal(bz_names_add(own, bz_bytes_text(table[i]), &id), 0);
+    assert_int_equal(blaze_doc_from_json(&doc, json, strlen(json), NULL), 0);
+    assert_int_equal(blaze_doc_value(doc, &map), 0);
+    assert_hex("text",
+        "1a0f6164647265737399076c6174a4096e616d65440974616773840609636974794241"
+        "44855f0e0456696c6102411161",
+        bz_bytes(map.as.nested.data, map.as.nested.size));
+    assert_int_equal(bz_doc_intern(&stored, &map, own), 0);
+    assert_hex("interned", "050644a4849556696c61855f0e04024111610240424144", bz_buf_bytes(&stored));
+    blaze_doc_free(doc);
+    bz_buf_release(&stored);
+    bz_names_unref(own);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(documents_encode_and_decode_as_the_vectors_say),
         cmocka_unit_test(what_the_vectors_refuse_is_refused),
         cmocka_unit_test(keys_are_as_the_vectors_say),
+        cmocka_unit_test(the_worked_example_of_the_format_page_is_right),
     };
     return cmocka_run_group_tests(tests, load, unload);
 }
