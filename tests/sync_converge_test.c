@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Random edits at every site of a chain, ring, star or mesh, over links that cut bytes anywhere and
+ * break at any moment; in the end all sites are equal. BLAZEDB_SEED chooses the histories,
+ * BLAZEDB_LONG runs more of them.
+ */
+#include "sync_world.h"
+
+static uint64_t base_seed = 1;
+static bool done;
+
+static uint64_t world_seed(uint64_t number)
+{
+    uint64_t state = base_seed * 1000003u + number;
+    return pipe_random(&state);
+}
+
+static void one_history(uint64_t number)
+{
+    struct world w;
+    world_open(&w, world_seed(number), (enum shape)(number % 4), 2 + (uint32_t)(number / 4 % 4));
+    w.chunk_bytes = (uint32_t[]){100, 600, 5000, 0}[chance(&w, 4)];
+    for (uint32_t i = 0; i < w.links; i++)
+        w.link[i].pipe.piece_max = (size_t[]){1, 40, 1000, 0}[chance(&w, 4)];
+    for (int turn = 0; turn < 150; turn++) {
+        w.wall_ms += chance(&w, 50);
+        struct link *l = &w.link[chance(&w, w.links)];
+        switch (chance(&w, 10)) {
+        case 0:
+            link_down(l);
+            break;
+        case 1:
+        case 2:
+            if (!l->up)
+                link_up(&w, l);
+            break;
+        case 3:
+            if (l->up && !pipe_step(&l->pipe))
+                pipe_sleep(&l->pipe);
+            break;
+        default:
+            edit(&w, &w.site[chance(&w, w.sites)]);
+            wake_all(&w);
+        }
+        for (uint64_t n = chance(&w, 60); n > 0 && step(&w); n--)
+            ;
+        assert_no_end(&w);
+    }
+    all_links(&w);
+    settle(&w);
+    assert_equal(&w);
+    world_close(&w);
+}
+
+static void edits_at_all_sites_meet_in_every_shape_whatever_is_cut(void **state)
+{
+    (void)state;
+    uint64_t histories = getenv("BLAZEDB_LONG") != NULL ? 1000 : 80;
+    if (getenv("BLAZEDB_SEED") != NULL)
+        base_seed = strtoull(getenv("BLAZEDB_SEED"), NULL, 10);
+    for (uint64_t i = 0; i < histories; i++)
+        one_history(i);
+    done = true;
+}
+
+static int tell_seed(void **state)
+{
+    (void)state;
+    if (!done)
+        print_message("BLAZEDB_SEED=%llu repeats this\n", (unsigned long long)base_seed);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_teardown(
+            edits_at_all_sites_meet_in_every_shape_whatever_is_cut, tell_seed),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
