@@ -25,7 +25,7 @@ static void one_history(uint64_t number)
     for (int turn = 0; turn < 150; turn++) {
         w.wall_ms += chance(&w, 50);
         struct link *l = &w.link[chance(&w, w.links)];
-        switch (chance(&w, 10)) {
+        switch (chance(&w, 12)) {
         case 0:
             link_down(l);
             break;
@@ -35,14 +35,15 @@ static void one_history(uint64_t number)
                 link_up(&w, l);
             break;
         case 3:
-            if (l->up && !pipe_step(&l->pipe))
-                pipe_sleep(&l->pipe);
+        case 4: /* time enough for a walk over the log to be given up and begun anew */
+            l->pipe.now_ms += chance(&w, 1500);
+            wake_all(&w);
             break;
         default:
             edit(&w, &w.site[chance(&w, w.sites)]);
             wake_all(&w);
         }
-        for (uint64_t n = chance(&w, 60); n > 0 && step(&w); n--)
+        for (uint64_t n = chance(&w, 12) * chance(&w, 12); n > 0 && step(&w); n--)
             ;
         assert_no_end(&w);
     }
