@@ -246,6 +246,7 @@ static void a_cursor_past_the_end_of_a_rolled_back_log_starts_it_over(void **sta
     pair_connect(&p);
     settle(&p);
     assert_live_and_same(&p);
+    assert_false(pipe_status(&p.pipe, 1).diverged);
     pair_release(&p);
 }
 
