@@ -129,6 +129,76 @@ static void a_derived_id_is_the_one_of_rfc_9562(void **state)
 
 /* ---- databases and records ---- */
 
+/* A directory of its own for a test. */
+static void make_scratch(char *path, size_t size)
+{
+    const char *base = getenv("TMPDIR");
+    snprintf(path, size, "%s/api-XXXXXX", base != NULL ? base : "/tmp");
+    assert_non_null(mkdtemp(path));
+}
+
+static void make_file(const char *directory, const char *name, char *path, size_t size)
+{
+    snprintf(path, size, "%s/%s", directory, name);
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    fclose(file);
+}
+
+static int create_at(const char *path)
+{
+    blaze_db *db;
+    blaze_open_options options;
+    blaze_open_options_init(&options);
+    options.create = 1;
+    int rc = blaze_open(&db, path, &options, &error);
+    if (rc == BLAZE_OK)
+        OK(blaze_close(db, &error));
+    return rc;
+}
+
+static void a_database_is_not_made_where_other_things_are(void **state)
+{
+    (void)state;
+    char directory[200], file[240], missing[240];
+    blaze_db *db;
+    make_scratch(directory, sizeof directory);
+    make_file(directory, "letter.txt", file, sizeof file);
+    assert_int_equal(create_at(directory), BLAZE_EEXIST);
+    assert_non_null(strstr(error.text, "other files"));
+    assert_int_equal(create_at(file), BLAZE_EINVAL);
+    assert_non_null(strstr(error.text, "not a directory"));
+    assert_int_equal(blaze_open(&db, file, NULL, &error), BLAZE_EINVAL);
+    snprintf(missing, sizeof missing, "%s/not/there.blz", directory);
+    assert_int_equal(create_at(missing), BLAZE_ENOTFOUND);
+    assert_null(strstr(error.text, "create it"));
+    assert_int_equal(remove(file), 0);
+    assert_int_equal(create_at(directory), BLAZE_OK); /* an empty one will do */
+    assert_int_equal(create_at(directory), BLAZE_EEXIST);
+    char command[240];
+    snprintf(command, sizeof command, "rm -r %s", directory);
+    assert_int_equal(system(command), 0);
+}
+
+/* Nobody listens at port 1. */
+static void a_join_that_comes_to_nothing_leaves_nothing_and_takes_nothing_away(void **state)
+{
+    (void)state;
+    static const char code[] = "blaze://127.0.0.1:1/a19db123-b750-4c63-8060-66a36505e889"
+                               "#ASTHGS4iv8-TDjdtT95YZXMd50Y8IWj66rdun2cur4q3v389gw";
+    char directory[200], file[240], copy[240];
+    blaze_db *db;
+    make_scratch(directory, sizeof directory);
+    make_file(directory, "letter.txt", file, sizeof file);
+    assert_int_equal(blaze_join(&db, directory, code, NULL, NULL, &error), BLAZE_EEXIST);
+    assert_int_equal(access(file, F_OK), 0);
+    snprintf(copy, sizeof copy, "%s/copy.blz", directory);
+    assert_int_equal(blaze_join(&db, copy, code, NULL, NULL, &error), BLAZE_ECONNECT);
+    assert_int_not_equal(access(copy, F_OK), 0);
+    assert_int_equal(remove(file), 0);
+    assert_int_equal(rmdir(directory), 0);
+}
+
 static void wrong_arguments_are_named(void **state)
 {
     (void)state;
@@ -466,6 +536,8 @@ int main(void)
         cmocka_unit_test(new_ids_ascend_and_are_of_version_7),
         cmocka_unit_test(threads_and_forked_processes_never_draw_the_same_id),
         cmocka_unit_test(a_derived_id_is_the_one_of_rfc_9562),
+        cmocka_unit_test(a_database_is_not_made_where_other_things_are),
+        cmocka_unit_test(a_join_that_comes_to_nothing_leaves_nothing_and_takes_nothing_away),
         cmocka_unit_test(wrong_arguments_are_named),
         cmocka_unit_test(the_reserved_field_and_unset_are_refused_where_they_mean_nothing),
         cmocka_unit_test(a_record_is_written_read_and_deleted),

@@ -23,14 +23,11 @@ static int check_options(const blaze_open_options *options, blaze_error *error)
 }
 
 /* What the layers below say of a file, said of the database. */
-static int open_error(int code, const char *path, blaze_error *error)
+static int open_error(int code, bool create, const char *path, blaze_error *error)
 {
-    if (code == BLAZE_ENOTFOUND)
+    if (code == BLAZE_ENOTFOUND && !create)
         return bz_error_set(
             error, code, "no database at %.180s: create it with blaze_open_options.create", path);
-    if (code == BLAZE_EEXIST)
-        return bz_error_set(error, code,
-            "%.180s is there already: open it without blaze_open_options.create", path);
     return code;
 }
 
@@ -61,7 +58,7 @@ int bz_api_open(blaze_db **out, const char *path, const blaze_open_options *opti
     if (rc != BLAZE_OK) {
         pthread_mutex_destroy(&db->lock);
         bz_free(db);
-        return open_error(rc, path, error);
+        return open_error(rc, how.create, path, error);
     }
     *out = db;
     return BLAZE_OK;

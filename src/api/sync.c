@@ -47,8 +47,9 @@ static int wait_for_end(struct bz_link *link, const blaze_sync_options *options,
             mark = now;
             moved_ns = bz_os_mono_ns();
         } else if (left == 0) {
-            return bz_error_set(error, BLAZE_ETIMEOUT, "nothing moved for %u ms: %.150s",
-                options->timeout_ms, status.text);
+            /* Where one side could not go on, that says more than that nothing moves. */
+            return bz_error_set(error, status.code != 0 ? status.code : BLAZE_ETIMEOUT,
+                "nothing moved for %u ms: %.150s", options->timeout_ms, status.text);
         }
     }
 }
@@ -137,24 +138,6 @@ static int open_copy(blaze_db **out, const char *path, const blaze_open_options 
     return bz_api_open(out, path, &making, &join->database, error);
 }
 
-static int remove_entry(void *context, const char *name)
-{
-    char *path = bz_path_join(context, name);
-    if (path != NULL && bz_path_remove(path, NULL) != BLAZE_OK) {
-        bz_dir_list(path, remove_entry, path, NULL);
-        bz_path_remove(path, NULL);
-    }
-    bz_free(path);
-    return 0;
-}
-
-/* Takes away a copy that was made here and came to nothing, so that another code can be tried. */
-static void remove_copy(const char *path)
-{
-    bz_dir_list(path, remove_entry, (void *)path, NULL);
-    bz_path_remove(path, NULL);
-}
-
 /* Whether anything has been written into the copy. */
 static bool is_empty(blaze_db *db)
 {
@@ -196,7 +179,7 @@ int blaze_join(blaze_db **out, const char *path, const char *code, const blaze_o
         bool nothing = made && is_empty(db);
         blaze_close(db, NULL);
         if (nothing && !open->memory)
-            remove_copy(path);
+            bz_db_remove(path); /* another code can be tried */
     }
     bz_wipe(&join, sizeof join);
     if (rc == BLAZE_OK)

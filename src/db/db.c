@@ -108,7 +108,8 @@ static int open_new(
         return rc;
     rc = bz_identity_load(db, bz_txn_view(txn), &copied, error);
     if (rc == 0)
-        rc = bz_error_set(error, BLAZE_EEXIST, "there is a database in %s already", path);
+        rc = bz_error_set(error, BLAZE_EEXIST,
+            "%s: there is a database already: open it without creating it", path);
     else if (rc == BLAZE_ENOTFOUND)
         rc = create(db, txn, options, error);
     if (rc != 0) {

@@ -43,6 +43,9 @@ struct bz_db_options {
 
 int bz_db_open(
     struct bz_db **out, const char *path, const struct bz_db_options *options, blaze_error *error);
+/* Removes the files of a database that nobody has open, and the directory if that is then empty. */
+void bz_db_remove(const char *path);
+
 /* All reads, transactions, rows, observers and replicas must be closed (asserted). */
 int bz_db_close(struct bz_db *db, blaze_error *error);
 

@@ -60,6 +60,16 @@ static int mark_find(const struct bz_db *db, struct bz_file_mark *out, blaze_err
     return rc;
 }
 
+void bz_db_remove(const char *path)
+{
+    char *identity = bz_path_join(path, IDENTITY_FILE);
+    if (identity != NULL)
+        bz_path_remove(identity, NULL);
+    bz_free(identity);
+    bz_store_remove(path);
+    bz_path_remove(path, NULL);
+}
+
 /* Makes the file anew, so that its mark is one that no other copy has. */
 static int mark_make(const struct bz_db *db, struct bz_file_mark *out, blaze_error *error)
 {

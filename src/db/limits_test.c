@@ -151,7 +151,7 @@ static void copies_merge_past_the_limit_of_size(void **state)
     size_t bytes;
     open_copies(dbs, worlds, 3);
     for (unsigned i = 0; i < 3; i++)
-        write_and_free(dbs[i], UPDATE, long_text(names[i], 15u << 20));
+        write_and_free(dbs[i], UPDATE, long_text(names[i], 9u << 20));
     for (unsigned round = 0; round < 2; round++) {
         sync_both(dbs[0], dbs[1]);
         sync_both(dbs[0], dbs[2]);
@@ -160,7 +160,7 @@ static void copies_merge_past_the_limit_of_size(void **state)
     for (unsigned i = 0; i < 3; i++) {
         expect_equal(dbs[0], dbs[i]);
         assert_int_equal(fields_of(dbs[i], &bytes), 4);
-        assert_true(bytes > 45u << 20);
+        assert_true(bytes > 27u << 20);
     }
     expect_refused(dbs[1], UPDATE, "{\"k\":22}");
     write_json(dbs[1], UPDATE, "c", 1, "{\"x\":{\"$unset\":true}}");

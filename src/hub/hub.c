@@ -18,6 +18,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <unistd.h>
 
 struct client {
     struct bz_hub *hub;
@@ -266,6 +267,17 @@ static void open_on_loop(void *context)
         opening->rc = open_listener(hub, hub->options.listen[i], opening->error);
 }
 
+#define PID_SIZE 16
+
+/* Such locks do not tell who holds them: the file does. */
+static int note_process(struct bz_hub *hub, blaze_error *error)
+{
+    char pid[PID_SIZE];
+    int size = snprintf(pid, sizeof pid, "%ld", (long)getpid());
+    int rc = bz_file_truncate(&hub->lock_file, 0, error);
+    return rc != 0 ? rc : bz_file_write(&hub->lock_file, 0, pid, (size_t)size, error);
+}
+
 /* Keeps other hubs away from the directory. */
 static int lock_directory(struct bz_hub *hub, blaze_error *error)
 {
@@ -279,12 +291,16 @@ static int lock_directory(struct bz_hub *hub, blaze_error *error)
     bz_free(path);
     if (rc != 0)
         return rc;
-    pid_t holder = 0;
-    rc = bz_file_lock(&hub->lock_file, true, false, &holder, error);
-    if (rc == BLAZE_EBUSY)
-        bz_error_set(
-            error, rc, "%s: another hub serves it (process %d)", hub->directory, (int)holder);
-    return rc;
+    rc = bz_file_lock(&hub->lock_file, true, false, NULL, error);
+    if (rc == BLAZE_EBUSY) {
+        char holder[PID_SIZE] = "?";
+        size_t got = 0;
+        if (bz_file_read(&hub->lock_file, 0, holder, sizeof holder - 1, &got, NULL) == 0)
+            holder[got] = '\0';
+        return bz_error_set(
+            error, rc, "%s: another hub serves it (process %s)", hub->directory, holder);
+    }
+    return rc == 0 ? note_process(hub, error) : rc;
 }
 
 static struct bz_hub *new_hub(const char *directory, const struct bz_hub_options *options)

@@ -574,6 +574,9 @@ static void a_second_hub_for_a_directory_is_turned_away(void **state)
     options.listen_count = 1;
     assert_int_equal(bz_hub_open(&second, dir, &options, &error), BLAZE_EBUSY);
     assert_non_null(strstr(error.text, dir));
+    char holder[32];
+    snprintf(holder, sizeof holder, "process %ld", (long)getpid());
+    assert_non_null(strstr(error.text, holder));
 
     /* And one for another directory, at the same address. */
     snprintf(dir, sizeof dir, "%s/other", place.dir);

@@ -294,6 +294,12 @@ bool bz_path_exists(const char *path)
     return access(path, F_OK) == 0;
 }
 
+bool bz_path_is_dir(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
 int bz_path_mark(const char *path, struct bz_file_mark *out, blaze_error *error)
 {
     struct statx st;

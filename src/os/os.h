@@ -80,6 +80,7 @@ int bz_dir_sync(const char *path, blaze_error *error);   /* makes names in it du
 int bz_path_rename(const char *from, const char *to, blaze_error *error);
 int bz_path_remove(const char *path, blaze_error *error); /* a file or an empty directory */
 bool bz_path_exists(const char *path);
+bool bz_path_is_dir(const char *path);
 
 /* What tells a file from a copy of it: where it lies and when it was made (0 where the file system
  * does not keep that). BLAZE_ENOTFOUND. */

@@ -298,11 +298,39 @@ static int open_files(struct bz_disk *disk, const char *base_path,
     return rc;
 }
 
+/* What a store that was not made to the end may have left, or another process is making. */
+static int is_foreign(void *context, const char *name)
+{
+    (void)context;
+    return strcmp(name, "log") != 0 && strcmp(name, "lock") != 0 &&
+           strcmp(name, "checkpoint") != 0 && strncmp(name, "base.mdb", strlen("base.mdb")) != 0;
+}
+
+/* A new store does not go where other things are: they may be removed with it one day. */
+static int check_directory(
+    const struct bz_disk *disk, const struct bz_store_options *options, blaze_error *error)
+{
+    if (!bz_path_is_dir(disk->path))
+        return bz_error_set(
+            error, BLAZE_EINVAL, "%s: not a directory, as a database is", disk->path);
+    if (!options->create)
+        return 0;
+    char *base = bz_path_join(disk->path, "base.mdb");
+    if (base == NULL)
+        return bz_error_code(error, BLAZE_ENOMEM);
+    int rc = bz_path_exists(base) ? 0 : bz_dir_list(disk->path, is_foreign, NULL, error);
+    bz_free(base);
+    if (rc > 0)
+        return bz_error_set(error, BLAZE_EEXIST,
+            "%s: there are other files in it: a database wants a directory of its own", disk->path);
+    return rc;
+}
+
 static int make_directory(
     struct bz_disk *disk, const struct bz_store_options *options, blaze_error *error)
 {
     if (bz_path_exists(disk->path))
-        return 0;
+        return check_directory(disk, options, error);
     if (!options->create || options->read_only)
         return bz_error_set(error, BLAZE_ENOTFOUND, "%s: no database there", disk->path);
     int rc = bz_dir_create(disk->path, error);
@@ -337,6 +365,26 @@ static int open_disk(
     if (atomic_load(&disk->appended) > atomic_load(&disk->durable))
         bz_background_relaxed(disk); /* a process that was killed may not have synced it */
     return bz_background_start(disk, error);
+}
+
+static int remove_entry(void *directory, const char *name)
+{
+    char *path = bz_path_join(directory, name);
+    if (path != NULL)
+        bz_path_remove(path, NULL);
+    bz_free(path);
+    return 0;
+}
+
+void bz_store_remove(const char *path)
+{
+    static const char *const names[] = {"base.mdb", "base.mdb-lock", "checkpoint", "lock", "log"};
+    char *log = bz_path_join(path, "log");
+    if (log != NULL)
+        bz_dir_list(log, remove_entry, log, NULL);
+    bz_free(log);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        remove_entry((void *)path, names[i]);
 }
 
 int bz_store_open(struct bz_store **out, const char *path, const struct bz_store_options *options,

@@ -56,7 +56,9 @@ struct bz_store_options {
 };
 
 /* Opens the store in directory `path`, recovering what a crash left. BLAZE_EBUSY (naming the pid
- * where known) if this process has it open already; BLAZE_ECORRUPT naming file and offset. */
+ * where known) if this process has it open already; BLAZE_ECORRUPT naming file and offset;
+ * BLAZE_EINVAL if `path` is no directory; BLAZE_EEXIST if a store is to be created where other
+ * things are. */
 int bz_store_open(struct bz_store **out, const char *path, const struct bz_store_options *options,
     blaze_error *error);
 int bz_store_open_memory(
@@ -65,6 +67,9 @@ int bz_store_open_memory(
 /* Closes: all snapshots and transactions must be closed (asserted). Relaxed commits are synced
  * first; the error of that, if any, is returned, and the store is closed all the same. */
 int bz_store_close(struct bz_store *store, blaze_error *error);
+
+/* Removes the files of a store that nobody has open, and nothing else: the directory stays. */
+void bz_store_remove(const char *path);
 
 /* ---- reading ---- */
 

@@ -3,11 +3,16 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 /* One line, whatever is in it: names and file contents may hold control characters. */
 static void print_line(const char *what, const char *why)
 {
     char line[1024];
+    size_t said = strlen(what); /* where the reason begins with it, once is enough */
+    if (said > 0 && strncmp(why, what, said) == 0 &&
+        (strncmp(why + said, ": ", 2) == 0 || strncmp(why + said, ", ", 2) == 0))
+        why += said + 2;
     int size = snprintf(line, sizeof line, "blazedb: %s: %s", what, why);
     if (size >= (int)sizeof line)
         size = (int)sizeof line - 1;

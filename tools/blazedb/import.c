@@ -38,8 +38,13 @@ struct import {
 /* Fails for one object of the file, naming its line. */
 static int fail_at(const struct import *import, const struct piece *piece, int rc, const char *why)
 {
-    int code = cli_exit_code(rc);
-    return cli_fail(code, import->source.name, "line %" PRIu64 ": %s", piece->line, why);
+    int code = cli_exit_code(rc), within = 0, skip = 0;
+    uint64_t line = piece->line;
+    /* A fault in the JSON says the line within the object, which goes on from there. */
+    if (sscanf(why, "line %d, %n", &within, &skip) == 1 && skip > 0 && within > 0)
+        return cli_fail(code, import->source.name, "line %" PRIu64 ", %s",
+            line + (uint64_t)(within - 1), why + skip);
+    return cli_fail(code, import->source.name, "line %" PRIu64 ": %s", line, why);
 }
 
 /* The space is itself a UUIDv5: of "blazedb:COLLECTION" in the URL name space of RFC 9562. */
