@@ -187,7 +187,7 @@ static void two_sessions(struct bz_bytes bytes, size_t piece)
     struct scene s;
     scene_init(&s);
     struct damage damage = {.list = bytes};
-    struct session_pipe pipe = {.random = bytes.size,
+    struct session_pipe pipe = {.rng = {bytes.size},
         .now_ms = 1000,
         .wall_ms = 1700000000000u,
         .piece_max = piece,

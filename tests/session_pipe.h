@@ -11,6 +11,8 @@
 #include "base/alloc.h"
 #include "sync/session.h"
 
+#include "random.h"
+
 #include <assert.h>
 
 struct session_end {
@@ -23,7 +25,7 @@ struct session_end {
 
 struct session_pipe {
     struct session_end ends[2]; /* 0 connects, 1 accepts */
-    uint64_t random;
+    struct rng rng;
     uint64_t now_ms, wall_ms;
     size_t piece_max; /* bytes delivered at a time, at most; 0: all that there is */
     size_t wire_max;  /* bytes on the way in one direction, at most */
@@ -31,15 +33,6 @@ struct session_pipe {
     void (*on_wire)(void *context, int from, uint8_t *data, size_t size);
     void *context;
 };
-
-/* splitmix64 */
-static inline uint64_t pipe_random(uint64_t *state)
-{
-    uint64_t z = (*state += 0x9e3779b97f4a7c15u);
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
-}
 
 /* Between a connecting and an accepting session, both made here. */
 static inline int pipe_open(struct session_pipe *p, const struct bz_session_options *connecting,
@@ -99,7 +92,7 @@ static inline bool pipe_deliver(struct session_pipe *p, int i)
     if (size == 0)
         return false;
     if (p->piece_max > 0) {
-        size_t piece = (size_t)(pipe_random(&p->random) % p->piece_max) + 1;
+        size_t piece = (size_t)(rng_next(&p->rng) % p->piece_max) + 1;
         size = piece < size ? piece : size;
     }
     /* On the heap and no longer than it is, so that reading past the end is seen. */
@@ -131,7 +124,7 @@ static inline void pipe_wake(struct session_pipe *p)
 /* One turn of one end, chosen by chance. False if neither end has anything to do. */
 static inline bool pipe_step(struct session_pipe *p)
 {
-    int first = (int)(pipe_random(&p->random) & 1);
+    int first = (int)(rng_next(&p->rng) & 1);
     for (int turn = 0; turn < 2; turn++) {
         int i = first ^ turn;
         bool delivered = pipe_deliver(p, !i);

@@ -1,24 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Random edits at every site of a chain, ring, star or mesh, over links that cut bytes anywhere and
- * break at any moment; in the end all sites are equal. BLAZEDB_SEED chooses the histories,
- * BLAZEDB_LONG runs more of them.
- */
+ * break at any moment; in the end all sites are equal. */
 #include "sync_world.h"
 
-static uint64_t base_seed = 1;
-static bool done;
-
-static uint64_t world_seed(uint64_t number)
-{
-    uint64_t state = base_seed * 1000003u + number;
-    return pipe_random(&state);
-}
-
-static void one_history(uint64_t number)
+static void one_history(uint64_t seed)
 {
     struct world w;
-    world_open(&w, world_seed(number), (enum shape)(number % 4), 2 + (uint32_t)(number / 4 % 4));
+    world_open(&w, seed, (enum shape)(seed % 4), 2 + (uint32_t)(seed / 4 % 4));
     w.chunk_bytes = (uint32_t[]){100, 600, 5000, 0}[chance(&w, 4)];
     for (uint32_t i = 0; i < w.links; i++)
         w.link[i].pipe.piece_max = (size_t[]){1, 40, 1000, 0}[chance(&w, 4)];
@@ -56,27 +45,15 @@ static void one_history(uint64_t number)
 static void edits_at_all_sites_meet_in_every_shape_whatever_is_cut(void **state)
 {
     (void)state;
-    uint64_t histories = getenv("BLAZEDB_LONG") != NULL ? 1000 : 80;
-    if (getenv("BLAZEDB_SEED") != NULL)
-        base_seed = strtoull(getenv("BLAZEDB_SEED"), NULL, 10);
+    uint64_t first = test_seed(), histories = test_rounds(80, 1000);
     for (uint64_t i = 0; i < histories; i++)
-        one_history(i);
-    done = true;
-}
-
-static int tell_seed(void **state)
-{
-    (void)state;
-    if (!done)
-        print_message("BLAZEDB_SEED=%llu repeats this\n", (unsigned long long)base_seed);
-    return 0;
+        one_history(first + i);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_teardown(
-            edits_at_all_sites_meet_in_every_shape_whatever_is_cut, tell_seed),
+        cmocka_unit_test(edits_at_all_sites_meet_in_every_shape_whatever_is_cut),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

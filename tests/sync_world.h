@@ -21,7 +21,7 @@ struct site {
     struct bz_db *db;
     struct fake_keys keys;
     uint64_t *wall_ms;
-    uint64_t *random;
+    struct rng *rng;
 };
 
 struct link {
@@ -34,7 +34,8 @@ struct link {
 };
 
 struct world {
-    uint64_t random, wall_ms;
+    struct rng rng;
+    uint64_t wall_ms;
     uint32_t sites, links;
     struct site site[SITES_MAX];
     struct link link[LINKS_MAX];
@@ -44,7 +45,7 @@ struct world {
 
 static uint64_t chance(struct world *w, uint64_t below)
 {
-    return pipe_random(&w->random) % below;
+    return rng_next(&w->rng) % below;
 }
 
 static uint64_t site_wall(void *context)
@@ -54,9 +55,7 @@ static uint64_t site_wall(void *context)
 
 static inline int site_entropy(void *context, void *data, size_t size)
 {
-    struct site *s = context;
-    for (size_t i = 0; i < size; i++)
-        ((uint8_t *)data)[i] = (uint8_t)(pipe_random(s->random) >> 40);
+    rng_fill(((struct site *)context)->rng, data, size);
     return 0;
 }
 
@@ -65,8 +64,7 @@ static inline void site_open(struct world *w, uint32_t i)
     struct site *s = &w->site[i];
     char name[20];
     snprintf(name, sizeof name, "site %u", i);
-    *s = (struct site){
-        .keys = {11, 22, w->random + i}, .wall_ms = &w->wall_ms, .random = &w->random};
+    *s = (struct site){.keys = {11, 22, w->rng.state + i}, .wall_ms = &w->wall_ms, .rng = &w->rng};
     struct bz_db_options options = {.create = true,
         .memory = true,
         .role = i == 1 ? BZ_ROLE_SERVER : BZ_ROLE_CLIENT,
@@ -103,7 +101,7 @@ static inline void link_up(struct world *w, struct link *l)
         .auth = &l->auths[0],
         .chunk_bytes = w->chunk_bytes};
     struct bz_session_options accepting = {.host = &l->host, .chunk_bytes = w->chunk_bytes};
-    l->pipe.random = pipe_random(&w->random);
+    l->pipe.rng.state = rng_next(&w->rng);
     l->pipe.now_ms = 1000;
     l->pipe.wall_ms = w->wall_ms;
     assert_int_equal(pipe_open(&l->pipe, &connecting, &accepting), 0);
@@ -135,7 +133,7 @@ static inline void add_link(struct world *w, uint32_t a, uint32_t b)
 
 static inline void world_open(struct world *w, uint64_t seed, enum shape shape, uint32_t sites)
 {
-    *w = (struct world){.random = seed, .wall_ms = 1700000000000u, .sites = sites};
+    *w = (struct world){.rng = {seed}, .wall_ms = 1700000000000u, .sites = sites};
     for (uint32_t i = 0; i < sites; i++)
         site_open(w, i);
     for (uint32_t i = 0; i < sites; i++) {

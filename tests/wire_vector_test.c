@@ -363,7 +363,7 @@ static void hold(struct recording *r)
     noise = (struct fake_keys){.random = 1};
     assert_int_equal(bz_key_derive(&keyring.access, &secret, &database, BZ_KEY_ACCESS), 0);
     assert_int_equal(bz_key_derive(&keyring.member, &secret, &database, BZ_KEY_MEMBER), 0);
-    *r = (struct recording){.pipe = {.random = 1, .now_ms = 1000, .wall_ms = 1700000000000u}};
+    *r = (struct recording){.pipe = {.rng = {1}, .now_ms = 1000, .wall_ms = 1700000000000u}};
     r->pipe.on_wire = record_wire;
     r->pipe.context = r;
     r->host = (struct bz_session_host){host_open, NULL, r};

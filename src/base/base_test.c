@@ -7,6 +7,7 @@
 #include "base/utf8.h"
 
 #include "cmocka_all.h"
+#include "random.h"
 
 #include <blazedb/id.h>
 #include <stdio.h>
@@ -131,13 +132,11 @@ static void a_table_agrees_with_a_plain_array_through_puts_and_removes(void **st
     size_t count = 0;
     struct bz_table table;
     bz_table_init(&table);
-    uint64_t random = 88172645463325252u;
+    struct rng rng = {test_seed()};
     for (int i = 0; i < KEYS; i++)
         snprintf(names[i], sizeof names[i], "k%d", i);
     for (int step = 0; step < STEPS; step++) {
-        random ^= random << 13;
-        random ^= random >> 7;
-        random ^= random << 17;
+        uint64_t random = rng_next(&rng);
         int k = (int)(random % KEYS);
         struct bz_bytes key = bz_bytes_text(names[k]);
         if (random >> 32 & 1) {

@@ -2,6 +2,7 @@
 #include "codec/doc.h"
 
 #include "cmocka_all.h"
+#include "random.h"
 
 #include <float.h>
 #include <math.h>
@@ -12,6 +13,8 @@ static const size_t boundary_sizes[] = {
     0, 1, 7, 8, 9, 14, 15, 127, 128, 142, 143, 255, 256, 16383, 16384, 16398, 16399, 65535, 65536};
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
+
+static struct rng rng;
 
 static blaze_value int_value(int64_t v)
 {
@@ -121,11 +124,12 @@ static void doubles_keep_every_bit(void **state)
         blaze_value value = double_value(doubles[i]);
         round_trip(&value);
     }
-    srand48(7);
+    rng.state = test_seed();
     for (int i = 0; i < 2000; i++) {
-        blaze_value value = double_value(drand48() * pow(10, (double)(lrand48() % 30 - 15)));
+        blaze_value value =
+            double_value(rng_fraction(&rng) * pow(10, (int)rng_below(&rng, 30) - 15));
         round_trip(&value);
-        value.as.number = (double)(lrand48() - lrand48()) / pow(10, (double)(lrand48() % 16));
+        value.as.number = (double)(int32_t)rng_next(&rng) / pow(10, rng_below(&rng, 16));
         round_trip(&value);
     }
 }
@@ -195,14 +199,14 @@ static void containers_round_trip_at_every_boundary_count(void **state)
 static void fields_are_found_whatever_runs_their_ids_form(void **state)
 {
     (void)state;
-    srand48(3);
+    rng.state = test_seed();
     for (int round = 0; round < 400; round++) {
         struct blaze_names *names;
         struct bz_doc_writer *w;
         struct bz_buf out;
         bool there[64] = {false};
         char name[16];
-        uint32_t id, limit = 1 + (uint32_t)lrand48() % 64;
+        uint32_t id, limit = 1 + rng_below(&rng, 64);
         blaze_value map, value;
         bz_buf_init(&out, BZ_DOC_MAX);
         assert_int_equal(bz_names_new(&names), 0);
@@ -213,7 +217,7 @@ static void fields_are_found_whatever_runs_their_ids_form(void **state)
         }
         size_t count = 0;
         for (uint32_t i = limit; i-- > 0;) {
-            there[i] = round % 3 == 0 || lrand48() % 4 != 0;
+            there[i] = round % 3 == 0 || rng_below(&rng, 4) != 0;
             value = int_value(i * 1000);
             if (there[i])
                 assert_int_equal(bz_doc_writer_add(w, i, &value), 0);

@@ -3,6 +3,7 @@
 
 #include "cmocka_all.h"
 #include "codec/date.h"
+#include "random.h"
 
 #include <float.h>
 #include <math.h>
@@ -10,6 +11,8 @@
 #include <stdlib.h>
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
+
+static struct rng rng;
 
 static blaze_doc *read_json(const char *json)
 {
@@ -195,13 +198,13 @@ static void json_is_limited_as_documents_are(void **state)
 static void random_doubles_come_back_to_the_bit(void **state)
 {
     (void)state;
-    srand48(11);
+    rng.state = test_seed();
     for (int i = 0; i < 20000; i++) {
-        uint64_t bits = (uint64_t)lrand48() << 33 ^ (uint64_t)lrand48() << 16 ^ (uint64_t)lrand48();
+        uint64_t bits = rng_next(&rng);
         double number;
         memcpy(&number, &bits, sizeof number);
         if (i % 2 == 0)
-            number = (double)(lrand48() - lrand48()) / pow(10, (double)(lrand48() % 12));
+            number = (double)(int32_t)rng_next(&rng) / pow(10, rng_below(&rng, 12));
         if (!isfinite(number))
             continue;
         blaze_value value = {.type = BLAZE_DOUBLE, .as.number = number}, back;

@@ -4,12 +4,15 @@
 #include "base/alloc.h"
 #include "cmocka_all.h"
 #include "codec/doc.h"
+#include "random.h"
 
 #include <float.h>
 #include <math.h>
 #include <stdlib.h>
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
+
+static struct rng rng;
 
 static int sign(int order)
 {
@@ -27,25 +30,25 @@ static void add_random(blaze_doc *doc, const char *name, int depth)
         0x1p63, -0x1p63, 0x1p64, DBL_MAX, -DBL_MAX, DBL_TRUE_MIN, -DBL_MIN, 1e-9};
     static const char letters[] = {0, 1, 2, 'a', 'b', 127};
     char text[8];
-    size_t size = (size_t)lrand48() % 6;
-    blaze_id id = {{(uint8_t)(lrand48() % 3), 0, (uint8_t)(lrand48() % 2)}};
+    size_t size = rng_below(&rng, 6);
+    blaze_id id = {{(uint8_t)rng_below(&rng, 3), 0, (uint8_t)rng_below(&rng, 2)}};
     for (size_t i = 0; i < size; i++)
-        text[i] = letters[(size_t)lrand48() % sizeof letters];
-    switch (lrand48() % (depth > 0 ? 12 : 9)) {
+        text[i] = letters[rng_below(&rng, sizeof letters)];
+    switch (rng_below(&rng, depth > 0 ? 12 : 9)) {
     case 0:
         blaze_doc_add_null(doc, name);
         break;
     case 1:
-        blaze_doc_add_bool(doc, name, lrand48() % 2);
+        blaze_doc_add_bool(doc, name, rng_below(&rng, 2));
         break;
     case 2:
-        blaze_doc_add_int(doc, name, ints[(size_t)lrand48() % COUNT(ints)]);
+        blaze_doc_add_int(doc, name, ints[rng_below(&rng, COUNT(ints))]);
         break;
     case 3:
-        blaze_doc_add_double(doc, name, doubles[(size_t)lrand48() % COUNT(doubles)]);
+        blaze_doc_add_double(doc, name, doubles[rng_below(&rng, COUNT(doubles))]);
         break;
     case 4:
-        blaze_doc_add_timestamp(doc, name, ints[(size_t)lrand48() % COUNT(ints)]);
+        blaze_doc_add_timestamp(doc, name, ints[rng_below(&rng, COUNT(ints))]);
         break;
     case 5:
     case 6:
@@ -60,7 +63,7 @@ static void add_random(blaze_doc *doc, const char *name, int depth)
     case 9:
     case 10:
         blaze_doc_begin_array(doc, name);
-        for (long n = lrand48() % 4; n > 0; n--)
+        for (uint32_t n = rng_below(&rng, 4); n > 0; n--)
             add_random(doc, NULL, depth - 1);
         blaze_doc_end(doc);
         break;
@@ -68,7 +71,7 @@ static void add_random(blaze_doc *doc, const char *name, int depth)
         blaze_doc_begin_map(doc, name);
         for (int n = 0; n < 3; n++) {
             static const char *const names[] = {"a", "b", "aa"};
-            if (lrand48() % 2)
+            if (rng_below(&rng, 2))
                 add_random(doc, names[n], depth - 1);
         }
         blaze_doc_end(doc);
@@ -110,7 +113,7 @@ static void pair_make(struct pair *p)
     for (size_t i = 0; i < COUNT(order); i++)
         bz_names_add(p->names, bz_bytes_text(order[i]), &id);
     add_random(p->a, "v", 3);
-    if (lrand48() % 8 == 0) { /* the same again, in the other form */
+    if (rng_below(&rng, 8) == 0) { /* the same again, in the other form */
         assert_int_equal(blaze_doc_value(p->a, &map), 0);
         assert_int_equal(blaze_value_field(&map, "v", &map), 0);
         blaze_doc_add_value(p->b, "v", &map);
@@ -140,8 +143,9 @@ static void keys_order_as_their_values_do(void **state)
     bz_buf_init(&ka, 4096);
     bz_buf_init(&kb, 4096);
     size_t equal = 0, cut = 0, cut_equal = 0;
-    srand48(5);
-    for (int i = 0; i < 60000; i++) {
+    uint64_t rounds = test_rounds(60000, 2000000);
+    rng.state = test_seed();
+    for (uint64_t i = 0; i < rounds; i++) {
         struct pair p;
         bool cut_a, cut_b;
         pair_make(&p);
@@ -154,7 +158,7 @@ static void keys_order_as_their_values_do(void **state)
         assert_false(is_prefix(a, b) || is_prefix(b, a));
         equal += order == 0;
 
-        size_t max = (size_t)lrand48() % 8;
+        size_t max = rng_below(&rng, 8);
         a = key(&ka, &p.va, max, &cut_a);
         b = key(&kb, &p.vb, max, &cut_b);
         int cut_order = sign(bz_bytes_compare(a, b));
@@ -175,14 +179,14 @@ static void integers_and_doubles_order_together_exactly(void **state)
     struct bz_buf ka, kb;
     bz_buf_init(&ka, 64);
     bz_buf_init(&kb, 64);
-    srand48(6);
+    rng.state = test_seed();
     for (int i = 0; i < 200000; i++) {
         /* An integer of any size against a double at most a few steps away. */
-        uint64_t bits = (uint64_t)lrand48() << 33 ^ (uint64_t)lrand48() << 11 ^ (uint64_t)lrand48();
-        int64_t v = (int64_t)bits >> (lrand48() % 64);
+        uint64_t bits = rng_next(&rng);
+        int64_t v = (int64_t)bits >> rng_below(&rng, 64);
         double d = (double)v;
-        for (long step = lrand48() % 4; step > 0; step--)
-            d = nextafter(d, lrand48() % 2 ? INFINITY : -INFINITY);
+        for (uint32_t step = rng_below(&rng, 4); step > 0; step--)
+            d = nextafter(d, rng_below(&rng, 2) ? INFINITY : -INFINITY);
         blaze_value a = {.type = BLAZE_INT, .as.integer = v};
         blaze_value b = {.type = BLAZE_DOUBLE, .as.number = d};
         bool cut;
@@ -269,7 +273,7 @@ static void a_class_bounds_the_keys_of_all_its_values(void **state)
     bz_buf_init(&low, 64);
     bz_buf_init(&high, 64);
     bz_buf_init(&k, 4096);
-    srand48(8);
+    rng.state = test_seed();
     for (int i = 0; i < 5000; i++) {
         struct pair p;
         bool cut;

@@ -3,11 +3,14 @@
 
 #include "base/alloc.h"
 #include "cmocka_all.h"
+#include "random.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+
+static struct rng rng;
 
 static struct bz_bytes name_of(char out[32], uint32_t id)
 {
@@ -82,13 +85,13 @@ static void truncated_names_are_forgotten_and_may_come_again(void **state)
     struct blaze_names *names;
     char text[32];
     assert_int_equal(bz_names_new(&names), 0);
-    srand48(4);
+    rng.state = test_seed();
     for (int step = 0; step < STEPS; step++) {
-        if (lrand48() % 200 == 0) {
-            count = (uint32_t)lrand48() % (count + 1);
+        if (rng_below(&rng, 200) == 0) {
+            count = rng_below(&rng, count + 1);
             bz_names_truncate(names, count);
         }
-        uint32_t name = (uint32_t)lrand48() % POOL, at = 0;
+        uint32_t name = rng_below(&rng, POOL), at = 0;
         while (at < count && model[at] != name)
             at++;
         int known = bz_names_find(names, name_of(text, name), &id);

@@ -4,10 +4,13 @@
 
 #include "base/alloc.h"
 #include "cmocka_all.h"
+#include "random.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+
+static struct rng rng;
 
 static struct bz_bytes bytes_of(const blaze_value *map)
 {
@@ -18,9 +21,9 @@ static struct bz_bytes bytes_of(const blaze_value *map)
 
 static void random_name(char out[4])
 {
-    size_t size = 1 + (size_t)lrand48() % 3;
+    size_t size = 1 + rng_below(&rng, 3);
     for (size_t i = 0; i < size; i++)
-        out[i] = (char)('a' + lrand48() % 3);
+        out[i] = (char)('a' + rng_below(&rng, 3));
     out[size] = '\0';
 }
 
@@ -29,7 +32,7 @@ static void add_random(blaze_doc *doc, const char *name, int depth);
 static void add_fields(blaze_doc *doc, int depth)
 {
     bool used[64] = {false};
-    for (long n = lrand48() % 14; n > 0; n--) {
+    for (uint32_t n = rng_below(&rng, 14); n > 0; n--) {
         char name[4];
         unsigned mark = 0;
         random_name(name);
@@ -44,30 +47,32 @@ static void add_fields(blaze_doc *doc, int depth)
 static void add_random(blaze_doc *doc, const char *name, int depth)
 {
     char text[48];
-    size_t size = (size_t)(lrand48() % 4 ? lrand48() % 16 : lrand48() % 48);
+    size_t size = rng_below(&rng, rng_below(&rng, 4) ? 16 : 48);
     blaze_id id;
     for (size_t i = 0; i < sizeof text; i++)
-        text[i] = (char)(lrand48() % 128);
+        text[i] = (char)rng_below(&rng, 128);
     memcpy(id.bytes, text, sizeof id.bytes);
-    switch (lrand48() % (depth > 0 ? 13 : 10)) {
+    switch (rng_below(&rng, depth > 0 ? 13 : 10)) {
     case 0:
         blaze_doc_add_null(doc, name);
         break;
     case 1:
-        blaze_doc_add_bool(doc, name, lrand48() % 2);
+        blaze_doc_add_bool(doc, name, rng_below(&rng, 2));
         break;
     case 2:
     case 3:
-        blaze_doc_add_int(doc, name, (int64_t)(mrand48() * (1L << 31)) >> (lrand48() % 64));
+        blaze_doc_add_int(doc, name, (int64_t)rng_next(&rng) >> rng_below(&rng, 64));
         break;
     case 4:
-        blaze_doc_add_double(doc, name, drand48() * pow(10, (double)(lrand48() % 20 - 10)));
+        blaze_doc_add_double(
+            doc, name, rng_fraction(&rng) * pow(10, (int)rng_below(&rng, 20) - 10));
         break;
     case 5:
-        blaze_doc_add_double(doc, name, (double)mrand48() / pow(10, (double)(lrand48() % 12)));
+        blaze_doc_add_double(
+            doc, name, (double)(int32_t)rng_next(&rng) / pow(10, rng_below(&rng, 12)));
         break;
     case 6:
-        blaze_doc_add_timestamp(doc, name, (int64_t)mrand48() * 1000);
+        blaze_doc_add_timestamp(doc, name, (int64_t)(int32_t)rng_next(&rng) * 1000);
         break;
     case 7:
         blaze_doc_add_text(doc, name, text, size);
@@ -80,7 +85,7 @@ static void add_random(blaze_doc *doc, const char *name, int depth)
         break;
     case 10:
         blaze_doc_begin_array(doc, name);
-        for (long n = lrand48() % 20; n > 0; n--)
+        for (uint32_t n = rng_below(&rng, 20); n > 0; n--)
             add_random(doc, NULL, depth - 1);
         blaze_doc_end(doc);
         break;
@@ -162,9 +167,9 @@ static void random_documents_survive_every_form(void **state)
     bz_buf_init(&stored, BZ_DOC_MAX);
     bz_buf_init(&renamed, BZ_DOC_MAX);
     bz_buf_init(&back, BZ_DOC_MAX);
-    srand48(1);
+    rng.state = test_seed();
     size_t smaller = 0;
-    for (int round = 0; round < 1500; round++) {
+    for (uint64_t round = test_rounds(1500, 30000); round > 0; round--) {
         struct blaze_names *names;
         blaze_value text, map, other;
         struct ids ids = {0};
@@ -430,13 +435,13 @@ static void random_bytes_are_read_within_their_bounds(void **state)
     struct blaze_names *names;
     struct bz_buf stored;
     make_sample(&stored, &names);
-    srand48(77);
-    for (int round = 0; round < 20000; round++) {
-        size_t size = (size_t)lrand48() % 40;
+    rng.state = test_seed();
+    for (uint64_t round = test_rounds(20000, 500000); round > 0; round--) {
+        size_t size = rng_below(&rng, 40);
         uint8_t *bytes = malloc(size + 1);
         assert_non_null(bytes);
         for (size_t i = 0; i < size; i++)
-            bytes[i] = (uint8_t)(lrand48() % (i < 12 ? 32 : 256));
+            bytes[i] = (uint8_t)rng_below(&rng, i < 12 ? 32 : 256);
         struct bz_bytes doc = bz_bytes(bytes, size);
         if (bz_doc_check(doc, bz_names_count(names)) == 0)
             assert_canonical(doc, names);

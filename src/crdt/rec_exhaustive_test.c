@@ -14,6 +14,7 @@
 #include "crdt/rec.h"
 
 #include "cmocka_all.h"
+#include "random.h"
 
 #include <blazedb/error.h>
 #include <stdlib.h>
@@ -257,7 +258,7 @@ static void in_all_histories_of_three_writes_every_replica_has_what_it_has_seen(
 static void in_all_histories_with_changed_fields_every_replica_has_what_it_has_seen(void **state)
 {
     (void)state;
-    explore(true, getenv("BLAZEDB_LONG") != NULL ? sizeof kinds : 2);
+    explore(true, (unsigned)test_rounds(2, sizeof kinds));
 }
 
 int main(void)

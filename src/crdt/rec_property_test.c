@@ -8,8 +8,7 @@
  * writes that it has seen, at the end of a history and in some all along; and after a full exchange
  * each has seen all.
  *
- * BLAZEDB_HISTORIES says how many, BLAZEDB_SEED where to begin; a failure prints the seed that with
- * BLAZEDB_HISTORIES=1 repeats it alone.
+ * A failure prints the seed that begins with its history.
  */
 
 #include "crdt/rec_world_test_util.h"
@@ -283,37 +282,22 @@ static int teardown(void **state)
     return 0;
 }
 
-static uint64_t from_environment(const char *name, uint64_t otherwise)
-{
-    const char *text = getenv(name);
-    return text == NULL || *text == 0 ? otherwise : strtoull(text, NULL, 0);
-}
-
-/* The first history of a run has the run's own seed. */
-static uint64_t seed_of(uint64_t base, uint64_t history)
-{
-    return history == 0 ? base : mix(mix(base) + history);
-}
-
 static void all_replicas_of_any_history_come_to_the_state_that_the_oracle_says(void **state)
 {
     (void)state;
-    uint64_t histories = from_environment("BLAZEDB_HISTORIES", 100000);
-    uint64_t base = from_environment("BLAZEDB_SEED", 1);
+    uint64_t first = test_seed(), histories = test_rounds(10000, 100000);
     for (uint64_t i = 0; i < histories; i++) {
-        uint64_t seed = seed_of(base, i);
-        if (!run_history(&world, seed, RIGHT))
-            fail_msg("%s (BLAZEDB_HISTORIES=1 BLAZEDB_SEED=%" PRIu64 ")", world.failure, seed);
+        if (!run_history(&world, first + i, RIGHT))
+            fail_msg("%s (BLAZEDB_SEED=%" PRIu64 ")", world.failure, first + i);
     }
-    print_message("%" PRIu64 " histories from seed %" PRIu64 "\n", histories, base);
 }
 
 /* How many histories it takes to find a wrong rule out. */
 static unsigned histories_until_failure(enum rule rule)
 {
-    uint64_t base = from_environment("BLAZEDB_SEED", 1);
+    uint64_t first = test_seed();
     unsigned n = 1;
-    while (n < FOUND_WITHIN && run_history(&world, seed_of(base, n), rule))
+    while (n < FOUND_WITHIN && run_history(&world, first + n, rule))
         n++;
     print_message("found after %u histories: %s\n", n, world.failure);
     return n;

@@ -5,6 +5,7 @@
 #include "codec/doc.h"
 
 #include "cmocka_all.h"
+#include "random.h"
 
 #include <blazedb/error.h>
 #include <stdlib.h>
@@ -113,13 +114,12 @@ static uint32_t conflicts(const struct bz_rec *rec)
 
 /* ---- version vectors ---- */
 
-static struct bz_vv random_vv(uint64_t *random, uint64_t plain[8])
+static struct bz_vv random_vv(struct rng *rng, uint64_t plain[8])
 {
     struct bz_vv vv = {bz_arena_alloc(&arena, 8 * sizeof *vv.entries), 0};
     assert_non_null(vv.entries);
     for (uint32_t node = 0; node < 8; node++) {
-        *random = *random * 6364136223846793005u + 1442695040888963407u;
-        plain[node] = *random >> 60 & 3;
+        plain[node] = rng_below(rng, 4);
         if (plain[node] != 0)
             vv.entries[vv.count++] = (struct bz_dot){node, plain[node]};
     }
@@ -129,9 +129,10 @@ static struct bz_vv random_vv(uint64_t *random, uint64_t plain[8])
 static void version_vectors_agree_with_plain_arrays(void **state)
 {
     (void)state;
-    uint64_t random = 7, x[8], y[8];
+    struct rng rng = {test_seed()};
+    uint64_t x[8], y[8];
     for (int i = 0; i < 2000; i++) {
-        struct bz_vv a = random_vv(&random, x), b = random_vv(&random, y), max;
+        struct bz_vv a = random_vv(&rng, x), b = random_vv(&rng, y), max;
         bool includes = true;
         assert_int_equal(bz_vv_max(&arena, &a, &b, &max), 0);
         for (uint32_t node = 0; node < 8; node++) {

@@ -19,6 +19,7 @@
 #include "crdt/rec.h"
 
 #include "cmocka_all.h"
+#include "random.h"
 
 #include <blazedb/error.h>
 #include <stdarg.h>
@@ -102,7 +103,7 @@ struct message {
 
 struct world {
     enum rule rule;
-    uint64_t random;
+    struct rng rng;
     struct bz_arena arena;
     bool documents;    /* bodies are documents, and are trimmed */
     bool check_always; /* after each step, not only at the end */
@@ -119,18 +120,9 @@ struct world {
     char failure[200]; /* empty: none yet */
 };
 
-static inline uint64_t mix(uint64_t x)
-{
-    x += 0x9e3779b97f4a7c15;
-    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9;
-    x = (x ^ x >> 27) * 0x94d049bb133111eb;
-    return x ^ x >> 31;
-}
-
 static inline unsigned pick(struct world *w, unsigned n)
 {
-    w->random += 0x9e3779b97f4a7c15;
-    return (unsigned)(mix(w->random) % n);
+    return rng_below(&w->rng, n);
 }
 
 __attribute__((format(printf, 2, 3))) static inline void fail_with(
@@ -467,7 +459,7 @@ static inline void numbering_init(struct numbering *n)
 static inline void world_reset(struct world *w, uint64_t seed, enum rule rule)
 {
     w->rule = rule;
-    w->random = seed;
+    w->rng.state = seed;
     w->failure[0] = 0;
     w->write_count = w->message_count = 0;
     w->node_count = 2 + pick(w, MAX_NODES - 1);

@@ -281,9 +281,10 @@ static void write_until_killed(int out)
 static void what_was_committed_survives_a_kill(void **state)
 {
     (void)state;
-    struct rng rng = {7};
+    struct rng rng = {test_seed()};
+    uint64_t rounds = test_rounds(3, 60);
     must(bz_db_close(open_disk("a", true), error));
-    for (unsigned round = 0; round < 3; round++) {
+    for (uint64_t round = 0; round < rounds; round++) {
         int ends[2];
         uint32_t last = 0, kill_at = 1 + rng_below(&rng, 150);
         assert_int_equal(pipe(ends), 0);

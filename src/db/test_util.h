@@ -14,30 +14,14 @@
 #include "cmocka_all.h"
 #include "codec/names.h"
 #include "crdt/clock.h"
+#include "random.h"
 
 #include <stdatomic.h>
 
 #include <stdio.h>
 #include <string.h>
 
-/* ---- randomness and the world ---- */
-
-struct rng {
-    uint64_t state;
-};
-
-static inline uint64_t rng_next(struct rng *rng)
-{
-    uint64_t z = rng->state += 0x9e3779b97f4a7c15u;
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
-}
-
-static inline uint32_t rng_below(struct rng *rng, uint32_t n)
-{
-    return (uint32_t)(rng_next(rng) % n);
-}
+/* ---- the world ---- */
 
 /* A clock that a test moves, and entropy from a seed. */
 struct world {
@@ -52,8 +36,7 @@ static inline uint64_t world_wall_ms(void *context)
 
 static inline int world_entropy(void *context, void *data, size_t size)
 {
-    for (size_t i = 0; i < size; i++)
-        ((uint8_t *)data)[i] = (uint8_t)rng_next(&((struct world *)context)->rng);
+    rng_fill(&((struct world *)context)->rng, data, size);
     return 0;
 }
 

@@ -366,7 +366,7 @@ static void read_to_the_end(int fd)
 
 static void assert_serves(struct host *host)
 {
-    struct end client = {.random = 1, .goal = 10000};
+    struct end client = {.rng = {1}, .goal = 10000};
     struct end *server = &host->ends[host->accepted];
     struct bz_loop *loop;
     assert_int_equal(bz_loop_open(&loop, NULL), 0);
@@ -386,12 +386,12 @@ static void garbage_instead_of_a_tls_handshake_harms_only_its_sender(void **stat
     struct host host;
     host_init(&host, servers, 2, "tcp");
     host_open(&host);
-    uint64_t random = 99;
+    struct rng rng = {test_seed()};
     for (unsigned i = 0; i < 40; i++) {
         int fd = plain_connect(host.url);
         uint8_t bytes[2000];
-        size_t size = next_random(&random) % sizeof bytes;
-        fill(bytes, next_random(&random), size);
+        size_t size = rng_next(&rng) % sizeof bytes;
+        fill(bytes, rng_next(&rng), size);
         const char *text = garbage[i % 4];
         if (i < 20)
             memcpy(bytes, text, strlen(text));
@@ -520,7 +520,7 @@ static void a_name_is_tried_at_each_of_its_addresses(void **state)
     struct host host;
     host_init(&host, servers, 1, "tcp");
     host_open(&host); /* at 127.0.0.1; localhost may be ::1 as well */
-    struct end client = {.random = 1, .goal = 1000};
+    struct end client = {.rng = {1}, .goal = 1000};
     char url[BZ_URL_SIZE];
     snprintf(url, sizeof url, "tcp://localhost:%u", port_of(host.url));
     end_connect(&client, host.loop, url, NULL);
@@ -589,7 +589,7 @@ static int fail_at_zero(void *context)
 static void echo_without_memory(const char *kind)
 {
     struct end server = {.echo = true};
-    struct end client = {.random = 7, .goal = 200000};
+    struct end client = {.rng = {7}, .goal = 200000};
     struct host host;
     struct connecting connecting = {.end = &client, .rc = 1};
     host_init(&host, &server, 1, kind);
@@ -671,17 +671,17 @@ static void *run_cutter(void *context)
 static void a_connection_cut_inside_a_record_is_noticed_by_both_ends(void **state)
 {
     (void)state;
-    uint64_t random = 4711;
+    struct rng rng = {test_seed()};
     for (unsigned i = 0; i < 30; i++) {
-        struct end server = {.random = 3, .goal = 1u << 20};
-        struct end client = {.random = 5, .goal = 1u << 20};
+        struct end server = {.rng = {3}, .goal = 1u << 20};
+        struct end client = {.rng = {5}, .goal = 1u << 20};
         struct host host;
         host_init(&host, &server, 1, "tcp");
         host_open(&host);
         char url[BZ_URL_SIZE];
         struct cutter cutter = {.listener = plain_listen(url),
             .target = host.url,
-            .after = next_random(&random) % (i < 15 ? 2000 : 400000) + 1,
+            .after = rng_next(&rng) % (i < 15 ? 2000 : 400000) + 1,
             .reset = i % 3 == 0};
         pthread_t thread;
         pthread_create(&thread, NULL, run_cutter, &cutter);

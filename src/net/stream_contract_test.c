@@ -29,8 +29,8 @@ static void pair_init(struct pair *pair, void **state)
     host_init(&pair->host, &pair->server, 1, config->kind);
     pair->left = config->server_acts ? &pair->server : &pair->client;
     pair->right = config->server_acts ? &pair->client : &pair->server;
-    pair->left->random = 88172645463325252u;
-    pair->right->random = 362436069u;
+    pair->left->rng.state = 1;
+    pair->right->rng.state = 2;
 }
 
 static void pair_connect(struct pair *pair, void **state)
@@ -458,7 +458,7 @@ static void many_streams_live_side_by_side(void **state)
         struct end *left = config->server_acts ? &servers[i] : &clients[i];
         struct end *right = config->server_acts ? &clients[i] : &servers[i];
         left->goal = 1000 + 997 * i;
-        left->random = i + 1;
+        left->rng.state = i + 1;
         right->echo = true;
     }
     struct host host;
@@ -505,20 +505,20 @@ static void callers_beyond_the_limit_are_hung_up_on(void **state)
 /* Whatever either end does, and whenever, each end gets exactly one on_close, as its last call. */
 static void chaos_ends_well(void **state)
 {
-    uint64_t random = 2463534242u;
-    for (unsigned round = 0; round < 15; round++) {
+    struct rng rng = {test_seed()};
+    for (uint64_t round = test_rounds(15, 200); round > 0; round--) {
         struct pair pair;
         pair_init(&pair, state);
-        pair.left->random = next_random(&random);
-        pair.right->random = next_random(&random);
-        pair.left->goal = next_random(&random) % (2u << 20);
-        pair.right->goal = next_random(&random) % (2u << 20);
-        pair.left->pause_at = next_random(&random) % 400000;
-        pair.left->close_when_sent = next_random(&random) % 2;
+        pair.left->rng.state = rng_next(&rng);
+        pair.right->rng.state = rng_next(&rng);
+        pair.left->goal = rng_next(&rng) % (2u << 20);
+        pair.right->goal = rng_next(&rng) % (2u << 20);
+        pair.left->pause_at = rng_next(&rng) % 400000;
+        pair.left->close_when_sent = rng_next(&rng) % 2;
         pair.host.client_options.close_ms = pair.host.options.stream.close_ms = 20;
         pair_connect(&pair, state);
-        uint64_t act = next_random(&random);
-        uint64_t after = next_random(&random) % 300000;
+        uint64_t act = rng_next(&rng);
+        uint64_t after = rng_next(&rng) % 300000;
         struct end *actor = act & 1 ? pair.left : pair.right;
         struct end *watched = act & 2 ? pair.left : pair.right;
         WAIT_UNTIL(watched->received >= after || pair.client.closed ||

@@ -12,6 +12,7 @@
 #include "net/net.h"
 
 #include "cmocka_all.h"
+#include "random.h"
 
 #include <pthread.h>
 #include <stdio.h>
@@ -54,13 +55,7 @@ static pthread_once_t noise_once = PTHREAD_ONCE_INIT;
 
 static inline void make_noise(void)
 {
-    uint64_t x = 88172645463325252u;
-    for (size_t i = 0; i < NOISE_SIZE; i++) {
-        x ^= x << 13;
-        x ^= x >> 7;
-        x ^= x << 17;
-        noise[i] = (uint8_t)(x >> 32);
-    }
+    rng_fill(&(struct rng){1}, noise, NOISE_SIZE);
 }
 
 /* The noise at `offset`, and how much of up to `size` bytes is there in one piece. */
@@ -90,14 +85,6 @@ static inline bool is_noise(const uint8_t *data, uint64_t offset, size_t size)
     return equal;
 }
 
-static inline uint64_t next_random(uint64_t *state)
-{
-    *state ^= *state << 13;
-    *state ^= *state >> 7;
-    *state ^= *state << 17;
-    return *state;
-}
-
 /* One end of a stream and what happened to it. */
 struct end {
     struct bz_loop *loop;
@@ -115,7 +102,7 @@ struct end {
     bool echo;
     bool close_when_sent;
     void (*hook)(struct end *end, char event); /* 'o'pen, 'd'ata, 'w'ritable; may be NULL */
-    uint64_t random;
+    struct rng rng;
     blaze_error reason;
 };
 
@@ -124,7 +111,7 @@ static inline void keep_sending(struct end *end)
 {
     static const size_t sizes[] = {1, 2, 100, 4095, 65536, 300000, 3u << 20};
     while (end->sent < end->goal && !bz_stream_full(end->stream)) {
-        uint64_t r = next_random(&end->random);
+        uint64_t r = rng_next(&end->rng);
         size_t size = (size_t)(r >> 8) % sizes[r % 7] + 1;
         if (size > end->goal - end->sent)
             size = (size_t)(end->goal - end->sent);

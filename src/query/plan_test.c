@@ -4,6 +4,7 @@
 
 #include "base/alloc.h"
 #include "cmocka_all.h"
+#include "random.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,9 +36,11 @@ static char long_text[400];
 
 /* ---- making it ---- */
 
+static struct rng rng;
+
 static unsigned dice(unsigned sides)
 {
-    return (unsigned)lrand48() % sides;
+    return rng_below(&rng, sides);
 }
 
 /* JSON of a value out of a small pool, so that filters meet it. */
@@ -53,7 +56,7 @@ static void random_value(char *out, size_t size, bool any)
         break;
     case 3:
     case 4:
-        snprintf(out, size, "\"%.*s\"", (int)dice(4), "aaab" + dice(3));
+        snprintf(out, size, "\"%.*s\"", (int)dice(4), &"aaab"[dice(3)]);
         break;
     case 5: /* around the cut of keys: some share one */
         snprintf(out, size, "\"%.*s%s\"", (int)BZ_INDEX_KEY_MAX + (dice(3) ? 0 : (int)dice(3) - 1),
@@ -105,7 +108,7 @@ static void make_index(size_t index)
 static int make(void **state)
 {
     (void)state;
-    srand48(2024);
+    rng.state = 2024; /* the toy is always the same */
     memset(long_text, 'x', sizeof long_text);
     for (size_t i = 0; i < RECORDS; i++) {
         char json[2048] = "{\"k\":1", value[512];
@@ -325,15 +328,15 @@ static size_t execute(const struct question *q, size_t *out)
 static void a_plan_finds_what_brute_force_finds(void **state)
 {
     (void)state;
-    enum { FILTERS = 3000 };
     static size_t expected[RECORDS], found[RECORDS];
     size_t indexed = 0, exact = 0, ordered = 0, rows = 0;
     struct bz_buf text;
     struct bz_arena arena;
     bz_buf_init(&text, BZ_FILTER_TEXT_MAX);
     bz_arena_init(&arena);
-    srand48(99);
-    for (int i = 0; i < FILTERS; i++) {
+    uint64_t filters = test_rounds(3000, 60000);
+    rng.state = test_seed();
+    for (uint64_t i = 0; i < filters; i++) {
         static const char *const sorts[] = {"_id", "a", "s", "m.x", "k", "none"};
         struct bz_filter *filter = NULL;
         blaze_error error;
@@ -366,9 +369,9 @@ static void a_plan_finds_what_brute_force_finds(void **state)
         bz_arena_reset(&arena);
     }
     /* The test is worth something only if all kinds of plans came up. */
-    assert_true(indexed > FILTERS / 4 && indexed < FILTERS * 3 / 4);
-    assert_true(exact > FILTERS / 20 && ordered > FILTERS / 4 && ordered < FILTERS * 3 / 4);
-    assert_true(rows > FILTERS);
+    assert_true(indexed > filters / 4 && indexed < filters * 3 / 4);
+    assert_true(exact > filters / 20 && ordered > filters / 4 && ordered < filters * 3 / 4);
+    assert_true(rows > filters);
     bz_buf_release(&text);
     bz_arena_release(&arena);
 }

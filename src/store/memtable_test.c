@@ -32,21 +32,21 @@ static int compare_keys(const struct version *a, uint32_t map, struct bz_bytes k
 
 /* Keys of every length around the part that nodes keep, few enough to repeat; now and then in
  * ascending order, as a batch or the change log would bring them. */
-static struct version random_version(struct bz_test_random *random, uint64_t lsn)
+static struct version random_version(struct rng *random, uint64_t lsn)
 {
     static uint64_t ascending;
     struct version version = {
-        .map = (uint32_t)bz_test_below(random, 3),
+        .map = rng_below(random, 3),
         .lsn = lsn,
-        .deleted = bz_test_below(random, 4) == 0,
+        .deleted = rng_below(random, 4) == 0,
     };
     if (version.map == 2) {
         version.key_size = 9;
-        bz_store64be((uint8_t *)version.key + 1, ascending += bz_test_below(random, 3));
+        bz_store64be((uint8_t *)version.key + 1, ascending += rng_below(random, 3));
     } else {
-        version.key_size = 1 + (size_t)bz_test_below(random, 12);
-        memset(version.key, bz_test_below(random, 2) ? 'a' : '\0', version.key_size);
-        version.key[bz_test_below(random, version.key_size)] = (char)bz_test_below(random, 3);
+        version.key_size = 1 + rng_below(random, 12);
+        memset(version.key, rng_below(random, 2) ? 'a' : '\0', version.key_size);
+        version.key[rng_below(random, (uint32_t)version.key_size)] = (char)rng_below(random, 3);
     }
     return version;
 }
@@ -81,12 +81,12 @@ static void assert_same(const struct bz_mem_node *node, const struct version *ve
         bz_bytes_equal(bz_mem_value(node), version->deleted ? bz_bytes(NULL, 0) : key_of(version)));
 }
 
-static void check(const struct bz_memtable *table, size_t count, struct bz_test_random *random)
+static void check(const struct bz_memtable *table, uint32_t count, struct rng *random)
 {
     struct version probe = random_version(random, 0);
-    if (bz_test_below(random, 2) == 0)
-        probe = versions[bz_test_below(random, count)];
-    uint64_t lsn = bz_test_below(random, count + 2);
+    if (rng_below(random, 2) == 0)
+        probe = versions[rng_below(random, count)];
+    uint64_t lsn = rng_below(random, count + 2);
     struct bz_bytes key = key_of(&probe);
     const struct version *at = model_find(count, probe.map, key, lsn, true);
     const struct bz_mem_node *node = bz_mem_seek(&table->list, probe.map, key, lsn);
@@ -107,9 +107,9 @@ static void check(const struct bz_memtable *table, size_t count, struct bz_test_
 static void versions_are_found_as_in_a_plain_array(void **state)
 {
     (void)state;
-    struct bz_test_random random = {bz_test_seed()};
+    struct rng random = {test_seed()};
     struct bz_memtable *table = bz_memtable_new(1u << 16);
-    for (size_t i = 0; i < VERSIONS; i++) {
+    for (uint32_t i = 0; i < VERSIONS; i++) {
         struct version *v = &versions[i];
         *v = random_version(&random, i + 1);
         struct bz_bytes value = v->deleted ? bz_bytes(NULL, 0) : key_of(v);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Several processes on one store, and processes that are killed. BLAZEDB_KILLS sets how many.
+ * Several processes on one store, and processes that are killed.
  *
  * This process has the store open only while it has no children to make: LMDB does not go through
  * fork(). Children leave by _exit(): 0 if all went well.
@@ -135,31 +135,25 @@ static void write_until_killed(int which)
 {
     struct bz_store *store = open_store(false);
     MUST(store != NULL);
-    struct bz_test_random random = {bz_os_mono_ns()};
+    struct rng random = {atomic_load(&board->done[which])};
     atomic_fetch_add(&board->started, 1);
     for (;;) {
         uint64_t number;
-        bool full = bz_test_below(&random, 8) == 0;
+        bool full = rng_below(&random, 8) == 0;
         MUST(commit_next(store, full ? BZ_DURABLE_FULL : BZ_DURABLE_RELAXED, &number) == 0);
         atomic_store(&board->done[which], number);
-        if (bz_test_below(&random, 50) == 0)
+        if (rng_below(&random, 50) == 0)
             MUST(bz_store_checkpoint(store, NULL) == 0);
     }
 }
 
-static uint64_t kills(void)
-{
-    const char *given = getenv("BLAZEDB_KILLS");
-    return given == NULL ? 30 : strtoull(given, NULL, 10);
-}
-
 /* Lets the children go on for a random number of further commits. */
-static void wait_for_commits(struct bz_test_random *random, uint64_t writers)
+static void wait_for_commits(struct rng *random, uint64_t writers)
 {
     while (atomic_load(&board->started) < writers)
         sched_yield();
-    uint64_t until = atomic_load(&board->done[0]) + bz_test_below(random, 60);
-    uint64_t spins = bz_test_below(random, 2000); /* so that it is not always after a commit */
+    uint64_t until = atomic_load(&board->done[0]) + rng_below(random, 60);
+    uint64_t spins = rng_below(random, 2000); /* so that it is not always after a commit */
     while (atomic_load(&board->done[0]) < until)
         sched_yield();
     for (volatile uint64_t i = 0; i < spins; i++)
@@ -184,9 +178,9 @@ static void check_after_kill(uint64_t done)
 static void a_killed_writer_loses_no_acknowledged_commit(void **state)
 {
     (void)state;
-    struct bz_test_random random = {bz_test_seed()};
+    struct rng random = {test_seed()};
     make_store();
-    for (uint64_t i = kills(); i > 0; i--) {
+    for (uint64_t i = test_rounds(30, 500); i > 0; i--) {
         atomic_store(&board->started, 0);
         pid_t pid = start(write_until_killed, 0);
         wait_for_commits(&random, 1);
@@ -199,9 +193,9 @@ static void a_killed_writer_loses_no_acknowledged_commit(void **state)
 static void a_killed_writer_leaves_nothing_locked_for_the_other(void **state)
 {
     (void)state;
-    struct bz_test_random random = {bz_test_seed()};
+    struct rng random = {test_seed()};
     make_store();
-    for (uint64_t i = kills() / 3; i > 0; i--) {
+    for (uint64_t i = test_rounds(10, 150); i > 0; i--) {
         atomic_store(&board->started, 0);
         pid_t first = start(write_until_killed, 0);
         pid_t second = start(write_until_killed, 1);

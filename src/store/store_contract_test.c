@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * What every store must do, run on the durable one and on its twin in memory. A failing random test
- * prints its seed; BLAZEDB_SEED=n runs that one.
+ * What every store must do, run on the durable one and on its twin in memory.
  */
 
 #include "base/alloc.h"
@@ -474,14 +473,13 @@ static int model_move(const int *values, int at, int step)
     return at;
 }
 
-static void check_view(
-    struct bz_view *view, const struct model *model, struct bz_test_random *random)
+static void check_view(struct bz_view *view, const struct model *model, struct rng *random)
 {
-    uint32_t map = (uint32_t)bz_test_below(random, 3);
+    uint32_t map = rng_below(random, 3);
     const int *values = model->values[map];
     uint8_t storage[5000];
     for (int n = 0; n < 5; n++) {
-        int i = (int)bz_test_below(random, KEYS);
+        int i = (int)rng_below(random, KEYS);
         struct bz_bytes value;
         int rc = bz_view_get(view, map, model_key(i, storage), &value, NULL);
         assert_int_equal(rc, values[i] < 0 ? BLAZE_ENOTFOUND : 0);
@@ -490,13 +488,13 @@ static void check_view(
     }
     struct bz_cursor *cursor;
     assert_int_equal(bz_cursor_open(view, map, &cursor, NULL), 0);
-    int at = (int)bz_test_below(random, KEYS);
+    int at = (int)rng_below(random, KEYS);
     int rc = bz_cursor_seek(cursor, model_key(at, storage), NULL);
     if (values[at] < 0)
         at = model_move(values, at, 1);
     check_position(cursor, rc, values, at);
     for (int n = 0; n < 30; n++) {
-        bool forward = bz_test_below(random, 4) != 0;
+        bool forward = rng_below(random, 4) != 0;
         if (at < 0 || at >= KEYS)
             at = forward ? -1 : KEYS;
         at = model_move(values, at, forward ? 1 : -1);
@@ -506,31 +504,31 @@ static void check_view(
     bz_cursor_close(cursor);
 }
 
-static void random_write(struct bz_txn *txn, struct model *model, struct bz_test_random *random)
+static void random_write(struct bz_txn *txn, struct model *model, struct rng *random)
 {
     uint8_t key_storage[128], value_storage[5000];
-    uint32_t map = (uint32_t)bz_test_below(random, 3);
-    int i = (int)bz_test_below(random, KEYS);
+    uint32_t map = rng_below(random, 3);
+    int i = (int)rng_below(random, KEYS);
     struct bz_bytes key = model_key(i, key_storage);
-    if (bz_test_below(random, 3) == 0) {
+    if (rng_below(random, 3) == 0) {
         assert_int_equal(bz_txn_delete(txn, map, key, NULL), 0);
         model->values[map][i] = -1;
     } else {
-        int v = (int)bz_test_below(random, 1000);
+        int v = (int)rng_below(random, 1000);
         assert_int_equal(bz_txn_put(txn, map, key, model_value(v, value_storage), NULL), 0);
         model->values[map][i] = v;
     }
 }
 
 /* One transaction with savepoints, checked as it goes; the model follows if it commits. */
-static void random_txn(struct bz_store *store, struct model *model, struct bz_test_random *random)
+static void random_txn(struct bz_store *store, struct model *model, struct rng *random)
 {
     struct model now = *model, saved = *model;
     struct bz_txn *txn = begin(store);
     uint32_t mark = bz_txn_savepoint(txn);
-    for (uint64_t n = bz_test_below(random, 12); n > 0; n--) {
+    for (uint64_t n = rng_below(random, 12); n > 0; n--) {
         random_write(txn, &now, random);
-        switch (bz_test_below(random, 8)) {
+        switch (rng_below(random, 8)) {
         case 0:
             mark = bz_txn_savepoint(txn);
             saved = now;
@@ -546,10 +544,10 @@ static void random_txn(struct bz_store *store, struct model *model, struct bz_te
             break;
         }
     }
-    if (bz_test_below(random, 5) == 0) {
+    if (rng_below(random, 5) == 0) {
         bz_txn_abort(txn);
     } else {
-        bool full = bz_test_below(random, 20) == 0;
+        bool full = rng_below(random, 20) == 0;
         enum bz_durability durability = full ? BZ_DURABLE_FULL : BZ_DURABLE_RELAXED;
         assert_int_equal(bz_txn_commit(txn, durability, NULL), 0);
         *model = now;
@@ -559,25 +557,24 @@ static void random_txn(struct bz_store *store, struct model *model, struct bz_te
 static void random_histories_agree_with_a_plain_array(void **state)
 {
     struct fixture *f = *state;
-    uint64_t seed = bz_test_seed();
-    struct bz_test_random random = {seed};
+    struct rng random = {test_seed()};
     struct model model;
     struct model old_models[OLD];
     struct bz_snapshot *old[OLD] = {NULL};
     memset(&model, -1, sizeof model);
-    for (int round = 0; round < 1500; round++) {
+    for (uint64_t round = test_rounds(1500, 30000); round > 0; round--) {
         random_txn(f->store, &model, &random);
-        size_t which = (size_t)bz_test_below(&random, OLD);
+        size_t which = rng_below(&random, OLD);
         if (old[which] != NULL)
             check_view(bz_snapshot_view(old[which]), &old_models[which], &random);
-        if (bz_test_below(&random, 10) == 0) {
+        if (rng_below(&random, 10) == 0) {
             bz_snapshot_close(old[which]);
             old[which] = snapshot_of(f->store);
             old_models[which] = model;
         }
-        if (bz_test_below(&random, 60) == 0)
+        if (rng_below(&random, 60) == 0)
             assert_int_equal(bz_store_checkpoint(f->store, NULL), 0);
-        if (f->dir.path[0] != '\0' && bz_test_below(&random, 200) == 0) {
+        if (f->dir.path[0] != '\0' && rng_below(&random, 200) == 0) {
             for (size_t i = 0; i < OLD; i++) {
                 bz_snapshot_close(old[i]);
                 old[i] = NULL;
@@ -601,18 +598,19 @@ struct crowd {
     struct bz_store *store;
     atomic_int writing;
     atomic_int failures;
+    atomic_uint seed;
 };
 
 /* Moves an amount from one account to another: the sum stays. */
-static void transfer(struct bz_store *store, struct bz_test_random *random, atomic_int *failures)
+static void transfer(struct bz_store *store, struct rng *random, atomic_int *failures)
 {
     struct bz_txn *txn;
     if (bz_txn_begin(store, &txn, NULL) != 0) {
         atomic_fetch_add(failures, 1);
         return;
     }
-    uint8_t from = (uint8_t)('a' + bz_test_below(random, 5));
-    uint8_t to = (uint8_t)('f' + bz_test_below(random, 5));
+    uint8_t from = (uint8_t)('a' + rng_below(random, 5));
+    uint8_t to = (uint8_t)('f' + rng_below(random, 5));
     struct bz_bytes a, b;
     int rc = bz_view_get(bz_txn_view(txn), 0, bz_bytes(&from, 1), &a, NULL);
     if (rc == 0)
@@ -630,7 +628,7 @@ static void transfer(struct bz_store *store, struct bz_test_random *random, atom
         atomic_fetch_add(failures, 1);
         return;
     }
-    bool full = bz_test_below(random, 2) == 0;
+    bool full = rng_below(random, 2) == 0;
     if (bz_txn_commit(txn, full ? BZ_DURABLE_FULL : BZ_DURABLE_RELAXED, NULL) != 0)
         atomic_fetch_add(failures, 1);
 }
@@ -638,7 +636,7 @@ static void transfer(struct bz_store *store, struct bz_test_random *random, atom
 static void *write_on(void *context)
 {
     struct crowd *crowd = context;
-    struct bz_test_random random = {(uint64_t)(uintptr_t)&random};
+    struct rng random = {atomic_fetch_add(&crowd->seed, 1)};
     for (int i = 0; i < ROUNDS; i++)
         transfer(crowd->store, &random, &crowd->failures);
     atomic_fetch_sub(&crowd->writing, 1);

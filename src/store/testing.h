@@ -8,6 +8,8 @@
 #include "os/os.h"
 #include "store/store.h"
 
+#include "random.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -128,33 +130,6 @@ static inline void bz_test_image_free(struct bz_test_image *image)
     for (size_t i = 0; i < image->count; i++)
         free(image->files[i].data);
     image->count = 0;
-}
-
-/* splitmix64 */
-struct bz_test_random {
-    uint64_t state;
-};
-
-static inline uint64_t bz_test_next(struct bz_test_random *random)
-{
-    uint64_t z = random->state += 0x9e3779b97f4a7c15u;
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
-}
-
-static inline uint64_t bz_test_below(struct bz_test_random *random, uint64_t limit)
-{
-    return bz_test_next(random) % limit;
-}
-
-/* BLAZEDB_SEED, or a new one; printed, so that a failure can be replayed. */
-static inline uint64_t bz_test_seed(void)
-{
-    const char *given = getenv("BLAZEDB_SEED");
-    uint64_t seed = given != NULL ? strtoull(given, NULL, 10) : bz_os_wall_ms();
-    printf("           seed %llu\n", (unsigned long long)seed);
-    return seed;
 }
 
 /*

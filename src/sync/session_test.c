@@ -43,7 +43,7 @@ static int host_enrol(void *context, const blaze_id *database, const uint8_t sec
 
 static void pair_init(struct pair *p, uint64_t seed)
 {
-    *p = (struct pair){.pipe = {.random = seed, .now_ms = 1000, .wall_ms = 1700000000000u}};
+    *p = (struct pair){.pipe = {.rng = {seed}, .now_ms = 1000, .wall_ms = 1700000000000u}};
     for (int i = 0; i < 2; i++) {
         p->fakes[i] = fake_new(7, (uint64_t)i + 1);
         p->keys[i] = (struct fake_keys){11, 22, seed + (uint64_t)i};
@@ -74,12 +74,12 @@ static void write_text(struct fake *f, uint64_t id, const char *field, const cha
     fake_write(f, "notes", id, field, bz_bytes_text(text));
 }
 
-static void write_many(struct fake *f, uint64_t from, uint64_t count, size_t size, uint64_t *random)
+static void write_many(struct fake *f, uint64_t from, uint64_t count, size_t size, struct rng *rng)
 {
     uint8_t *text = malloc(size);
     for (uint64_t i = 0; i < count; i++) {
         for (size_t k = 0; k < size; k++)
-            text[k] = (uint8_t)('a' + pipe_random(random) % 26);
+            text[k] = (uint8_t)('a' + rng_next(rng) % 26);
         fake_write(f, "notes", from + i, "text", bz_bytes(text, size));
     }
     free(text);
@@ -134,14 +134,15 @@ static void two_empty_databases_are_live_at_once(void **state)
 static void what_each_has_alone_is_on_both_however_the_stream_is_cut(void **state)
 {
     (void)state;
-    for (uint64_t seed = 0; seed < 40; seed++) {
+    uint64_t first = test_seed(), rounds = test_rounds(40, 400);
+    for (uint64_t seed = first; seed < first + rounds; seed++) {
         struct pair p;
         pair_init(&p, seed);
         p.pipe.piece_max = (size_t[]){1, 3, 17, 300, 5000, 0}[seed % 6];
         p.options[0].chunk_bytes = (uint32_t[]){64, 700, 20000}[seed % 3];
         p.options[1].chunk_bytes = (uint32_t[]){5000, 100}[seed % 2];
-        write_many(p.fakes[0], 0, 40, 30, &p.pipe.random);
-        write_many(p.fakes[1], 20, 40, 50, &p.pipe.random);
+        write_many(p.fakes[0], 0, 40, 30, &p.pipe.rng);
+        write_many(p.fakes[1], 20, 40, 50, &p.pipe.rng);
         fake_write(p.fakes[0], "other", 5, "title", bz_bytes_text("x"));
         fake_write(p.fakes[1], "notes", 3, NULL, bz_bytes_text(""));
         pair_connect(&p);
@@ -157,7 +158,7 @@ static void a_write_on_a_live_link_crosses_it_once_and_does_not_come_back(void *
     (void)state;
     struct pair p;
     pair_init(&p, 3);
-    write_many(p.fakes[0], 0, 10, 30, &p.pipe.random);
+    write_many(p.fakes[0], 0, 10, 30, &p.pipe.rng);
     pair_connect(&p);
     settle(&p);
     assert_live_and_same(&p);
@@ -199,7 +200,7 @@ static void a_second_session_sends_only_what_is_new(void **state)
     (void)state;
     struct pair p;
     pair_init(&p, 5);
-    write_many(p.fakes[0], 0, 200, 100, &p.pipe.random);
+    write_many(p.fakes[0], 0, 200, 100, &p.pipe.rng);
     pair_connect(&p);
     settle(&p);
     pipe_close(&p.pipe);
@@ -218,7 +219,7 @@ static void a_new_log_epoch_is_met_with_a_summary_and_nothing_is_sent_twice(void
     (void)state;
     struct pair p;
     pair_init(&p, 6);
-    write_many(p.fakes[0], 0, 200, 100, &p.pipe.random);
+    write_many(p.fakes[0], 0, 200, 100, &p.pipe.rng);
     pair_connect(&p);
     settle(&p);
     pipe_close(&p.pipe);
@@ -236,7 +237,7 @@ static void a_cursor_past_the_end_of_a_rolled_back_log_starts_it_over(void **sta
     (void)state;
     struct pair p;
     pair_init(&p, 7);
-    write_many(p.fakes[0], 0, 20, 100, &p.pipe.random);
+    write_many(p.fakes[0], 0, 20, 100, &p.pipe.rng);
     pair_connect(&p);
     settle(&p);
     pipe_close(&p.pipe);
@@ -257,9 +258,9 @@ static void records_larger_than_chunk_and_window_get_through(void **state)
     pair_init(&p, 8);
     p.options[0].chunk_bytes = p.options[1].chunk_bytes = 1000;
     p.options[1].window_bytes = 2000;
-    write_many(p.fakes[0], 0, 5, 100, &p.pipe.random);
-    write_many(p.fakes[0], 50, 2, 3 << 20, &p.pipe.random);
-    write_many(p.fakes[0], 60, 5, 900, &p.pipe.random);
+    write_many(p.fakes[0], 0, 5, 100, &p.pipe.rng);
+    write_many(p.fakes[0], 50, 2, 3 << 20, &p.pipe.rng);
+    write_many(p.fakes[0], 60, 5, 900, &p.pipe.rng);
     pair_connect(&p);
     settle(&p);
     assert_live_and_same(&p);
@@ -287,13 +288,14 @@ static void chunks_that_shrink_are_compressed(void **state)
 static void live_is_never_said_before_all_of_the_start_is_on_both_sides(void **state)
 {
     (void)state;
-    for (uint64_t seed = 0; seed < 30; seed++) {
+    uint64_t first = test_seed(), rounds = test_rounds(30, 300);
+    for (uint64_t seed = first; seed < first + rounds; seed++) {
         struct pair p;
         pair_init(&p, seed);
         p.pipe.piece_max = 200;
         p.options[0].chunk_bytes = p.options[1].chunk_bytes = 500;
-        write_many(p.fakes[0], 0, 60, 30, &p.pipe.random);
-        write_many(p.fakes[1], 1000, 60, 30, &p.pipe.random);
+        write_many(p.fakes[0], 0, 60, 30, &p.pipe.rng);
+        write_many(p.fakes[1], 1000, 60, 30, &p.pipe.rng);
         pair_connect(&p);
         uint64_t id = 2000;
         bool was_live = false;
@@ -327,7 +329,7 @@ static void a_link_that_has_nothing_to_do_rests(void **state)
     (void)state;
     struct pair p;
     pair_init(&p, 10);
-    write_many(p.fakes[0], 0, 50, 30, &p.pipe.random);
+    write_many(p.fakes[0], 0, 50, 30, &p.pipe.rng);
     pair_connect(&p);
     settle(&p);
     uint64_t sent = p.pipe.ends[0].delivered + p.pipe.ends[1].delivered;
@@ -352,13 +354,14 @@ static void an_interrupted_bootstrap_goes_on_and_repeats_at_most_a_window(void *
 {
     (void)state;
     const uint32_t chunk = 2000, window = 8000;
-    for (uint64_t seed = 0; seed < 12; seed++) {
+    uint64_t first = test_seed(), rounds = test_rounds(12, 60);
+    for (uint64_t seed = first; seed < first + rounds; seed++) {
         struct pair p;
         pair_init(&p, seed);
         p.options[0].chunk_bytes = p.options[1].chunk_bytes = chunk;
         p.options[1].window_bytes = window;
         p.pipe.piece_max = 1000;
-        write_many(p.fakes[0], 0, 1500, 60, &p.pipe.random);
+        write_many(p.fakes[0], 0, 1500, 60, &p.pipe.rng);
         pair_connect(&p);
         settle(&p);
         assert_live_and_same(&p);
@@ -375,7 +378,7 @@ static void an_interrupted_bootstrap_goes_on_and_repeats_at_most_a_window(void *
         while (!live) {
             assert_true(++cuts < 100);
             pair_connect(&p);
-            uint64_t until = 3000 + pipe_random(&p.pipe.random) % 10000;
+            uint64_t until = 3000 + rng_next(&p.pipe.rng) % 10000;
             while (pipe_step(&p.pipe) && p.pipe.ends[0].delivered < until)
                 ;
             live = pipe_live(&p.pipe);
@@ -399,8 +402,8 @@ static void a_cut_at_any_byte_leaves_both_databases_able_to_go_on(void **state)
         pair_init(&p, at);
         p.options[0].chunk_bytes = p.options[1].chunk_bytes = 300;
         p.pipe.piece_max = 64;
-        write_many(p.fakes[0], 0, 20, 40, &p.pipe.random);
-        write_many(p.fakes[1], 10, 20, 40, &p.pipe.random);
+        write_many(p.fakes[0], 0, 20, 40, &p.pipe.rng);
+        write_many(p.fakes[1], 10, 20, 40, &p.pipe.rng);
         pair_connect(&p);
         while (p.pipe.ends[0].delivered + p.pipe.ends[1].delivered < at && pipe_step(&p.pipe))
             ;
@@ -420,7 +423,7 @@ static void a_commit_that_fails_ends_the_session_and_the_next_one_goes_on(void *
     struct pair p;
     pair_init(&p, 11);
     p.options[0].chunk_bytes = 300;
-    write_many(p.fakes[0], 0, 40, 40, &p.pipe.random);
+    write_many(p.fakes[0], 0, 40, 40, &p.pipe.rng);
     pair_connect(&p);
     while (p.fakes[1]->commits < 3 && pipe_step(&p.pipe))
         ;
@@ -441,7 +444,7 @@ static void a_copy_that_must_not_go_on_is_not_tried_again(void **state)
     (void)state;
     struct pair p;
     pair_init(&p, 11);
-    write_many(p.fakes[0], 0, 4, 40, &p.pipe.random);
+    write_many(p.fakes[0], 0, 4, 40, &p.pipe.rng);
     p.fakes[1]->fail_commit = BLAZE_EFAILED;
     pair_connect(&p);
     settle(&p);
@@ -457,7 +460,7 @@ static void databases_that_should_be_equal_and_are_not_exchange_everything_once(
     pair_init(&p, 12);
     p.options[0].chunk_bytes = 500;
     write_text(p.fakes[1], 100, "text", "its own");
-    write_many(p.fakes[0], 0, 40, 40, &p.pipe.random);
+    write_many(p.fakes[0], 0, 40, 40, &p.pipe.rng);
     pair_connect(&p);
     settle(&p);
     pipe_close(&p.pipe);
@@ -490,7 +493,7 @@ static void a_slow_reader_does_not_pin_the_senders_snapshot(void **state)
     pair_init(&p, 13);
     p.options[0].chunk_bytes = p.options[1].chunk_bytes = 500;
     p.pipe.wire_max = 700; /* the stream is full and nobody reads */
-    write_many(p.fakes[0], 0, 100, 40, &p.pipe.random);
+    write_many(p.fakes[0], 0, 100, 40, &p.pipe.rng);
     pair_connect(&p);
     while (p.fakes[0]->open_walks == 0 && pipe_step(&p.pipe))
         ;
@@ -670,7 +673,7 @@ static void an_enrolment_brings_the_database_in(void **state)
     p.keys[1].access = p.keys[1].member = 0;
     p.options[0].enrol_secret = secret;
     p.pipe.piece_max = 5;
-    write_many(p.fakes[0], 0, 30, 40, &p.pipe.random);
+    write_many(p.fakes[0], 0, 30, 40, &p.pipe.rng);
     pair_connect(&p);
     settle(&p);
     assert_int_equal(p.enrolled, 1);
@@ -780,8 +783,8 @@ static void any_damaged_byte_ends_in_a_clean_refusal_or_does_no_harm(void **stat
     struct recorder r;
     pair_init(&p, 26);
     recorder_init(&r, &p);
-    write_many(p.fakes[0], 0, 3, 40, &p.pipe.random);
-    write_many(p.fakes[1], 10, 3, 40, &p.pipe.random);
+    write_many(p.fakes[0], 0, 3, 40, &p.pipe.rng);
+    write_many(p.fakes[1], 10, 3, 40, &p.pipe.rng);
     pair_connect(&p);
     settle(&p);
     size_t sizes[2] = {r.sent[0].size, r.sent[1].size};
@@ -794,9 +797,9 @@ static void any_damaged_byte_ends_in_a_clean_refusal_or_does_no_harm(void **stat
             recorder_init(&r, &p);
             r.end = end;
             r.at = at;
-            r.mask = (uint8_t)(1u << pipe_random(&p.pipe.random) % 8);
-            write_many(p.fakes[0], 0, 3, 40, &p.pipe.random);
-            write_many(p.fakes[1], 10, 3, 40, &p.pipe.random);
+            r.mask = (uint8_t)(1u << rng_next(&p.pipe.rng) % 8);
+            write_many(p.fakes[0], 0, 3, 40, &p.pipe.rng);
+            write_many(p.fakes[1], 10, 3, 40, &p.pipe.rng);
             pair_connect(&p);
             settle(&p);
             for (int tries = 0; tries < 5 && !pipe_live(&p.pipe) &&

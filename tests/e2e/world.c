@@ -69,11 +69,7 @@ char *text(struct world *world, const char *format, ...)
 
 uint64_t world_random(struct world *world, uint64_t bound)
 {
-    /* splitmix64 */
-    uint64_t z = world->random += 0x9e3779b97f4a7c15u;
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-    return (z ^ z >> 31) % bound;
+    return rng_next(&world->rng) % bound;
 }
 
 /* ---- the world ---- */
@@ -82,9 +78,7 @@ int world_begin(void **state)
 {
     struct world *world = calloc(1, sizeof *world);
     assert_non_null(world);
-    const char *seed = getenv("BLAZEDB_SEED");
-    world->random = seed != NULL ? strtoull(seed, NULL, 10) : 1;
-    world->thorough = getenv("BLAZEDB_LONG") != NULL;
+    world->rng.state = test_seed();
     strcpy(world->dir, "/tmp/blazedb-e2e-XXXXXX");
     assert_non_null(mkdtemp(world->dir));
     assert_int_equal(chdir(world->dir), 0);

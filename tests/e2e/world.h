@@ -12,6 +12,7 @@
  */
 
 #include "cmocka_all.h"
+#include "random.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -25,8 +26,7 @@ struct world {
     char dir[64]; /* the current directory too */
     struct process *processes;
     struct text *texts;
-    uint64_t random;   /* of the seed BLAZEDB_SEED, or 1 */
-    bool thorough;     /* BLAZEDB_LONG is set */
+    struct rng rng;
     const char *input; /* the file that the next commands read as standard input; NULL: nothing */
     uint64_t
         file_limit; /* bytes that their files may have, as if the disk were full; 0: no limit */

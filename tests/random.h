@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef BZ_TESTS_RANDOM_H
+#define BZ_TESTS_RANDOM_H
+
+/*
+ * Chance for tests, that can be had again. Two variables of the environment steer every random
+ * test:
+ *
+ *   BLAZEDB_SEED=n   where its randomness begins; 1 unless given. Every test prints its own, so
+ * that a failure can be repeated. BLAZEDB_LONG=1   some seconds of rounds instead of the few that
+ * the suite has time for.
+ *
+ * A test of many rounds gives round i the seed test_seed() + i.
+ */
+
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* splitmix64: any state is a good one. */
+struct rng {
+    uint64_t state;
+};
+
+static inline uint64_t rng_next(struct rng *rng)
+{
+    uint64_t z = rng->state += 0x9e3779b97f4a7c15u;
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    return z ^ (z >> 31);
+}
+
+/* From 0 to n - 1. */
+static inline uint32_t rng_below(struct rng *rng, uint32_t n)
+{
+    return (uint32_t)(rng_next(rng) % n);
+}
+
+/* From 0 to 1, without the 1. */
+static inline double rng_fraction(struct rng *rng)
+{
+    return (double)(rng_next(rng) >> 11) * 0x1p-53;
+}
+
+static inline void rng_fill(struct rng *rng, void *data, size_t size)
+{
+    for (size_t i = 0; i < size; i++)
+        ((uint8_t *)data)[i] = (uint8_t)rng_next(rng);
+}
+
+static inline uint64_t test_seed(void)
+{
+    const char *given = getenv("BLAZEDB_SEED");
+    uint64_t seed = given != NULL ? strtoull(given, NULL, 10) : 1;
+    printf("             BLAZEDB_SEED=%llu\n", (unsigned long long)seed);
+    fflush(stdout);
+    return seed;
+}
+
+static inline uint64_t test_rounds(uint64_t quick, uint64_t many)
+{
+    return getenv("BLAZEDB_LONG") != NULL ? many : quick;
+}
+
+#endif
