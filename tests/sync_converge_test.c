@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Random edits at every site of a chain, ring, star or mesh, over links that cut bytes anywhere and
- * break at any moment; in the end all sites are equal. */
+ * break at any moment; in the end all sites are equal.
+ */
 #include "sync_world.h"
 
 static void one_history(uint64_t seed)
