@@ -222,7 +222,8 @@ static int append(struct bz_disk *disk, blaze_error *error)
 {
     struct bz_log *log = &disk->log;
     uint32_t payload = (uint32_t)(disk->frame.size - BZ_FRAME_HEADER);
-    uint64_t behind = log->tail.lsn - atomic_load(&disk->durable);
+    uint64_t ours = atomic_load(&disk->durable), others = atomic_load(&disk->shared->synced);
+    uint64_t behind = log->tail.lsn - (others > ours && others <= log->tail.lsn ? others : ours);
     uint32_t unsynced = behind > UINT32_MAX ? UINT32_MAX : (uint32_t)behind;
     bool synced;
     atomic_store(&disk->shared->appending, 1);

@@ -107,6 +107,7 @@ static int create_files(struct bz_disk *disk, const char *base_path,
     if (bz_path_exists(base_path))
         return 0; /* another process was first */
     struct bz_log_position start;
+    atomic_store(&disk->shared->synced, 0); /* of another store that was here */
     int rc = bz_log_create(disk->log_path, segment_bytes, &start, error);
     if (rc == 0)
         rc = bz_base_create(base_path, options, &start, error);
@@ -135,10 +136,22 @@ static bool known_end(const struct bz_disk *disk)
            atomic_load(&disk->shared->announced) == disk->log.tail.lsn && !disk->log.stuck;
 }
 
+/* What others have brought to the disk. A log that is shorter than that was cut off: the commits
+ * that take those numbers next are others. */
+static void take_synced(struct bz_disk *disk, uint64_t synced)
+{
+    uint64_t tail = disk->log.tail.lsn;
+    if (synced <= tail)
+        bz_sync_known(disk, synced);
+    else if (!disk->base.read_only)
+        atomic_compare_exchange_strong(&disk->shared->synced, &synced, tail);
+}
+
 /* Reads the log from where the base says on. */
 static int replay(struct bz_disk *disk, const struct bz_base_state *state, blaze_error *error)
 {
     uint64_t announced = atomic_load(&disk->shared->announced);
+    uint64_t synced = atomic_load(&disk->shared->synced); /* first: others may write meanwhile */
     int rc = bz_disk_restart(disk, &state->log, error);
     if (rc != 0)
         return rc;
@@ -152,6 +165,8 @@ static int replay(struct bz_disk *disk, const struct bz_base_state *state, blaze
         if (again != 0 || disk->log.tail.lsn > lsn)
             rc = again;
     }
+    if (rc == 0)
+        take_synced(disk, synced);
     if (rc == 0 && disk->log.tail.lsn < state->ahead)
         rc = bz_error_set(error, BLAZE_ECORRUPT,
             "%s: ends at commit %" PRIu64 ", but the base has some up to %" PRIu64,

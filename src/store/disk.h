@@ -71,6 +71,7 @@ struct bz_shared {
     _Atomic uint64_t announced; /* the newest commit in the log */
     _Atomic uint64_t appending; /* a writer died if this is set while nobody writes */
     _Atomic uint64_t pid;       /* of the last writer */
+    _Atomic uint64_t synced;    /* the newest commit that is known to be on the disk, of any boot */
 };
 
 struct bz_waiter {

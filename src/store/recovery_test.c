@@ -151,6 +151,30 @@ static void a_flipped_byte_anywhere_is_found_or_does_no_harm(void **state)
     bz_test_image_free(&image);
 }
 
+/* Each commit knows that those before it are on the disk, whoever has brought them there. */
+static void damage_among_commits_of_stores_that_came_and_went_is_found(void **state)
+{
+    (void)state;
+    struct bz_store_options options = small_options();
+    struct bz_test_image image;
+    uint64_t ends[16];
+    for (uint64_t n = 1; n <= 5; n++) {
+        struct bz_store *store = NULL;
+        assert_int_equal(bz_store_open(&store, dir.path, &options, NULL), 0);
+        commit_up_to(store, n, n, BZ_DURABLE_FULL);
+        assert_int_equal(bz_store_close(store, NULL), 0);
+    }
+    bz_test_image_take(&image, dir.path);
+    struct bz_test_file *segment = file_of(&image, SEGMENT);
+    assert_int_equal(frame_ends(segment, ends), 5);
+    for (size_t frame = 0; frame < 5; frame++) {
+        segment->data[ends[frame] - 1] ^= 0xff;
+        assert_int_equal(open_image(&image, frame % 2), frame < 4 ? BLAZE_ECORRUPT : 4);
+        segment->data[ends[frame] - 1] ^= 0xff;
+    }
+    bz_test_image_free(&image);
+}
+
 static void a_log_cut_anywhere_holds_the_commits_before(void **state)
 {
     (void)state;
@@ -486,6 +510,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_dir, remove_dir)
     const struct CMUnitTest tests[] = {
         TEST(a_flipped_byte_anywhere_is_found_or_does_no_harm),
+        TEST(damage_among_commits_of_stores_that_came_and_went_is_found),
         TEST(a_log_cut_anywhere_holds_the_commits_before),
         TEST(a_hole_among_commits_that_were_never_synced_is_an_end),
         TEST(what_lay_behind_a_torn_end_stays_lost),

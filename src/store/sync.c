@@ -94,12 +94,22 @@ static void wake_waiters(struct bz_disk *disk)
         pthread_cond_signal(&next->wake);
 }
 
+/* For those who write after us, in other processes too: these commits are on the disk. */
+static void tell_synced(struct bz_disk *disk, uint64_t lsn)
+{
+    uint64_t synced = atomic_load(&disk->shared->synced);
+    while (!disk->base.read_only && synced < lsn &&
+           !atomic_compare_exchange_weak(&disk->shared->synced, &synced, lsn))
+        ;
+}
+
 /* With sync_lock held. */
 static bool reached(struct bz_disk *disk, uint64_t lsn)
 {
     if (lsn <= atomic_load(&disk->durable))
         return false;
     atomic_store(&disk->durable, lsn);
+    tell_synced(disk, lsn);
     wake_waiters(disk);
     return publish(disk);
 }
