@@ -22,7 +22,7 @@
  * larger, and 512 KiB. What is to go out: one chunk and some control frames, if the caller takes it
  * as it comes. Besides, three chunks being built, compressed and kept back for credit, one
  * decompressed, and one record decoded. A chunk is chunk_bytes, or a single record where that is
- * larger; no frame is larger than 24 MiB. At the head all of it is given back but a few KiB.
+ * larger; no frame is larger than 160 MiB. At the head all of it is given back but a few KiB.
  *
  * Threads: one at a time. The session calls its replica and keys only from within the calls below.
  */
