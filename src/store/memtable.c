@@ -196,18 +196,25 @@ static bool short_of(bz_mem_link *links, unsigned level, const struct target *ta
     return next != NULL && compare(next, target) < 0;
 }
 
-/* The same for a target behind the place that `before` has, if it is near: climbs only as far as
- * the distance asks for. */
-static bool find_place_near(const struct target *target, bz_mem_link **before)
+/* The same, as far as a node of `height` needs it, for a target behind the place that `before` has,
+ * if it is near: climbs only as far as the distance asks for. Another finger may have linked nodes
+ * in between that show on an upper level only, so no level is taken on trust. */
+static bool find_place_near(const struct target *target, unsigned height, bz_mem_link **before)
 {
     if (short_of(before[NEAR], NEAR, target))
         return false;
-    unsigned top = 0;
-    while (top < NEAR && short_of(before[top], top, target))
-        top++;
+    for (unsigned level = NEAR + 1; level < height; level++) {
+        if (short_of(before[level], level, target))
+            return false;
+    }
+    unsigned top = 0; /* all levels from here on are right */
+    for (unsigned level = 0; level < NEAR && (level == top || level < height); level++) {
+        if (short_of(before[level], level, target))
+            top = level + 1;
+    }
     if (top == 0)
         return true;
-    /* All levels below fall short, so each may start where the one above has come to. */
+    /* Levels below may fall short too, so each may start where the one above has come to. */
     bz_mem_link *links = before[top - 1];
     const struct bz_mem_node *past = NULL;
     for (unsigned level = top; level-- > 0;)
@@ -350,7 +357,7 @@ static void link_by_finger(struct bz_memtable *table, struct bz_mem_node *node)
     struct bz_mem_finger *finger = &table->fingers[node->map % BZ_MEM_MAPS_MAX];
     struct target target = {node->prefix, node->lsn, bz_mem_key(node)};
     if (finger->node == NULL || compare(finger->node, &target) >= 0 ||
-        !find_place_near(&target, finger->before))
+        !find_place_near(&target, node->height, finger->before))
         find_place(&table->list, &target, finger->before);
     link_at(&table->list, node, finger->before);
     finger->node = node;

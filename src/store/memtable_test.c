@@ -104,6 +104,27 @@ static void check(const struct bz_memtable *table, uint32_t count, struct rng *r
     }
 }
 
+/* Whether `a` comes before `b` in a list. */
+static bool is_before(const struct bz_mem_node *a, const struct bz_mem_node *b)
+{
+    if (a->map != b->map)
+        return a->map < b->map;
+    int order = bz_bytes_compare(bz_mem_key(a), bz_mem_key(b));
+    return order != 0 ? order < 0 : a->lsn > b->lsn;
+}
+
+static void assert_ordered_on_every_level(const struct bz_mem_list *list)
+{
+    for (unsigned level = 0; level < BZ_MEM_HEIGHT_MAX; level++) {
+        const struct bz_mem_node *node = atomic_load(&list->head[level]);
+        while (node != NULL) {
+            const struct bz_mem_node *next = atomic_load(&node->next[level]);
+            assert_true(next == NULL || is_before(node, next));
+            node = next;
+        }
+    }
+}
+
 static void versions_are_found_as_in_a_plain_array(void **state)
 {
     (void)state;
@@ -121,6 +142,29 @@ static void versions_are_found_as_in_a_plain_array(void **state)
     }
     for (int i = 0; i < 1000; i++)
         check(table, VERSIONS, &random);
+    assert_ordered_on_every_level(&table->list);
+    bz_memtable_release(table);
+}
+
+/* As a database writes: in each commit one hot key, a record and a log entry that ascend, and a
+ * record in between now and then; so the fingers of the maps stand side by side. */
+static void what_maps_write_in_turn_is_in_order_on_every_level(void **state)
+{
+    (void)state;
+    struct rng random = {test_seed()};
+    struct bz_memtable *table = bz_memtable_new(1u << 16);
+    for (uint32_t lsn = 1; lsn <= 3000; lsn++) {
+        for (uint32_t map = 0; map < 3; map++) {
+            uint8_t key[8] = {0};
+            if (map > 0)
+                bz_store64be(key, rng_below(&random, 8) == 0 ? rng_below(&random, lsn) : lsn);
+            struct bz_mem_node *node =
+                bz_memtable_node(table, map, bz_bytes(key, sizeof key), bz_bytes(key, 1), false);
+            assert_non_null(node);
+            bz_memtable_link(table, node, lsn);
+        }
+    }
+    assert_ordered_on_every_level(&table->list);
     bz_memtable_release(table);
 }
 
@@ -154,6 +198,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(versions_are_found_as_in_a_plain_array),
+        cmocka_unit_test(what_maps_write_in_turn_is_in_order_on_every_level),
         cmocka_unit_test(a_node_taken_out_leaves_the_others),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
