@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Sharing, joining and syncing through the public functions, all in one process. */
 #include "cmocka_all.h"
+#include "crypto/keys.h"
 
 #include <blazedb.h>
 #include <ftw.h>
@@ -343,6 +344,25 @@ static void a_call_gives_up_when_nothing_moves_or_when_it_is_told_to(void **stat
     assert_int_equal(status.state, BLAZE_LINK_STOPPED);
 }
 
+/* A code that is whole, but whose secret is not the database's. */
+static void a_wrong_secret_is_refused(void **state)
+{
+    struct place *p = *state;
+    struct bz_join join;
+    OK(bz_join_parse(&join, p->code, &error));
+    join.secret.bytes[7] ^= 1;
+    struct bz_buf code;
+    bz_buf_init(&code, 1024);
+    OK(bz_join_format(&code, &join, &error));
+    bz_buf_append8(&code, '\0');
+    blaze_db *joined;
+    assert_int_equal(
+        blaze_join(&joined, "c.blz", (char *)code.data, NULL, NULL, &error), BLAZE_EAUTH);
+    assert_int_not_equal(access("c.blz", F_OK), 0);
+    bz_buf_release(&code);
+    sync_both(p); /* the others do not notice */
+}
+
 static void what_cannot_be_synced_says_why(void **state)
 {
     struct place *p = *state;
@@ -387,6 +407,7 @@ int main(void)
         TEST(a_link_finds_a_hub_that_comes_back),
         TEST(an_observer_tells_remote_changes_from_local_ones),
         TEST(a_call_gives_up_when_nothing_moves_or_when_it_is_told_to),
+        TEST(a_wrong_secret_is_refused),
         TEST(what_cannot_be_synced_says_why),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -26,6 +26,7 @@
 
 enum { BACKOFF_FIRST_MS = 100, BACKOFF_LAST_MS = 60000 };
 
+#define STOPPED   "stopped: " /* begins the text of a link that stopped for an error */
 #define REPORT_MS 50u
 #define REPORT_NS (REPORT_MS * 1000000u)
 
@@ -225,7 +226,7 @@ static void stop(struct bz_link *link, int code, const char *text)
     link->finished = true;
     link->status.code = code;
     link->status.wait_ms = 0;
-    set_state(link, BZ_LINK_STOPPED, code == 0 ? "%.140s" : "stopped: %.140s", text);
+    set_state(link, BZ_LINK_STOPPED, code == 0 ? "%.140s" : STOPPED "%.140s", text);
     pthread_mutex_unlock(&link->lock);
 }
 
@@ -458,7 +459,7 @@ int bz_link_wait(struct bz_link *link, uint64_t timeout_ms, blaze_error *error)
         in_time = pthread_cond_timedwait(&link->changed, &link->lock, &until) == 0;
     int rc = 0;
     if (link->finished && status->code != 0)
-        rc = bz_error_set(error, status->code, "%s", status->text);
+        rc = bz_error_set(error, status->code, "%s", status->text + sizeof STOPPED - 1);
     else if (!link->finished && status->state != BZ_LINK_LIVE)
         rc = bz_error_set(
             error, BLAZE_ETIMEOUT, "not in step with %s in time: %s", link->url, status->text);

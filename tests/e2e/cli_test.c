@@ -2,6 +2,7 @@
 /* The command as its users meet it: what it prints, and how it refuses. */
 #include "world.h"
 
+#include <dirent.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,6 +21,19 @@ static void write_text(const char *name, const char *content)
 static uint64_t count(struct world *w, const char *db, const char *filter)
 {
     return json_number(w, must(w, "find", db, "c", filter, "--count", NULL), "count");
+}
+
+/* `open` and `close` around `n` of `middle`. */
+static void write_repeated(
+    const char *name, const char *open, const char *middle, size_t n, const char *close)
+{
+    FILE *file = fopen(name, "wb");
+    assert_non_null(file);
+    fputs(open, file);
+    for (size_t i = 0; i < n; i++)
+        fprintf(file, middle, (unsigned)i);
+    fputs(close, file);
+    assert_int_equal(fclose(file), 0);
 }
 
 /* ---- what it does ---- */
@@ -181,6 +195,23 @@ static void tables_are_for_people(void **state)
     assert_non_null(strstr(must(w, "find", "a.blz", "c", "--count", "--table", NULL), "count  2"));
 }
 
+static void on_a_terminal_there_are_tables_and_bars(void **state)
+{
+    struct world *w = *state;
+    must(w, "create", "a.blz", NULL);
+    write_repeated("in.jsonl", "", "{\"n\":%u}\n", 60000, "");
+    const char *shown = on_terminal(w, "import", "a.blz", "c", "in.jsonl", NULL);
+    assert_non_null(strstr(shown, "imported  60000"));
+    assert_non_null(strstr(shown, "] "));
+    assert_non_null(strstr(shown, " records  "));
+    shown = on_terminal(w, "import", "a.blz", "d", "in.jsonl", "--no-progress", "--json", NULL);
+    assert_null(strstr(shown, "] "));
+    assert_non_null(strstr(shown, "{\"imported\":60000,"));
+    shown = on_terminal(w, "find", "a.blz", "c", "n = 7", NULL);
+    assert_non_null(strstr(shown, "_id"));
+    assert_non_null(strstr(shown, "---"));
+}
+
 static void a_watcher_sees_the_writes_of_other_processes(void **state)
 {
     struct world *w = *state;
@@ -279,19 +310,6 @@ static void a_document_that_cannot_be_kept_is_refused_and_harms_nothing(void **s
     assert_string_equal(json_at(w, must(w, "status", "a.blz", NULL), "digest"), digest);
 }
 
-/* `open` and `close` around `n` of `middle`. */
-static void write_repeated(
-    const char *name, const char *open, const char *middle, size_t n, const char *close)
-{
-    FILE *file = fopen(name, "wb");
-    assert_non_null(file);
-    fputs(open, file);
-    for (size_t i = 0; i < n; i++)
-        fprintf(file, middle, (unsigned)i);
-    fputs(close, file);
-    assert_int_equal(fclose(file), 0);
-}
-
 static void a_document_at_a_limit_is_kept_and_one_over_it_is_not(void **state)
 {
     struct world *w = *state;
@@ -373,6 +391,94 @@ static void a_filter_that_cannot_be_read_names_the_column(void **state)
     refuse(w, 3, "column", "find", "a.blz", "c", "n = \"open", NULL);
     refuse(w, 3, "", "find", "a.blz", "c", "n = 99999999999999999999", NULL);
     refuse(w, 3, "column", "explain", "a.blz", "c", "and", NULL);
+}
+
+/* The newest segment of a database's log, and where its last byte that is not zero stands. */
+static const char *newest_segment(struct world *w, const char *db, long *end)
+{
+    char newest[256] = "";
+    const char *directory = text(w, "%s/log", db);
+    DIR *dir = opendir(directory);
+    assert_non_null(dir);
+    for (struct dirent *entry; (entry = readdir(dir)) != NULL;)
+        if (entry->d_name[0] != '.' && strcmp(entry->d_name, newest) > 0)
+            snprintf(newest, sizeof newest, "%s", entry->d_name);
+    closedir(dir);
+    const char *path = text(w, "%s/%s", directory, newest);
+    FILE *file = fopen(path, "rb");
+    assert_non_null(file);
+    char bytes[65536];
+    size_t got, before = 0;
+    *end = 0;
+    while ((got = fread(bytes, 1, sizeof bytes, file)) > 0) {
+        for (size_t i = 0; i < got; i++)
+            if (bytes[i] != 0)
+                *end = (long)(before + i + 1);
+        before += got;
+    }
+    fclose(file);
+    return path;
+}
+
+static void flip_byte(const char *path, long at)
+{
+    FILE *file = fopen(path, "r+b");
+    assert_non_null(file);
+    assert_int_equal(fseek(file, at, SEEK_SET), 0);
+    int c = fgetc(file);
+    assert_int_equal(fseek(file, at, SEEK_SET), 0);
+    fputc(c ^ 0x40, file);
+    assert_int_equal(fclose(file), 0);
+}
+
+/* Commits two transactions and is killed: nobody has moved them from the log into the base. */
+static void commit_and_die(struct world *w, const char *db)
+{
+    assert_int_equal(mkfifo("in.jsonl", 0600), 0);
+    struct process *import = start(w, "import", db, "c", "in.jsonl", NULL);
+    FILE *in = fopen("in.jsonl", "w");
+    assert_non_null(in);
+    for (int i = 0; i < 10000; i++) /* just two transactions */
+        fprintf(in, "{\"n\":%d}\n", i);
+    /* A pipe does not hold this much: when it has been written, the import has come back to read
+     * on, and so has committed what stands before. */
+    for (int i = 0; i < 1 << 20; i++)
+        fputc(' ', in);
+    fflush(in);
+    send_signal(import, SIGKILL);
+    await_end(import);
+    fclose(in);
+}
+
+static void damage_is_named_and_a_torn_end_is_not_damage(void **state)
+{
+    struct world *w = *state;
+    long end;
+    must(w, "create", "a.blz", NULL);
+    commit_and_die(w, "a.blz");
+    const char *segment = newest_segment(w, "a.blz", &end);
+
+    /* A commit that does not verify, and others behind it: nothing is served, nothing is lost. */
+    flip_byte(segment, end / 4);
+    refuse(w, 7, "damaged at offset", "status", "a.blz", NULL);
+    refuse(w, 7, segment, "insert", "a.blz", "c", "{}", NULL);
+    flip_byte(segment, end / 4);
+
+    /* The last commit cut short, as a power cut may leave it: it never was. */
+    flip_byte(segment, end - 1);
+    assert_int_equal(json_number(w, must(w, "status", "a.blz", NULL), "records"), 5000);
+    must(w, "check", "a.blz", NULL);
+}
+
+static void a_damaged_identity_is_named(void **state)
+{
+    struct world *w = *state;
+    must(w, "create", "a.blz", NULL);
+    must(w, "insert", "a.blz", "c", "{}", NULL);
+    write_text("a.blz/base.mdb", "this is no database");
+    struct outcome outcome = run(w, "status", "a.blz", NULL);
+    assert_int_equal(outcome.code, 7);
+    assert_non_null(strstr(outcome.err, "base.mdb"));
 }
 
 static void a_full_disk_stops_an_import_and_what_was_committed_stays(void **state)
@@ -477,6 +583,9 @@ int main(void)
         TEST(a_document_at_a_limit_is_kept_and_one_over_it_is_not),
         TEST(an_import_commits_what_stood_before_the_bad_line_and_names_it),
         TEST(a_filter_that_cannot_be_read_names_the_column),
+        TEST(damage_is_named_and_a_torn_end_is_not_damage),
+        TEST(a_damaged_identity_is_named),
+        TEST(on_a_terminal_there_are_tables_and_bars),
         TEST(a_full_disk_stops_an_import_and_what_was_committed_stays),
         TEST(a_stopped_import_has_committed_whole_transactions),
         TEST(two_writers_take_turns_in_one_log),

@@ -6,6 +6,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
 
 #define ID_1 "0197a2b4-5c6d-7e8f-9a0b-1c2d3e4f5a01"
 #define ID_2 "0197a2b4-5c6d-7e8f-9a0b-1c2d3e4f5a02"
@@ -260,6 +263,38 @@ static void a_code_that_does_not_fit_is_refused(void **state)
     must(w, "insert", "alone.blz", "c", "{}", NULL);
 }
 
+/* A socket at which nobody ever answers. */
+static int open_silence(const char *path)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    snprintf(address.sun_path, sizeof address.sun_path, "%s", path);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_true(fd >= 0);
+    assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof address), 0);
+    assert_int_equal(listen(fd, 8), 0);
+    return fd;
+}
+
+static void a_stopped_sync_ends_in_good_order(void **state)
+{
+    struct world *w = *state;
+    must(w, "create", "a.blz", NULL);
+    int silence = open_silence("silence");
+    refuse(w, 8, "nothing moved", "share", "a.blz", "unix:silence", "--timeout", "1", NULL);
+
+    /* Whoever has connected waits for an answer: then it is told to stop. */
+    struct process *share = start(w, "share", "a.blz", "unix:silence", "--timeout", "1000", NULL);
+    int stream = accept(silence, NULL, NULL); /* the first, which has given up */
+    close(stream);
+    stream = accept(silence, NULL, NULL);
+    assert_true(stream >= 0);
+    send_signal(share, SIGINT);
+    assert_int_equal(await_end(share), 130);
+    close(stream);
+    close(silence);
+    must(w, "check", "a.blz", NULL);
+}
+
 static void a_port_in_use_is_named(void **state)
 {
     struct world *w = *state;
@@ -300,6 +335,7 @@ int main(void)
         TEST(a_live_sync_carries_writes_of_other_processes_without_a_restart),
         TEST(one_hub_carries_many_databases),
         TEST(a_code_that_does_not_fit_is_refused),
+        TEST(a_stopped_sync_ends_in_good_order),
         TEST(a_port_in_use_is_named),
         TEST(a_hub_listens_in_several_places_and_says_what_it_can_read),
     };

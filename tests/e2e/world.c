@@ -6,10 +6,12 @@
 #include <fcntl.h>
 #include <ftw.h>
 #include <poll.h>
+#include <pty.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -139,8 +141,8 @@ static const char *read_file(struct world *world, const char *name)
 
 /* ---- processes ---- */
 
-static void in_child(const struct world *world, const struct process *process, const int *pipe_ends,
-    char **arguments)
+static void in_child(const struct world *world, const struct process *process, bool terminal,
+    int output, char **arguments)
 {
     struct rlimit limit = {world->file_limit, world->file_limit};
     if (world->file_limit != 0) {
@@ -149,14 +151,27 @@ static void in_child(const struct world *world, const struct process *process, c
     }
     int errors = open(process->errors, O_WRONLY | O_CREAT | O_TRUNC, 0600);
     int input = open(world->input != NULL ? world->input : "/dev/null", O_RDONLY);
-    if (errors < 0 || input < 0 || dup2(input, 0) < 0 || dup2(pipe_ends[1], 1) < 0 ||
-        dup2(errors, 2) < 0)
+    if (errors < 0 || input < 0 || dup2(input, 0) < 0 || dup2(output, 1) < 0 ||
+        dup2(terminal ? output : errors, 2) < 0)
         _exit(126);
     execv(arguments[0], arguments);
     _exit(127);
 }
 
-static struct process *launch(struct world *world, va_list args)
+/* The two ends of a new pipe, or of a terminal. */
+static void open_ends(bool terminal, int ends[2])
+{
+    if (!terminal) {
+        assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+        return;
+    }
+    struct winsize size = {.ws_row = 24, .ws_col = 80};
+    assert_int_equal(openpty(&ends[0], &ends[1], NULL, NULL, &size), 0);
+    fcntl(ends[0], F_SETFD, FD_CLOEXEC);
+    fcntl(ends[1], F_SETFD, FD_CLOEXEC);
+}
+
+static struct process *launch(struct world *world, bool terminal, va_list args)
 {
     static int count;
     const char *command = getenv("BLAZEDB");
@@ -172,11 +187,11 @@ static struct process *launch(struct world *world, va_list args)
     snprintf(process->command, sizeof process->command, "blazedb %s %s", n > 1 ? arguments[1] : "",
         n > 2 ? arguments[2] : "");
     int ends[2];
-    assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+    open_ends(terminal, ends);
     process->pid = fork();
     assert_true(process->pid >= 0);
     if (process->pid == 0)
-        in_child(world, process, ends, arguments);
+        in_child(world, process, terminal, ends[1], arguments);
     close(ends[1]);
     process->out = ends[0];
     process->next = world->processes;
@@ -188,7 +203,7 @@ struct process *start(struct world *world, ...)
 {
     va_list args;
     va_start(args, world);
-    struct process *process = launch(world, args);
+    struct process *process = launch(world, false, args);
     va_end(args);
     return process;
 }
@@ -297,7 +312,7 @@ struct outcome run(struct world *world, ...)
 {
     va_list args;
     va_start(args, world);
-    struct process *process = launch(world, args);
+    struct process *process = launch(world, false, args);
     va_end(args);
     return finish(world, process);
 }
@@ -306,7 +321,7 @@ const char *must(struct world *world, ...)
 {
     va_list args;
     va_start(args, world);
-    struct process *process = launch(world, args);
+    struct process *process = launch(world, false, args);
     va_end(args);
     struct outcome outcome = finish(world, process);
     if (outcome.code != 0)
@@ -314,11 +329,23 @@ const char *must(struct world *world, ...)
     return outcome.out;
 }
 
+const char *on_terminal(struct world *world, ...)
+{
+    va_list args;
+    va_start(args, world);
+    struct process *process = launch(world, true, args);
+    va_end(args);
+    struct outcome outcome = finish(world, process);
+    if (outcome.code != 0)
+        fail_msg("%s: ended with %d: %s", process->command, outcome.code, outcome.out);
+    return outcome.out;
+}
+
 void refuse(struct world *world, int code, const char *words, ...)
 {
     va_list args;
     va_start(args, words);
-    struct process *process = launch(world, args);
+    struct process *process = launch(world, false, args);
     va_end(args);
     struct outcome outcome = finish(world, process);
     const char *newline = strchr(outcome.err, '\n');

@@ -61,6 +61,9 @@ const char *must(struct world *world, ...) __attribute__((sentinel));
 /* Must end with `code` and one line "blazedb: ..." on the standard error that holds `words`. */
 void refuse(struct world *world, int code, const char *words, ...) __attribute__((sentinel));
 
+/* Must succeed; gives what it shows on a terminal of 80 columns, both outputs in one. */
+const char *on_terminal(struct world *world, ...) __attribute__((sentinel));
+
 /* ---- commands that run beside the test ---- */
 
 struct process *start(struct world *world, ...) __attribute__((sentinel));

@@ -97,7 +97,7 @@ static int find(const struct cli *cli, blaze_db *db, const blaze_query *query)
         uint64_t count;
         int rc = blaze_find_count(db, cli->words[1], query, &count, &error);
         if (rc != BLAZE_OK)
-            return cli_fail_error(rc == BLAZE_ESYNTAX ? "filter" : cli->words[0], rc, &error);
+            return cli_fail_error(cli->words[0], rc, &error);
         struct cli_result *result = cli_result_new();
         cli_result_number(result, "count", count);
         return cli_result_print(cli, result);
@@ -105,7 +105,7 @@ static int find(const struct cli *cli, blaze_db *db, const blaze_query *query)
     blaze_cursor *cursor;
     int rc = blaze_find(db, cli->words[1], query, &cursor, &error);
     if (rc != BLAZE_OK)
-        return cli_fail_error(rc == BLAZE_ESYNTAX ? "filter" : cli->words[0], rc, &error);
+        return cli_fail_error(cli->words[0], rc, &error);
     code = print_rows(cli, cursor);
     blaze_cursor_close(cursor);
     return code;
@@ -141,7 +141,7 @@ int cmd_explain(struct cli *cli)
         char *plan;
         int rc = blaze_explain(db, cli->words[1], &wish.query, &plan, &error);
         if (rc != BLAZE_OK) {
-            code = cli_fail_error(rc == BLAZE_ESYNTAX ? "filter" : cli->words[0], rc, &error);
+            code = cli_fail_error(cli->words[0], rc, &error);
         } else {
             struct cli_result *result = cli_result_new();
             cli_result_text(result, "plan", plan);

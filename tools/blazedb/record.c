@@ -19,8 +19,6 @@ int cmd_create(struct cli *cli)
     blaze_db *db;
     blaze_error error;
     int rc = blaze_open(&db, path, &options, &error);
-    if (rc == BLAZE_EEXIST)
-        return cli_fail(EXIT_EXISTS, path, "there is something here already");
     if (rc != BLAZE_OK)
         return cli_fail_error(path, rc, &error);
 
