@@ -380,6 +380,17 @@ static void an_import_commits_what_stood_before_the_bad_line_and_names_it(void *
     must(w, "check", "a.blz", NULL);
 }
 
+static void a_file_that_was_cut_off_is_told_of_in_one_line(void **state)
+{
+    struct world *w = *state;
+    must(w, "create", "a.blz", NULL);
+    assert_int_equal(truncate("a.blz/base.mdb", 8192), 0);
+    struct outcome outcome = run(w, "status", "a.blz", NULL);
+    assert_int_equal(outcome.code, 7);
+    assert_memory_equal(outcome.err, "blazedb: ", 9);
+    assert_ptr_equal(strchr(outcome.err, '\n') + 1, outcome.err + strlen(outcome.err));
+}
+
 static void a_filter_that_cannot_be_read_names_the_column(void **state)
 {
     struct world *w = *state;
@@ -582,6 +593,7 @@ int main(void)
         TEST(a_document_that_cannot_be_kept_is_refused_and_harms_nothing),
         TEST(a_document_at_a_limit_is_kept_and_one_over_it_is_not),
         TEST(an_import_commits_what_stood_before_the_bad_line_and_names_it),
+        TEST(a_file_that_was_cut_off_is_told_of_in_one_line),
         TEST(a_filter_that_cannot_be_read_names_the_column),
         TEST(damage_is_named_and_a_torn_end_is_not_damage),
         TEST(a_damaged_identity_is_named),

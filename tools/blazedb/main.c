@@ -2,6 +2,7 @@
 /* The command: finds what was asked for, and says what can be asked. */
 #include "cli.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -68,8 +69,20 @@ static int run(const struct cli_command *command, int argc, char **argv)
     return command->run(&cli);
 }
 
+/* The files of a database are read through mappings: where one was cut off, or the disk cannot be
+ * read, the system has no other way to say so. */
+static void on_bus_error(int number)
+{
+    static const char text[] = "blazedb: database: a file of it was cut off or cannot be read\n";
+    (void)number;
+    (void)!write(STDERR_FILENO, text, sizeof text - 1);
+    _exit(EXIT_CORRUPT);
+}
+
 int main(int argc, char **argv)
 {
+    struct sigaction action = {.sa_handler = on_bus_error};
+    sigaction(SIGBUS, &action, NULL);
     const char *name = argc > 1 ? argv[1] : NULL;
     if (name == NULL) {
         print_overview();
