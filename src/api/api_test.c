@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The public functions, on databases in memory. */
+#include "base/alloc.h"
 #include "cmocka_all.h"
 
 #include <blazedb.h>
@@ -530,6 +531,107 @@ static void status_is_one_json_object(void **state)
     OK(blaze_close(db, &error));
 }
 
+/* ---- out of memory ---- */
+
+struct fault {
+    unsigned left; /* allocations that still succeed */
+    bool failed;
+};
+
+static int fail_in_time(void *context)
+{
+    struct fault *fault = context;
+    if (fault->left-- > 0)
+        return 0;
+    fault->left = 0;
+    fault->failed = true;
+    return 1;
+}
+
+/* Some of everything; 0 or the first error. Whatever was opened is closed. */
+static int do_everything(void)
+{
+    blaze_open_options options;
+    blaze_open_options_init(&options);
+    options.create = 1;
+    options.memory = 1;
+    blaze_db *db = NULL;
+    blaze_doc *doc = NULL, *got = NULL;
+    blaze_txn *txn = NULL;
+    blaze_cursor *cursor = NULL;
+    blaze_snapshot *snapshot = NULL;
+    char *text = NULL;
+    blaze_id id = {{0}}, row_id;
+    blaze_value row;
+    blaze_query query;
+    blaze_query_init(&query);
+    query.filter = "n in [1, 2] and name contains \"a\"";
+    query.sort = "n";
+    static const char json[] = "{\"n\":1,\"name\":\"a\",\"deep\":{\"list\":[1,2,3]}}";
+
+    int rc = blaze_doc_from_json(&doc, json, sizeof json - 1, &error);
+    if (rc == 0)
+        rc = blaze_open(&db, "memory", &options, &error);
+    if (rc == 0)
+        rc = blaze_index_create(db, "c", "n", NULL, &error);
+    if (rc == 0)
+        rc = blaze_insert(db, "c", &id, doc, &error);
+    if (rc == 0)
+        rc = blaze_begin(db, &txn, &error);
+    if (rc == 0)
+        rc = blaze_txn_update(txn, "c", &id, doc, &error);
+    if (rc == 0) {
+        rc = blaze_commit(txn, &error);
+        txn = NULL;
+    }
+    if (rc == 0)
+        rc = blaze_get(db, "c", &id, &got, &error);
+    if (rc == 0)
+        rc = blaze_snapshot_open(db, &snapshot, &error);
+    if (rc == 0)
+        rc = blaze_snapshot_find(snapshot, "c", &query, &cursor, &error);
+    if (rc == 0)
+        rc = blaze_cursor_next(cursor, &row_id, &row, &error);
+    if (rc == 0)
+        rc = blaze_value_to_json(&text, &row, true);
+    blaze_free(text);
+    text = NULL;
+    if (rc == 0)
+        rc = blaze_explain(db, "c", &query, &text, &error);
+    blaze_free(text);
+    text = NULL;
+    if (rc == 0)
+        rc = blaze_status(db, &text, &error);
+    blaze_free(text);
+    if (rc == 0)
+        rc = blaze_delete(db, "c", &id, &error);
+    blaze_cursor_close(cursor);
+    blaze_snapshot_close(snapshot);
+    blaze_abort(txn);
+    blaze_doc_free(doc);
+    blaze_doc_free(got);
+    blaze_close(db, NULL);
+    return rc;
+}
+
+static void a_failed_allocation_is_an_error_and_nothing_worse(void **state)
+{
+    (void)state;
+    struct fault fault;
+    unsigned n = 0;
+    int rc;
+    do {
+        fault = (struct fault){.left = n++};
+        bz_alloc_set_fault(fail_in_time, &fault);
+        rc = do_everything();
+        bz_alloc_set_fault(NULL, NULL);
+        if (rc != BLAZE_OK && rc != BLAZE_ENOMEM)
+            fail_msg("allocation %u: %s: %s", n - 1, blaze_error_name(rc), error.text);
+    } while (fault.failed);
+    assert_int_equal(rc, BLAZE_OK);
+    assert_true(n > 50);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -546,6 +648,7 @@ int main(void)
         cmocka_unit_test(a_find_within_a_transaction_sees_its_writes),
         cmocka_unit_test(an_observer_is_told_of_every_record_and_may_end_itself),
         cmocka_unit_test(status_is_one_json_object),
+        cmocka_unit_test(a_failed_allocation_is_an_error_and_nothing_worse),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
