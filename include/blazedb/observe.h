@@ -24,8 +24,8 @@ typedef struct blaze_observer blaze_observer;
 /*
  * Calls `on_events` after each commit with the records that it changed, in the order of the change
  * log, on a thread of the database, with no lock held: it may read and write. Changes that come
- * faster than the callback returns are told together, a record changed twice only once. Nothing is
- * missed, and no writer waits. `collection` NULL: all.
+ * faster than the callback returns are told together, up to 256 at a time, a record changed twice
+ * only once. Nothing is missed, and no writer waits. `collection` NULL: all.
  */
 BLAZE_API int blaze_observe(blaze_db *db, const char *collection,
     void (*on_events)(void *context, const blaze_event *events, size_t count), void *context,

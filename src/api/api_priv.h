@@ -15,7 +15,6 @@
 #include <blazedb.h>
 #include <pthread.h>
 
-struct bz_api_watch;
 struct bz_peer;
 
 struct blaze_db {
@@ -25,7 +24,6 @@ struct blaze_db {
     pthread_mutex_t lock; /* of what follows */
     struct bz_peer *peer; /* link.c's, as the list of links */
     blaze_link *links;
-    struct bz_api_watch *watch; /* watch.c's */
 };
 
 struct bz_owner {
@@ -81,15 +79,15 @@ int bz_api_record_error(int code, const char *collection, const blaze_id *id, bl
 int bz_api_cursor_open(struct bz_read *read, bool owned, const char *collection,
     const blaze_query *query, blaze_cursor **out, blaze_error *error);
 
-/* watch.c: has observers told of other processes' commits, until closed. */
-int bz_api_watch_open(blaze_db *db, blaze_error *error);
-void bz_api_watch_close(blaze_db *db);
-
 /* database.c: as blaze_open(); a new database gets the id `database` if it is not NULL. */
 int bz_api_open(blaze_db **out, const char *path, const blaze_open_options *options,
     const blaze_id *database, blaze_error *error);
 
-/* link.c: stops the links of a handle. */
+/* link.c: the database's connections, opened with the first use. They also notice what other
+ * processes commit. */
+int bz_api_peer(blaze_db *db, struct bz_peer **out, blaze_error *error);
+
+/* link.c: stops the links of a handle, and closes its connections. */
 void bz_api_links_close(blaze_db *db);
 /* Appends the JSON array of the open links. */
 void bz_api_links_json(blaze_db *db, struct bz_buf *out);

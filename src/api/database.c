@@ -79,7 +79,6 @@ int blaze_close(blaze_db *db, blaze_error *error)
     if (db == NULL)
         return BLAZE_OK;
     bz_api_links_close(db);
-    bz_api_watch_close(db);
     int rc = bz_db_close(db->db, error);
     pthread_mutex_destroy(&db->lock);
     bz_free(db);

@@ -49,8 +49,7 @@ static void on_status(void *context, const struct bz_link_status *in)
     progress->call(progress->context, &status);
 }
 
-/* The database's connections, opened with the first link. */
-static int peer_of(blaze_db *db, struct bz_peer **out, blaze_error *error)
+int bz_api_peer(blaze_db *db, struct bz_peer **out, blaze_error *error)
 {
     int rc = BLAZE_OK;
     pthread_mutex_lock(&db->lock);
@@ -82,7 +81,7 @@ int bz_api_link_begin(blaze_db *db, struct bz_link_options *options,
     }
     struct bz_peer *peer;
     if (rc == BLAZE_OK)
-        rc = peer_of(db, &peer, error);
+        rc = bz_api_peer(db, &peer, error);
     if (rc == BLAZE_OK) {
         options->on_status = progress->call != NULL ? on_status : NULL;
         options->context = progress;

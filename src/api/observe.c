@@ -65,7 +65,9 @@ int blaze_observe(blaze_db *db, const char *collection,
         return bz_api_null(error, db == NULL         ? "the database"
                                   : callback == NULL ? "on_events"
                                                      : "out");
-    int rc = bz_api_watch_open(db, error);
+    struct bz_peer *peer;
+    bool shared = bz_store_watch_path(bz_db_store(db->db)) != NULL;
+    int rc = shared ? bz_api_peer(db, &peer, error) : BLAZE_OK; /* for other processes' commits */
     if (rc != BLAZE_OK)
         return rc;
     blaze_observer *observer = bz_zalloc(sizeof *observer);
