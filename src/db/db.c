@@ -136,20 +136,23 @@ static int load(struct bz_db *db, struct bz_view *view, blaze_error *error)
     return rc;
 }
 
-/* Gives a copied directory an identity of its own, unless another process was faster. */
+/* Gives a copied directory, or one that may have lost commits which others have seen, an identity
+ * of its own, unless another process was faster. */
 static int renew(struct bz_db *db, blaze_error *error)
 {
     struct bz_txn *txn = NULL;
-    bool copied = false;
+    bool copied = false, lost = false;
     int rc = bz_txn_begin(db->store, &txn, error);
     if (rc != 0)
         return rc;
     rc = bz_identity_load(db, bz_txn_view(txn), &copied, error);
     if (rc == 0)
         rc = load(db, bz_txn_view(txn), error);
-    if (rc == 0 && copied)
+    if (rc == 0)
+        rc = bz_loose_lost(bz_txn_view(txn), &lost, error);
+    if (rc == 0 && (copied || lost))
         rc = bz_identity_renew(db, txn, error);
-    if (rc != 0 || !copied) {
+    if (rc != 0 || !(copied || lost)) {
         bz_txn_abort(txn);
         return rc;
     }
@@ -162,17 +165,20 @@ static int renew(struct bz_db *db, blaze_error *error)
 static int open_existing(struct bz_db *db, const char *path, blaze_error *error)
 {
     struct bz_snapshot *snapshot = NULL;
-    bool copied = false;
+    bool copied = false, lost = false;
     int rc = bz_snapshot_open(db->store, &snapshot, error);
     if (rc != 0)
         return rc;
     rc = bz_identity_load(db, bz_snapshot_view(snapshot), &copied, error);
     if (rc == BLAZE_ENOTFOUND)
         rc = bz_error_set(error, rc, "there is no database in %s", path);
-    if (rc == 0 && (!copied || db->read_only))
+    if (rc == 0)
+        rc = bz_loose_lost(bz_snapshot_view(snapshot), &lost, error);
+    bool other = (copied || lost) && !db->read_only;
+    if (rc == 0 && !other)
         rc = load(db, bz_snapshot_view(snapshot), error);
     bz_snapshot_close(snapshot);
-    return rc == 0 && copied && !db->read_only ? renew(db, error) : rc;
+    return rc == 0 && other ? renew(db, error) : rc;
 }
 
 int bz_db_open(
@@ -202,6 +208,7 @@ int bz_db_close(struct bz_db *db, blaze_error *error)
     pthread_mutex_lock(&db->lock);
     assert(db->open == 0);
     pthread_mutex_unlock(&db->lock);
+    bz_loose_end(db);
     struct bz_store *store = db->store;
     db_free(db);
     return bz_store_close(store, error);

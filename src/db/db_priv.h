@@ -8,6 +8,7 @@
  *   db.c        opening and closing, settings
  *   identity.c  who this copy is, and noticing that it is a copy
  *   state.c     the values of the small maps: state, counts, peers, log entries
+ *   loose.c     relaxed commits and power cuts
  *   txn.c       transactions and savepoints
  *   write.c     the one write path, and the local verbs on it
  *   index.c     index entries, making and dropping
@@ -49,6 +50,7 @@ struct bz_state {
     uint64_t conflicts;  /* records with a field in conflict */
     uint64_t generation; /* of the catalog */
     struct bz_hash128 digest;
+    bool loose; /* there may be commits that are seen, and not yet on the disk; see loose.c */
 };
 
 int bz_state_load(struct bz_view *view, struct bz_state *out, blaze_error *error);
@@ -173,6 +175,15 @@ int bz_identity_load(struct bz_db *db, struct bz_view *view, bool *copied, blaze
 /* Becomes a node of its own: new node id, new log epoch, under the writer lock. */
 int bz_identity_renew(struct bz_db *db, struct bz_txn *txn, blaze_error *error);
 
+/* ---- loose.c ---- */
+
+/* Before a commit: notes that relaxed ones begin, and then makes this one durable. */
+int bz_loose_begin(struct bz_db_txn *txn, enum bz_durability *durability, blaze_error *error);
+/* At closing: all is on the disk. */
+void bz_loose_end(struct bz_db *db);
+/* At opening: whether commits that others may have seen may be lost. */
+int bz_loose_lost(struct bz_view *view, bool *lost, blaze_error *error);
+
 /* ---- read.c ---- */
 
 struct bz_read {
@@ -223,6 +234,7 @@ struct bz_db_txn {
     struct bz_txn *txn;
     struct bz_view *view;
     struct bz_state state;
+    uint64_t begun; /* position of the log at the start */
     bool changed;
     bool failed;
     struct bz_txn_collection *collections;

@@ -2,6 +2,7 @@
 
 /* The database on disk: opening and reopening, other processes, copies, threads. */
 
+#include "catalog/catalog.h"
 #include "db/test_util.h"
 #include "store/testing.h"
 
@@ -360,6 +361,14 @@ static void copy_directory(const char *from, const char *to)
     must(bz_dir_list(from, copy_entry, paths, error));
 }
 
+/* Puts the content of one directory's files into those of another, which stay the files they are:
+ * what a snapshot of a file system, or a power cut, does. */
+static void put_back(const char *from, const char *to)
+{
+    const char *paths[] = {path_of(from), path_of(to)};
+    must(bz_dir_list(paths[0], copy_entry, paths, error));
+}
+
 static void a_copied_directory_becomes_a_node_of_its_own(void **state)
 {
     (void)state;
@@ -418,8 +427,7 @@ static void a_restored_directory_is_told_by_its_peer(void **state)
     write_json(a, INSERT, "c", 2, "{\"n\":2}");
     send_changes(a, peer, 10, 0);
     must(bz_db_close(a, error));
-    const char *paths[] = {path_of("old"), path_of("a")};
-    must(bz_dir_list(paths[0], copy_entry, paths, error));
+    put_back("old", "a");
     a = open_disk("a", false);
 
     struct exchange e = {.chunk = 10};
@@ -432,6 +440,69 @@ static void a_restored_directory_is_told_by_its_peer(void **state)
     bz_db_replica_close(&e.to);
     expect_json(a, "c", 1, "{\"n\":1}");
     check_all(a);
+    must(bz_db_close(a, error));
+    must(bz_db_close(peer, error));
+}
+
+/* Has the note of relaxed commits say that it was made before the system last started. */
+static void age_boot(const char *path)
+{
+    struct bz_store_options options = {.maps = bz_map_names, .map_count = BZ_MAP_COUNT};
+    struct bz_store *store = NULL;
+    struct bz_txn *txn = NULL;
+    struct bz_bytes boot;
+    uint8_t other[8];
+    must(bz_store_open(&store, path, &options, error));
+    must(bz_txn_begin(store, &txn, error));
+    must(bz_view_get(bz_txn_view(txn), BZ_MAP_META, TEXT("boot"), &boot, error));
+    bz_store64le(other, bz_load64le(boot.data) + 1);
+    must(bz_txn_put(txn, BZ_MAP_META, TEXT("boot"), bz_bytes(other, sizeof other), error));
+    must(bz_txn_commit(txn, BZ_DURABLE_FULL, error));
+    must(bz_store_close(store, error));
+}
+
+static void relaxed_commits_that_a_power_cut_took_come_back_from_the_peer(void **state)
+{
+    (void)state;
+    struct world world = {{1}, 1700000000000u};
+    struct bz_identity before, after;
+    struct bz_db *a = open_disk("a", true), *peer = NULL;
+    bz_db_identity(a, &before);
+    write_json(a, INSERT, "c", 1, "{\"n\":1}");
+    struct bz_db_options options = world_options(&world);
+    options.database = before.database;
+    must(bz_db_open(&peer, "peer", &options, error));
+    world.ms = bz_os_wall_ms();
+    copy_directory(path_of("a"), path_of("old"));
+    write_json(a, INSERT, "c", 2, "{\"n\":2}");
+    send_changes(a, peer, 10, 0);
+    must(bz_db_close(a, error));
+
+    /* A process that was killed loses nothing and stays who it is. */
+    put_back("old", "a");
+    a = open_disk("a", false);
+    bz_db_identity(a, &after);
+    assert_memory_equal(&before, &after, sizeof before);
+    must(bz_db_close(a, error));
+
+    put_back("old", "a");
+    age_boot(path_of("a"));
+    a = open_disk("a", false);
+    bz_db_identity(a, &after);
+    assert_memory_not_equal(&before.node, &after.node, sizeof(blaze_id));
+    assert_memory_not_equal(&before.epoch, &after.epoch, sizeof(blaze_id));
+    expect_json(a, "c", 2, NULL);
+    write_json(a, INSERT, "c", 3, "{\"n\":3}");
+    sync_both(a, peer);
+    expect_json(a, "c", 2, "{\"n\":2}");
+    expect_json(peer, "c", 3, "{\"n\":3}");
+    expect_equal(a, peer);
+    check_all(a);
+    must(bz_db_close(a, error));
+    before = after;
+    a = open_disk("a", false);
+    bz_db_identity(a, &after);
+    assert_memory_equal(&before, &after, sizeof before);
     must(bz_db_close(a, error));
     must(bz_db_close(peer, error));
 }
@@ -616,6 +687,7 @@ int main(void)
         test(a_read_older_than_an_index_does_without_it),
         test(what_was_committed_survives_a_kill),
         test(a_copied_directory_becomes_a_node_of_its_own),
+        test(relaxed_commits_that_a_power_cut_took_come_back_from_the_peer),
         test(a_restored_directory_is_told_by_its_peer),
         test(processes_see_and_follow_each_others_commits),
         test(threads_read_and_write_at_once),

@@ -211,5 +211,6 @@ int bz_identity_renew(struct bz_db *db, struct bz_txn *txn, blaze_error *error)
     if (rc == 0)
         rc = bz_catalog_flush(db->catalog, txn, &state.generation, error);
     state.seq = 0;
+    state.loose = false;
     return rc != 0 ? rc : bz_state_store(txn, &state, error);
 }

@@ -69,7 +69,9 @@ int bz_state_load(struct bz_view *view, struct bz_state *out, blaze_error *error
     state.generation = bz_read_varint(&r);
     state.digest.low = bz_read64le(&r);
     state.digest.high = bz_read64le(&r);
-    if (!read_all(&r) || format != STATE_FORMAT)
+    uint8_t loose = bz_read8(&r);
+    state.loose = loose != 0;
+    if (!read_all(&r) || format != STATE_FORMAT || loose > 1)
         return bz_error_set(error, BLAZE_ECORRUPT, "the state of the database is corrupt");
     *out = state;
     return 0;
@@ -87,6 +89,7 @@ int bz_state_store(struct bz_txn *txn, const struct bz_state *state, blaze_error
     p = bz_varint_put(p, state->conflicts);
     p = bz_varint_put(p, state->generation);
     p = put_hash(p, state->digest);
+    *p++ = state->loose;
     return bz_txn_put(txn, BZ_MAP_META, state_key(), bz_bytes(value, (size_t)(p - value)), error);
 }
 

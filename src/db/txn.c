@@ -151,6 +151,7 @@ int bz_db_begin(struct bz_db *db, struct bz_db_txn **out, blaze_error *error)
         return rc;
     }
     txn->read.view = txn->view;
+    txn->begun = txn->state.position;
     txn->changed = false;
     txn->failed = false;
     *out = txn;
@@ -318,7 +319,8 @@ void bz_db_abort(struct bz_db_txn *txn)
 }
 
 /* Writes what a commit writes once. *named: the catalog has something new. */
-static int write_end(struct bz_db_txn *txn, bool *named, blaze_error *error)
+static int write_end(
+    struct bz_db_txn *txn, enum bz_durability *durability, bool *named, blaze_error *error)
 {
     uint64_t generation = txn->state.generation;
     int rc = 0;
@@ -329,6 +331,8 @@ static int write_end(struct bz_db_txn *txn, bool *named, blaze_error *error)
     }
     if (rc == 0)
         rc = bz_catalog_flush(txn->db->catalog, txn->txn, &txn->state.generation, error);
+    if (rc == 0)
+        rc = bz_loose_begin(txn, durability, error);
     if (rc == 0)
         rc = bz_state_store(txn->txn, &txn->state, error);
     *named = txn->state.generation != generation;
@@ -364,7 +368,7 @@ int bz_db_commit(struct bz_db_txn *txn, enum bz_durability durability, blaze_err
     bool named = false;
     int rc = bz_txn_usable(txn, error);
     if (rc == 0 && txn->changed)
-        rc = write_end(txn, &named, error);
+        rc = write_end(txn, &durability, &named, error);
     if (rc != 0 || !txn->changed) {
         bz_db_abort(txn);
         return rc;
