@@ -480,6 +480,13 @@ static bool is_waiting(void *context)
     return status.state == BZ_LINK_WAITING && status.code == BLAZE_ECONNECT;
 }
 
+static bool has_been_live(void *context)
+{
+    struct bz_link_status status;
+    bz_link_get_status(context, &status);
+    return status.reached;
+}
+
 static void a_hub_that_was_gone_is_found_again(void **state)
 {
     struct place place;
@@ -493,6 +500,7 @@ static void a_hub_that_was_gone_is_found_again(void **state)
     link_open(&b, place.url, BZ_LINK_LIVE_MODE, false);
     put(a.db, 0, 10, "color", 1);
     wait_equal(&a, &b, 10);
+    wait_until(has_been_live, left, "the link is live");
     for (unsigned i = 0; i < 2; i++) {
         hub_stop(&place);
         put(a.db, 100 * (i + 1), 10, "color", 1);
