@@ -3,66 +3,96 @@
 #
 # The long versions of the tests, for as many minutes as wanted:
 #
-#   long.sh sim   TEST_DIR MINUTES SEED            random histories, a new seed each round
-#   long.sh crash TEST_DIR MINUTES SEED            kills and recoveries, a new seed each round
-#   long.sh fuzz  BUILD_DIR MINUTES SEED [TARGET]  each libFuzzer target for that long
+#   long.sh sim   TEST_DIR MINUTES SEED               random histories, new seeds each round
+#   long.sh crash TEST_DIR MINUTES SEED               kills and recoveries, new seeds each round
+#   long.sh fuzz  BUILD_DIR MINUTES SEED [TARGET...]  each libFuzzer target for that long
 #
-# A failure prints the command that repeats it.
+# SEED may be empty. A failure prints the command that repeats it.
 set -eu
-kind=$1 dir=$2 minutes=$3 seed=$4
-shift 4
+kind=$1 minutes=$3 seed=$4
 root=$(cd "$(dirname "$0")/.." && pwd)
+dir=$(cd "$2" && pwd)
+shift 4
 seed=${seed:-$(date +%s)}
 end=$(($(date +%s) + minutes * 60))
 
-# rounds VARIABLES PROGRAM...: runs the programs with rising seeds until the time is over.
+# Tests whose every seed is another history; each takes some seconds.
+sim="crdt_rec_property_test db_model_test db_replica_test sync_converge_test
+    store_store_contract_test sync_session_test query_plan_test codec_random_doc_test
+    codec_key_test db_corrupt_test"
+
+# Tests that kill processes, or cut and damage what they leave.
+crash="store_process_test db_db_test e2e_kill_test store_recovery_test"
+
+# run PROGRAM: once, with the seed of this round.
+run() {
+    if ! (cd "$dir" && BLAZEDB_LONG=1 BLAZEDB_SEED="$seed" "./$1") >"$dir/long.log" 2>&1; then
+        [ ! -t 2 ] || printf '\n' >&2
+        tail -n 60 "$dir/long.log" >&2
+        echo "FAILED; to repeat: (cd $dir && BLAZEDB_LONG=1 BLAZEDB_SEED=$seed ./$1)" >&2
+        exit 1
+    fi
+    runs=$((runs + 1))
+}
+
+# rounds PROGRAM...: all of them in turn, until the time is over. A round takes some thousands of
+# seeds from its own on, so the next begins far away.
 rounds() {
-    variables=$1
-    shift
-    round=0
+    runs=0
+    left=$((minutes * 60))
     while :; do
         for program in "$@"; do
-            # shellcheck disable=SC2086
-            if ! env $variables BLAZEDB_SEED="$seed" "$dir/$program" >"$dir/long.log" 2>&1; then
-                tail -n 40 "$dir/long.log" >&2
-                echo "FAILED; to repeat: $variables BLAZEDB_SEED=$seed $dir/$program" >&2
-                exit 1
-            fi
-            round=$((round + 1))
-            printf '\r%d runs, seed %s, %d s left   ' "$round" "$seed" \
-                "$((end - $(date +%s)))" >&2
+            [ ! -t 2 ] || printf '\r%d runs, seed %s, %d s left: %-28s' \
+                "$runs" "$seed" "$left" "$program" >&2
+            run "$program"
+            left=$((end - $(date +%s)))
+            [ "$left" -gt 0 ] || break 2
         done
-        seed=$((seed + 1))
-        [ "$(date +%s)" -lt "$end" ] || break
+        seed=$((seed + 1000003))
     done
-    printf '\n%s: %d runs, no failure\n' "$kind" "$round"
+    [ ! -t 2 ] || printf '\n' >&2
+    echo "$kind: $runs runs, no failure"
+}
+
+# fuzz TARGET: for the minutes given. What it finds new is kept for the next time.
+fuzz() {
+    corpus="$dir/corpus/$1" log="$dir/corpus/$1.log"
+    [ -x "$dir/fuzz_$1" ] || {
+        echo "fuzz: no such target: $1; there are:" $(targets) >&2
+        exit 2
+    }
+    mkdir -p "$corpus" "$root/tests/corpus/$1"
+    echo "fuzz: $1 for $minutes min; what is new goes to $corpus" >&2
+    "$dir/fuzz_$1" -max_total_time=$((minutes * 60)) -timeout=20 -rss_limit_mb=4096 \
+        -seed=$((seed % 4294967295 + 1)) -print_final_stats=1 -verbosity=1 \
+        -artifact_prefix="$dir/finding-$1-" "$corpus" "$root/tests/corpus/$1" >"$log" 2>&1 || {
+        tail -n 60 "$log" >&2
+        finding=$(sed -n 's/.*Test unit written to //p' "$log" | tail -n 1)
+        echo "FAILED; to repeat: $dir/fuzz_$1 $finding" >&2
+        exit 1
+    }
+    sed -n 's/^stat::\(number_of_executed_units\|new_units_added\): */    \1 /p' "$log" >&2
+}
+
+targets() {
+    (cd "$dir" && ls) | sed -n 's/^fuzz_\([a-z_]*\)$/\1/p'
 }
 
 case $kind in
 sim)
-    programs=$(cd "$dir" && ls | grep -E '(property|random|converge).*_test$')
     # shellcheck disable=SC2086
-    rounds "BLAZEDB_LONG=1" $programs
+    rounds $sim
     ;;
 crash)
-    programs=$(cd "$dir" && ls | grep -E '(kill|crash).*_test$')
     # shellcheck disable=SC2086
-    rounds "BLAZEDB_LONG=1" $programs
+    rounds $crash
     ;;
 fuzz)
-    [ $# -gt 0 ] || set -- $(cd "$dir" && ls | sed -n 's/^fuzz_//p')
+    # shellcheck disable=SC2046
+    [ $# -gt 0 ] || set -- $(targets)
     for target in "$@"; do
-        corpus="$dir/corpus/$target"
-        mkdir -p "$corpus"
-        echo "fuzz: $target for $minutes minutes; new inputs go to $corpus" >&2
-        "$dir/fuzz_$target" -max_total_time=$((minutes * 60)) -timeout=20 -rss_limit_mb=4096 \
-            -seed="$((seed % 4294967295 + 1))" -print_final_stats=1 \
-            -artifact_prefix="$dir/finding-$target-" \
-            "$corpus" "$root/tests/corpus/$target" 2>"$dir/fuzz_$target.log" || {
-            tail -n 60 "$dir/fuzz_$target.log" >&2
-            exit 1
-        }
-        grep -E 'number_of_executed_units|new_units_added' "$dir/fuzz_$target.log" >&2 || true
+        fuzz "$target"
     done
+    echo "fuzz: $# targets, no finding"
     ;;
 esac

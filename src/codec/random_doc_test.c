@@ -169,7 +169,7 @@ static void random_documents_survive_every_form(void **state)
     bz_buf_init(&back, BZ_DOC_MAX);
     rng.state = test_seed();
     size_t smaller = 0;
-    for (uint64_t round = test_rounds(1500, 30000); round > 0; round--) {
+    for (uint64_t round = test_rounds(1500, 100000); round > 0; round--) {
         struct blaze_names *names;
         blaze_value text, map, other;
         struct ids ids = {0};

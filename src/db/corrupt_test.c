@@ -207,7 +207,7 @@ static void damaged_databases_give_errors_and_nothing_worse(void **state)
 {
     (void)state;
     unsigned damaged = 0, told = 0;
-    uint64_t first = test_seed(), rounds = test_rounds(250, 5000);
+    uint64_t first = test_seed(), rounds = test_rounds(250, 50000);
     for (uint64_t seed = first; seed < first + rounds; seed++) {
         struct rng rng = {seed};
         struct world world = {{seed}, 1700000000000u};

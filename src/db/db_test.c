@@ -283,7 +283,7 @@ static void what_was_committed_survives_a_kill(void **state)
 {
     (void)state;
     struct rng rng = {test_seed()};
-    uint64_t rounds = test_rounds(3, 60);
+    uint64_t rounds = test_rounds(3, 400);
     must(bz_db_close(open_disk("a", true), error));
     for (uint64_t round = 0; round < rounds; round++) {
         int ends[2];

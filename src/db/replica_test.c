@@ -233,7 +233,7 @@ static void one_history(uint64_t seed)
 static void three_databases_converge_whatever_is_written_and_exchanged(void **state)
 {
     (void)state;
-    uint64_t first = test_seed(), rounds = test_rounds(200, 4000);
+    uint64_t first = test_seed(), rounds = test_rounds(200, 20000);
     for (uint64_t i = 0; i < rounds; i++)
         one_history(first + i);
 }

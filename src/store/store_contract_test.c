@@ -562,7 +562,7 @@ static void random_histories_agree_with_a_plain_array(void **state)
     struct model old_models[OLD];
     struct bz_snapshot *old[OLD] = {NULL};
     memset(&model, -1, sizeof model);
-    for (uint64_t round = test_rounds(1500, 30000); round > 0; round--) {
+    for (uint64_t round = test_rounds(1500, 100000); round > 0; round--) {
         random_txn(f->store, &model, &random);
         size_t which = rng_below(&random, OLD);
         if (old[which] != NULL)

@@ -134,7 +134,7 @@ static void two_empty_databases_are_live_at_once(void **state)
 static void what_each_has_alone_is_on_both_however_the_stream_is_cut(void **state)
 {
     (void)state;
-    uint64_t first = test_seed(), rounds = test_rounds(40, 400);
+    uint64_t first = test_seed(), rounds = test_rounds(40, 1000);
     for (uint64_t seed = first; seed < first + rounds; seed++) {
         struct pair p;
         pair_init(&p, seed);

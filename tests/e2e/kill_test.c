@@ -48,7 +48,7 @@ static void a_killed_import_leaves_whole_transactions(void **state)
     struct world *w = *state;
     must(w, "create", "a.blz", NULL);
     must(w, "insert", "a.blz", "c", "{}", NULL);
-    for (unsigned round = 0; round < test_rounds(5, 50); round++) {
+    for (unsigned round = 0; round < test_rounds(5, 15); round++) {
         write_lines("in.jsonl", round);
         struct process *import = start(w, "import", "a.blz", "c", "in.jsonl", NULL);
         pass_time(w, 250);
@@ -70,7 +70,7 @@ static void a_writer_that_is_killed_does_not_hold_up_another(void **state)
     must(w, "insert", "a.blz", "c", "{}", NULL);
     write_lines("one.jsonl", 1);
     write_lines("two.jsonl", 2);
-    for (unsigned round = 0; round < test_rounds(3, 30); round++) {
+    for (unsigned round = 0; round < test_rounds(3, 8); round++) {
         uint64_t before = of_round(w, "a.blz", 1);
         struct process *lives = start(w, "import", "a.blz", "c", "one.jsonl", NULL);
         struct process *dies = start(w, "import", "a.blz", "c", "two.jsonl", NULL);
@@ -152,7 +152,7 @@ static void whoever_is_killed_all_copies_become_equal(void **state)
     s.code = json_at(w, must(w, "share", "a.blz", s.hub.url, NULL), "code");
     must(w, "join", "b.blz", s.code, NULL);
 
-    for (unsigned round = 0; round < test_rounds(6, 60); round++)
+    for (unsigned round = 0; round < test_rounds(6, 12); round++)
         one_round(&s, round);
 
     /* All is quiet: a sync of each, twice around, and everything is everywhere. */
@@ -182,7 +182,7 @@ static void a_killed_live_sync_goes_on_where_it_was(void **state)
     must(w, "create", "a.blz", NULL);
     const char *code = json_at(w, must(w, "share", "a.blz", hub.url, NULL), "code");
     must(w, "join", "b.blz", code, NULL);
-    for (unsigned round = 0; round < test_rounds(3, 30); round++) {
+    for (unsigned round = 0; round < test_rounds(3, 8); round++) {
         write_lines("in.jsonl", round);
         struct process *a = start(w, "sync", "a.blz", "--live", NULL);
         struct process *b = start(w, "sync", "b.blz", "--live", NULL);
