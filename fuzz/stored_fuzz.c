@@ -12,6 +12,7 @@
  * the catalog's definitions, and the records themselves.
  */
 #include "db/corrupt_test_util.h"
+#include "db/db_priv.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -47,11 +48,26 @@ static void put_entries(struct bz_db *db, const uint8_t *data, size_t size)
     must(bz_txn_commit(txn, BZ_DURABLE_FULL, error));
 }
 
+/* What is read when a database is opened: who it is. */
+static void read_identity(struct bz_db *db)
+{
+    struct bz_snapshot *snapshot = NULL;
+    struct bz_buf value;
+    bool copied;
+    bz_buf_init(&value, 1u << 20);
+    must(bz_snapshot_open(bz_db_store(db), &snapshot, error));
+    bz_identity_load(db, bz_snapshot_view(snapshot), &copied, NULL);
+    bz_db_setting_get(db, "hub", &value, NULL);
+    bz_snapshot_close(snapshot);
+    bz_buf_release(&value);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct world world = {{1}, 1700000000000u};
     struct bz_db *db = make_victim(&world, 1);
     put_entries(db, data, size);
+    read_identity(db);
     bz_db_check(db, NULL, NULL, NULL);
     use_everything(db);
     must(bz_db_close(db, error));

@@ -148,7 +148,8 @@ struct bz_reader {
 
 static inline struct bz_reader bz_reader(struct bz_bytes b)
 {
-    return (struct bz_reader){b.data, b.data + b.size, true};
+    /* Without bytes `data` may be NULL, to which nothing can be added, not even 0. */
+    return (struct bz_reader){b.data, b.size > 0 ? b.data + b.size : b.data, true};
 }
 
 static inline size_t bz_reader_left(const struct bz_reader *r)
