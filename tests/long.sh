@@ -18,7 +18,7 @@ end=$(($(date +%s) + minutes * 60))
 
 # Tests whose every seed is another history; each takes some seconds.
 sim="crdt_rec_property_test db_model_test db_replica_test sync_converge_test
-    store_store_contract_test sync_session_test query_plan_test codec_random_doc_test
+    store_store_model_test sync_session_test query_plan_test codec_random_doc_test
     codec_key_test db_corrupt_test"
 
 # Tests that kill processes, or cut and damage what they leave.

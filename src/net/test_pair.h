@@ -13,39 +13,13 @@
 
 #include "cmocka_all.h"
 #include "random.h"
+#include "wait.h"
 
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
-
-static pthread_mutex_t test_lock = PTHREAD_MUTEX_INITIALIZER;
-static pthread_cond_t test_changed = PTHREAD_COND_INITIALIZER;
-
-/* Waits under test_lock until `condition`; a test that waits for a minute has failed. */
-#define WAIT_UNTIL(condition)                                                                      \
-    do {                                                                                           \
-        struct timespec until;                                                                     \
-        clock_gettime(CLOCK_REALTIME, &until);                                                     \
-        until.tv_sec += 60;                                                                        \
-        bool in_time = true;                                                                       \
-        pthread_mutex_lock(&test_lock);                                                            \
-        while (!(condition) && in_time)                                                            \
-            in_time = pthread_cond_timedwait(&test_changed, &test_lock, &until) == 0;              \
-        in_time = in_time || (condition);                                                          \
-        pthread_mutex_unlock(&test_lock);                                                          \
-        if (!in_time)                                                                              \
-            fail_msg("waited a minute in vain for: %s", #condition);                               \
-    } while (0)
-
-#define NOTE(statement)                                                                            \
-    do {                                                                                           \
-        pthread_mutex_lock(&test_lock);                                                            \
-        statement;                                                                                 \
-        pthread_cond_broadcast(&test_changed);                                                     \
-        pthread_mutex_unlock(&test_lock);                                                          \
-    } while (0)
 
 /* What every test sends: noise that repeats after a prime number of bytes, so that no byte that is
  * lost, doubled or moved goes unnoticed. */

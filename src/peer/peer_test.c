@@ -11,6 +11,7 @@
 #include "peer/pool.h"
 
 #include "cmocka_all.h"
+#include "wait.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -18,33 +19,6 @@
 #include <time.h>
 
 /* ---- Strands ---- */
-
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
-
-/* Waits under the lock until `condition`; a minute is a failure. */
-#define WAIT_UNTIL(condition)                                                                      \
-    do {                                                                                           \
-        struct timespec until;                                                                     \
-        clock_gettime(CLOCK_REALTIME, &until);                                                     \
-        until.tv_sec += 60;                                                                        \
-        bool in_time = true;                                                                       \
-        pthread_mutex_lock(&lock);                                                                 \
-        while (!(condition) && in_time)                                                            \
-            in_time = pthread_cond_timedwait(&changed, &lock, &until) == 0;                        \
-        in_time = in_time || (condition);                                                          \
-        pthread_mutex_unlock(&lock);                                                               \
-        if (!in_time)                                                                              \
-            fail_msg("waited a minute in vain for: %s", #condition);                               \
-    } while (0)
-
-#define NOTE(statement)                                                                            \
-    do {                                                                                           \
-        pthread_mutex_lock(&lock);                                                                 \
-        statement;                                                                                 \
-        pthread_cond_broadcast(&changed);                                                          \
-        pthread_mutex_unlock(&lock);                                                               \
-    } while (0)
 
 struct work {
     struct bz_strand strand;
