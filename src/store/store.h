@@ -4,8 +4,8 @@
 
 /*
  * Named maps of ordered byte keys, with atomic commits and snapshots. Two implementations, one
- * contract (store_contract_test.c, store_model_test.c): the durable store in a directory (docs/format/store.md) and a
- * plain twin in memory.
+ * contract (store_contract_test.c, store_model_test.c): the durable store in a directory
+ * (docs/format/store.md) and a plain twin in memory.
  *
  *   view      a consistent state to read: that of a snapshot, or of a transaction (which sees its
  *             own writes). Values borrow from the view: until it closes or, in a transaction, until
