@@ -110,6 +110,8 @@ static int create_files(struct bz_disk *disk, const char *base_path,
     atomic_store(&disk->shared->synced, 0); /* of another store that was here */
     int rc = bz_log_create(disk->log_path, segment_bytes, &start, error);
     if (rc == 0)
+        rc = bz_dir_sync(disk->path, error); /* the base's name says that the log is there */
+    if (rc == 0)
         rc = bz_base_create(base_path, options, &start, error);
     if (rc == 0)
         rc = bz_dir_sync(disk->path, error);
@@ -125,6 +127,17 @@ static int create(struct bz_disk *disk, const char *base_path,
     rc = create_files(disk, base_path, options, segment_bytes, error);
     bz_file_unlock(&disk->lock_file, NULL);
     return rc;
+}
+
+/* The names of the base, of the log and of the directory itself. */
+static int sync_names(struct bz_disk *disk, blaze_error *error)
+{
+    char *parent = bz_path_join(disk->path, "..");
+    int rc = parent == NULL ? bz_error_code(error, BLAZE_ENOMEM) : bz_dir_sync(disk->path, error);
+    if (rc == 0)
+        rc = bz_dir_sync(parent, error);
+    bz_free(parent);
+    return rc == BLAZE_EPERM ? 0 : rc; /* a parent that may not be read: not of our making */
 }
 
 /* ---- recovery ---- */
@@ -349,12 +362,7 @@ static int make_directory(
     if (!options->create || options->read_only)
         return bz_error_set(error, BLAZE_ENOTFOUND, "%s: no database there", disk->path);
     int rc = bz_dir_create(disk->path, error);
-    if (rc != 0)
-        return rc == BLAZE_EEXIST ? 0 : rc;
-    char *parent = bz_path_join(disk->path, "..");
-    rc = parent == NULL ? bz_error_code(error, BLAZE_ENOMEM) : bz_dir_sync(parent, error);
-    bz_free(parent);
-    return rc;
+    return rc == BLAZE_EEXIST ? 0 : rc;
 }
 
 static int open_disk(
@@ -375,6 +383,12 @@ static int open_disk(
     if (rc == 0)
         rc = recover(disk, error);
     if (rc != 0 || options->read_only)
+        return rc;
+    /* Who made it may have been killed before its names were durable. Whoever then went as far as
+     * a checkpoint had it open, and so has synced them. */
+    if (atomic_load(&disk->base_lsn) == 0)
+        rc = sync_names(disk, error);
+    if (rc != 0)
         return rc;
     refresh_shared(disk);
     if (atomic_load(&disk->appended) > atomic_load(&disk->durable))

@@ -141,6 +141,15 @@ bool bz_log_peek(struct bz_log *log)
     return next_frame(log, &start, &frame, &bytes, &have, NULL) == 0 && have;
 }
 
+/* Who wrote the end may have been killed before he synced it. As long as no commit follows, nobody
+ * else may have done so; but who writes the next one must be able to rely on it. */
+static int sync_ended(struct bz_segment *ended, blaze_error *error)
+{
+    if (bz_file_sync(&ended->file, error) == 0)
+        return 0;
+    return bz_error_set(error, BLAZE_EFAILED, "%s: its sync failed", ended->file.path);
+}
+
 /* Goes on to the next segment. If it is not there any more, stays: whoever asks finds that the base
  * has moved on. */
 static int enter_next_segment(struct bz_log *log, bool *moved, blaze_error *error)
@@ -157,12 +166,14 @@ static int enter_next_segment(struct bz_log *log, bool *moved, blaze_error *erro
         bz_segment_release(next);
         return 0;
     }
-    bz_segment_release(log->segment);
+    struct bz_segment *ended = log->segment;
     log->segment = next;
     log->tail.segment++;
     log->tail.offset = BZ_SEGMENT_HEADER;
     *moved = true;
-    return 0;
+    rc = log->read_only || bz_log_peek(log) ? 0 : sync_ended(ended, error);
+    bz_segment_release(ended);
+    return rc;
 }
 
 int bz_log_follow(struct bz_log *log,

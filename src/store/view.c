@@ -123,6 +123,8 @@ int bz_disk_catch_up(struct bz_disk *disk, blaze_error *error)
     struct bz_memtable *table = atomic_load(&disk->layers)->active; /* `tail` keeps it there */
     struct follower follower = {disk, table};
     int rc = bz_log_follow(&disk->log, apply, &follower, error);
+    if (rc == BLAZE_EFAILED)
+        bz_disk_fail(disk);
     if (disk->log.tail.lsn > before) {
         bz_sync_appended(disk, disk->log.tail.lsn, NULL);
         bz_background_aged(disk, atomic_load(&table->bytes) >= disk->checkpoint_bytes);
@@ -142,6 +144,8 @@ static int refill(struct bz_disk *disk, const struct bz_log_position *position,
     int rc = bz_log_move(log, position, error);
     if (rc == 0)
         rc = bz_log_follow(log, apply, &follower, error);
+    if (rc == BLAZE_EFAILED)
+        bz_disk_fail(disk);
     if (rc == 0 && log->tail.lsn < had)
         rc = bz_error_set(error, BLAZE_ECORRUPT, "%s: its commits after %llu are gone",
             log->segment->file.path, (unsigned long long)log->tail.lsn);
