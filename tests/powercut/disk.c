@@ -166,6 +166,8 @@ static void set_size(struct content *content, uint64_t size)
 static void put_bytes(
     struct content *content, const struct change *change, uint64_t from, uint64_t to)
 {
+    if (from == to)
+        return;
     if (content->size < to)
         set_size(content, to);
     if (change->data == NULL)
@@ -309,6 +311,8 @@ static struct node *look_up(const struct node *dir, const char *name)
 /* The first `count` pending changes are on the disk from now on. */
 static void settle(struct node *node, size_t count)
 {
+    if (count == 0)
+        return;
     if (node->directory) {
         struct names names = names_of(node);
         for (size_t i = 0; i < count; i++)
