@@ -285,7 +285,7 @@ static int teardown(void **state)
 static void all_replicas_of_any_history_come_to_the_state_that_the_oracle_says(void **state)
 {
     (void)state;
-    uint64_t first = test_seed(), histories = test_rounds(10000, 100000);
+    uint64_t first = test_seed(), histories = test_rounds(100000, 300000);
     for (uint64_t i = 0; i < histories; i++) {
         if (!run_history(&world, first + i, RIGHT))
             fail_msg("%s (BLAZEDB_SEED=%" PRIu64 ")", world.failure, first + i);
