@@ -14,6 +14,7 @@
 #include "judge.h"
 
 #include "cmocka_all.h"
+#include "random.h"
 #include "store/testing.h"
 
 #include <errno.h>
@@ -433,7 +434,7 @@ static bool thorough(void)
 static void a_power_cut_takes_nothing_that_was_promised(void **state)
 {
     (void)state;
-    uint64_t seed = bz_test_seed();
+    uint64_t seed = test_seed();
     for (uint64_t i = 0; i < (thorough() ? 20 : 1); i++)
         cut_again_and_again(plan_mix(seed, i), false, 4, thorough() ? 130 : 60);
 }
@@ -441,7 +442,7 @@ static void a_power_cut_takes_nothing_that_was_promised(void **state)
 static void nor_one_in_a_checkpoint_of_several_transactions(void **state)
 {
     (void)state;
-    uint64_t seed = bz_test_seed();
+    uint64_t seed = test_seed();
     for (uint64_t i = 0; i < (thorough() ? 4 : 1); i++)
         cut_again_and_again(plan_mix(seed, i), true, thorough() ? 4 : 1, thorough() ? 60 : 20);
 }
@@ -451,7 +452,7 @@ static void a_disk_that_lies_about_syncs_is_found_out(void **state)
     (void)state;
     static const enum disk_lie lies[] = {
         DISK_LOG_UNSYNCED, DISK_BASE_UNSYNCED, DISK_NAMES_UNSYNCED};
-    uint64_t seed = bz_test_seed();
+    uint64_t seed = test_seed();
     struct place place;
     struct trace trace;
     struct history known = {.plan = {.seed = seed}};
