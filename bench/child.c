@@ -22,6 +22,15 @@ static const struct {
     {"open", ENGINE_ARGUMENTS, bench_child_open},
     {"gets", ENGINE_ARGUMENTS, bench_child_gets},
     {"die", ENGINE_ARGUMENTS, bench_child_die},
+    {"hub", 2, bench_child_hub},
+    {"share", 5, bench_child_share},
+    {"bulk", 2, bench_child_bulk},
+    {"join", 2, bench_child_join},
+    {"change", 5, bench_child_change},
+    {"sync", 2, bench_child_sync},
+    {"scan", 1, bench_child_scan},
+    {"replay", 5, bench_child_replay},
+    {"apply", 1, bench_child_apply},
 };
 
 int bench_child_main(int count, char **arguments)

@@ -17,11 +17,21 @@ int bench_child_open(char **arguments);   /* opens, and gets one record */
 int bench_child_gets(char **arguments);   /* opens, and gets 10,000 records */
 int bench_child_die(char **arguments);    /* updates N/10 of them and waits to be killed */
 
-/* Ours, with a hub: sync_child.c. */
-int bench_child_hub(char **arguments);
-int bench_child_share(char **arguments);
-int bench_child_join(char **arguments);
-int bench_child_sync(char **arguments);
+/*
+ * The group `sync`, sync_child.c. Where an answer has `digest` and `records`, they are of the
+ * database as the work left it.
+ */
+int bench_child_hub(char **arguments);    /* DIR URL: listens there and at tcp, answers each line */
+int bench_child_share(char **arguments);  /* PATH N ROUNDS URL URL: loads, updates, shares twice */
+int bench_child_bulk(char **arguments);   /* PATH N: loads in durable batches */
+int bench_child_join(char **arguments);   /* PATH CODE */
+int bench_child_change(char **arguments); /* PATH N STEP ROUND URL: updates, syncs unless "-" */
+int bench_child_sync(char **arguments);   /* PATH URL */
+int bench_child_scan(char **arguments);   /* PATH: reads every record */
+int bench_child_replay(char **arguments); /* PATH N ROUNDS SECONDS full|relaxed: one by one */
+
+/* SQLite's side of it, sync_sqlite.c. */
+int bench_child_apply(char **arguments); /* DIR: applies the changeset on standard input */
 
 /* The engine called so; dies if there is none. */
 const struct bench_engine *bench_engine_named(const char *name);

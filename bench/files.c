@@ -118,10 +118,17 @@ void bench_child_start(struct bench_child *child, const char *const *arguments)
     *child = (struct bench_child){pid, out[0], in[1]};
 }
 
+void bench_child_end_input(struct bench_child *child)
+{
+    if (child->in >= 0)
+        close(child->in);
+    child->in = -1;
+}
+
 void bench_child_wait(struct bench_child *child, int killed)
 {
     int status;
-    close(child->in);
+    bench_child_end_input(child);
     if (waitpid(child->pid, &status, 0) != child->pid)
         bench_die("wait: %s", strerror(errno));
     close(child->out);
@@ -153,4 +160,16 @@ double bench_child_number(const char *line, const char *name)
     double number = json_number_value(value);
     json_decref(object);
     return number;
+}
+
+char *bench_child_text(const char *line, const char *name)
+{
+    json_error_t error;
+    json_t *object = json_loads(line, 0, &error);
+    const char *value = json_string_value(json_object_get(object, name));
+    char *text = value != NULL ? strdup(value) : NULL;
+    if (text == NULL)
+        bench_die("a child process answered without %s: %s", name, line);
+    json_decref(object);
+    return text;
 }

@@ -38,11 +38,17 @@ void bench_child_start(struct bench_child *child, const char *const *arguments);
 /* Waits for its end; dies if it failed, unless `killed` says that it was to be killed. */
 void bench_child_wait(struct bench_child *child, int killed);
 
+/* Ends the child's standard input. */
+void bench_child_end_input(struct bench_child *child);
+
 /* Reads one line of the child's into `line`, without its newline. Dies at its end. */
 void bench_child_line(struct bench_child *child, char *line, size_t room);
 
 /* The number called `name` in a line that the child printed. */
 double bench_child_number(const char *line, const char *name);
+
+/* The text called `name`, in new memory (free). */
+char *bench_child_text(const char *line, const char *name);
 
 /* What `bench --child` does: in child.c. */
 int bench_child_main(int count, char **arguments);

@@ -25,6 +25,7 @@ static const struct {
     {"write", bench_write, "commits, bulk load, update, delete"},
     {"read", bench_read, "get, range, filter, top ten, count"},
     {"size", bench_size, "disk, opening, memory"},
+    {"sync", bench_sync, "new copies, changes, the wire, memory of both ends"},
 };
 
 static void usage(FILE *out)
