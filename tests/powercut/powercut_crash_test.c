@@ -281,6 +281,8 @@ static void tell(const struct place *place, uint64_t point, uint64_t choice, con
     snprintf(command, sizeof command, "cp %s %s", place->trace, kept);
     if (system(command) != 0)
         print_error("the trace could not be kept\n");
+    struct bz_test_dir dir = place->dir;
+    bz_test_dir_remove(&dir);
     fail_msg(
         "%s\nto repeat: ./powercut_crash_test %s %" PRIu64 " %" PRIu64, why, kept, point, choice);
 }
@@ -366,11 +368,10 @@ static void assert_complete(const struct place *place, const struct trace *trace
 /* Something of everything has happened, or the test is not worth its name. */
 static void assert_eventful(const struct trace *trace)
 {
-    uint64_t renames = 0, synchronous = 0, unlinks = 0;
+    uint64_t renames = 0, synchronous = 0;
     for (uint64_t i = trace->settled; i < trace->count; i++) {
         uint32_t kind = record_at(trace, i).kind;
         renames += kind == TRACE_RENAME;
-        unlinks += kind == TRACE_UNLINK;
         synchronous += kind == TRACE_WRITTEN;
     }
     assert_true(renames >= 4);     /* segments */
