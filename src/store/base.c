@@ -476,7 +476,8 @@ int bz_base_merge(struct bz_base *base, const struct bz_memtable *table,
         return bz_base_error(base, rc, "checkpoint", error);
     rc = bz_base_state(base, m.txn, &m.state, error);
     size_t id = mdb_txn_id(m.txn);
-    bool there = m.state.log.lsn >= end->lsn;
+    bool there = m.state.log.lsn > end->lsn ||
+                 (m.state.log.lsn == end->lsn && m.state.log.segment >= end->segment);
     if (rc == 0 && !there && m.state.ahead > end->lsn)
         rc =
             bz_error_set(error, BLAZE_EBUSY, "%s: another checkpoint has gone further", base->path);

@@ -129,7 +129,8 @@ static int unfreeze(struct bz_disk *disk, const struct bz_memtable *frozen,
 {
     int rc = 0;
     pthread_mutex_lock(&disk->tail);
-    if (reached->lsn <= disk->log.tail.lsn && txn_id > atomic_load(&disk->base_txn)) {
+    if (reached->lsn <= disk->log.tail.lsn && reached->segment <= disk->log.tail.segment &&
+        txn_id > atomic_load(&disk->base_txn)) {
         atomic_store(&disk->base_lsn, reached->lsn);
         atomic_store(&disk->base_txn, txn_id);
     }
@@ -230,6 +231,25 @@ int bz_disk_checkpoint(struct bz_disk *disk, blaze_error *error)
         if (rc != 0 || all)
             return rc;
     }
+}
+
+int bz_disk_settle(struct bz_disk *disk, blaze_error *error)
+{
+    int rc = bz_disk_checkpoint(disk, error);
+    if (rc != 0)
+        return rc;
+    pthread_mutex_lock(&disk->checkpointing);
+    pthread_mutex_lock(&disk->tail);
+    struct bz_layers *layers = atomic_load(&disk->layers);
+    struct bz_log_position end = disk->log.tail;
+    struct bz_memtable *nothing = bz_memtable_retain(layers->active);
+    bool settled = layers->frozen == NULL && bz_memtable_empty(nothing);
+    pthread_mutex_unlock(&disk->tail);
+    if (settled)
+        rc = move_frozen(disk, nothing, &end, error);
+    bz_memtable_release(nothing);
+    pthread_mutex_unlock(&disk->checkpointing);
+    return rc;
 }
 
 /* ---- the thread ---- */

@@ -36,6 +36,7 @@ static int catch_up(struct bz_disk *disk, blaze_error *error)
     int rc = 0;
     pthread_mutex_lock(&disk->tail);
     if (atomic_load(&shared->announced) != atomic_load(&disk->seen) ||
+        atomic_load(&shared->segment) != disk->log.tail.segment ||
         atomic_load(&shared->appending) != 0 || atomic_load(&shared->boot) != disk->boot)
         rc = bz_disk_catch_up(disk, error);
     pthread_mutex_unlock(&disk->tail);
@@ -52,6 +53,7 @@ static int settle_in(struct bz_disk *disk, blaze_error *error)
         atomic_store(&disk->writing, true);
         atomic_store(&disk->seen, lsn);
         atomic_store(&shared->announced, lsn);
+        atomic_store(&shared->segment, disk->log.tail.segment);
         atomic_store(&shared->appending, 0);
         atomic_store(&shared->boot, disk->boot);
         atomic_store(&shared->pid, (uint64_t)getpid());
@@ -217,17 +219,25 @@ static void link_writes(struct bz_disk *disk, uint64_t lsn)
     }
 }
 
+/* How many of the commits so far may not be on the disk. */
+static uint32_t unsynced_commits(const struct bz_disk *disk)
+{
+    uint64_t lsn = disk->log.tail.lsn;
+    uint64_t ours = atomic_load(&disk->durable), others = atomic_load(&disk->shared->synced);
+    uint64_t behind = lsn - (others > ours && others <= lsn ? others : ours);
+    return behind > UINT32_MAX ? UINT32_MAX : (uint32_t)behind;
+}
+
 /* Writes the frame to the log; with `tail` held. */
 static int append(struct bz_disk *disk, blaze_error *error)
 {
     struct bz_log *log = &disk->log;
     uint32_t payload = (uint32_t)(disk->frame.size - BZ_FRAME_HEADER);
-    uint64_t ours = atomic_load(&disk->durable), others = atomic_load(&disk->shared->synced);
-    uint64_t behind = log->tail.lsn - (others > ours && others <= log->tail.lsn ? others : ours);
-    uint32_t unsynced = behind > UINT32_MAX ? UINT32_MAX : (uint32_t)behind;
+    uint32_t unsynced = unsynced_commits(disk);
     bool synced;
     atomic_store(&disk->shared->appending, 1);
     int rc = bz_log_make_room(log, payload, unsynced, &synced, error);
+    atomic_store(&disk->shared->segment, log->tail.segment); /* also if the commit fails */
     if (rc == 0 && synced)
         bz_sync_known(disk, log->tail.lsn);
     if (rc == 0)
@@ -285,5 +295,28 @@ int bz_disk_txn_commit(struct bz_txn *base, enum bz_durability durability, blaze
             bz_listener_call(&disk->listener);
     }
     close_handle(disk);
+    return rc;
+}
+
+/* ---- the log's size ---- */
+
+int bz_disk_start_over(struct bz_disk *disk, blaze_error *error)
+{
+    struct bz_txn *txn;
+    int rc = bz_txn_begin(&disk->base, &txn, error);
+    if (rc != 0)
+        return rc;
+    pthread_mutex_lock(&disk->tail);
+    atomic_store(&disk->shared->appending, 1);
+    rc = bz_log_start_over(&disk->log, unsynced_commits(disk), error);
+    atomic_store(&disk->shared->segment, disk->log.tail.segment);
+    if (rc == 0)
+        bz_sync_known(disk, disk->log.tail.lsn);
+    if (rc == BLAZE_EFAILED)
+        bz_disk_fail(disk);
+    else
+        atomic_store(&disk->shared->appending, 0);
+    pthread_mutex_unlock(&disk->tail);
+    bz_txn_abort(txn);
     return rc;
 }

@@ -25,8 +25,7 @@
 #define SEGMENT_BYTES    (16u << 20)
 #define SEGMENT_LEAST    (16u << 10)
 #define SPARES_MAX       8u
-#define SPARES_CLOSED    1u         /* that a closed store keeps */
-#define CLOSED_LOG_BYTES (1u << 20) /* a memtable beyond it is moved to the base when closing */
+#define CLOSED_LOG_BYTES (256u << 10) /* a larger log is moved to the base when closing */
 #define SHARED_SIZE      4096u
 
 /* ---- what this process has open ---- */
@@ -218,13 +217,15 @@ static void refresh_shared(struct bz_disk *disk)
 {
     struct bz_shared *shared = disk->shared;
     if (atomic_load(&shared->boot) == disk->boot &&
-        atomic_load(&shared->announced) == disk->log.tail.lsn)
+        atomic_load(&shared->announced) == disk->log.tail.lsn &&
+        atomic_load(&shared->segment) == disk->log.tail.segment)
         return;
     if (bz_file_lock(&disk->lock_file, true, false, NULL, NULL) != 0)
         return;
     if (bz_disk_catch_up(disk, NULL) == 0) {
         atomic_store(&disk->seen, disk->log.tail.lsn);
         atomic_store(&shared->announced, disk->log.tail.lsn);
+        atomic_store(&shared->segment, disk->log.tail.segment);
         atomic_store(&shared->boot, disk->boot);
     }
     bz_file_unlock(&disk->lock_file, NULL);
@@ -438,10 +439,20 @@ int bz_store_open(struct bz_store **out, const char *path, const struct bz_store
 /* Leaves little to be replayed, and little beside it. */
 static void tidy(struct bz_disk *disk)
 {
-    const struct bz_layers *layers = atomic_load(&disk->layers);
-    if (layers->frozen != NULL || atomic_load(&layers->active->bytes) > CLOSED_LOG_BYTES)
-        bz_disk_checkpoint(disk, NULL); /* if it fails, the log is replayed */
-    bz_log_drop_spares(&disk->log, SPARES_CLOSED);
+    int rc = 0;
+    bz_log_drop_spares(&disk->log);
+    uint64_t limit = disk->log.segment_bytes;
+    if (limit > CLOSED_LOG_BYTES)
+        limit = CLOSED_LOG_BYTES;
+    if (bz_log_bytes(&disk->log) <= limit)
+        return;
+    if (atomic_load(&disk->layers)->frozen != NULL)
+        rc = bz_disk_checkpoint(disk, NULL);
+    if (rc == 0)
+        rc = bz_disk_start_over(disk, NULL);
+    if (rc == 0)
+        bz_disk_settle(disk, NULL); /* if it fails, the log is replayed */
+    bz_log_drop_spares(&disk->log);
 }
 
 static int disk_close(struct bz_store *store, blaze_error *error)

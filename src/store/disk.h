@@ -72,6 +72,7 @@ struct bz_shared {
     _Atomic uint64_t appending; /* a writer died if this is set while nobody writes */
     _Atomic uint64_t pid;       /* of the last writer */
     _Atomic uint64_t synced;    /* the newest commit that is known to be on the disk, of any boot */
+    _Atomic uint64_t segment;   /* of the log that the next commit goes to, or a later one */
 };
 
 struct bz_waiter {
@@ -203,6 +204,9 @@ int bz_disk_txn_rollback_to(struct bz_txn *txn, uint32_t savepoint, blaze_error 
 int bz_disk_txn_commit(struct bz_txn *txn, enum bz_durability durability, blaze_error *error);
 void bz_disk_txn_abort(struct bz_txn *txn);
 
+/* Has the log go on in a new, small segment. Not while the base is too far behind. */
+int bz_disk_start_over(struct bz_disk *disk, blaze_error *error);
+
 /* ---- sync.c ---- */
 
 /* Says that the writers' side has failed, for good; returns BLAZE_EFAILED. */
@@ -242,5 +246,9 @@ int bz_disk_wait_for_room(struct bz_disk *disk, blaze_error *error);
 
 /* Moves all that is appended into the base. */
 int bz_disk_checkpoint(struct bz_disk *disk, blaze_error *error);
+
+/* The same, while nobody here commits; and moves the base's place in the log even if there is no
+ * commit to be moved, so that finished segments can go. */
+int bz_disk_settle(struct bz_disk *disk, blaze_error *error);
 
 #endif

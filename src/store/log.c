@@ -8,6 +8,9 @@
  * written ahead of the tail in steps (recycled segments have their blocks already). It also means
  * that a full disk shows before a frame is written, not in its middle.
  *
+ * The first segment is small, and each is twice as large as the one before, up to the full size: so
+ * the log of a small database is small. Only those of the full size are used again.
+ *
  * Nothing marks the end of the log. It is where the next frame does not verify: it would have to
  * carry the next LSN, the checksum of the commit before, and its own checksum under the segment's
  * salt. Leftovers cannot: those of an earlier life of the file have another salt, and commits that
@@ -236,10 +239,11 @@ static int allocate(struct bz_log *log, uint64_t end, blaze_error *error)
 
 /* Ends the segment, syncs it, and goes on in the next, which is durable with its name before the
  * end says that it is there. */
-static int rotate(struct bz_log *log, uint64_t payload, uint32_t unsynced, blaze_error *error)
+static int rotate(
+    struct bz_log *log, uint64_t payload, bool small, uint32_t unsynced, blaze_error *error)
 {
     struct bz_segment *next;
-    int rc = bz_segment_prepare(log, payload, &next, error);
+    int rc = bz_segment_prepare(log, payload, small, &next, error);
     if (rc != 0)
         return rc;
     uint8_t bytes[BZ_FRAME_HEADER];
@@ -274,12 +278,18 @@ int bz_log_make_room(
     *synced = false;
     uint64_t space = bz_frame_space(payload);
     if (log->tail.offset + space + BZ_FRAME_HEADER > log->segment->header.size) {
-        int rc = rotate(log, payload, unsynced, error);
+        int rc = rotate(log, payload, false, unsynced, error);
         if (rc != 0)
             return rc;
         *synced = true;
     }
     return allocate(log, log->tail.offset + space + BZ_FRAME_HEADER, error);
+}
+
+int bz_log_start_over(struct bz_log *log, uint32_t unsynced, blaze_error *error)
+{
+    int rc = allocate(log, log->tail.offset + BZ_FRAME_HEADER, error);
+    return rc != 0 ? rc : rotate(log, 0, true, unsynced, error);
 }
 
 int bz_log_append(

@@ -76,6 +76,10 @@ int bz_log_check_end(struct bz_log *log, blaze_error *error);
 int bz_log_make_room(
     struct bz_log *log, uint64_t payload, uint32_t unsynced, bool *synced, blaze_error *error);
 
+/* Goes on in a new segment, a small one, whatever room there is; all commits so far have been
+ * synced then. */
+int bz_log_start_over(struct bz_log *log, uint32_t unsynced, blaze_error *error);
+
 /*
  * Appends a commit, after make_room(). `frame` has BZ_FRAME_HEADER bytes to be filled in, then the
  * payload. On failure the tail stays, and nothing of the commit can be read; BLAZE_EFAILED if that
@@ -87,8 +91,8 @@ int bz_log_append(
 /* Removes the segments before `number`, or keeps them as spares. */
 void bz_log_recycle(struct bz_log *log, uint64_t number);
 
-/* Removes spares beyond `keep`. */
-void bz_log_drop_spares(struct bz_log *log, uint32_t keep);
+/* Removes all spares. */
+void bz_log_drop_spares(struct bz_log *log);
 
 /* Bytes of all files in the folder, as they count on the disk. */
 uint64_t bz_log_bytes(const struct bz_log *log);

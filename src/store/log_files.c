@@ -15,7 +15,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define NAME_SIZE 40
+#define NAME_SIZE     40
+#define SEGMENT_FIRST (256u << 10)
 
 /* ---- names ---- */
 
@@ -192,13 +193,20 @@ static int make_segment(const char *dir, const char *from, const struct bz_segme
     return 0;
 }
 
+static uint64_t smaller(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
 int bz_segment_prepare(
-    struct bz_log *log, uint64_t payload, struct bz_segment **out, blaze_error *error)
+    struct bz_log *log, uint64_t payload, bool small, struct bz_segment **out, blaze_error *error)
 {
     uint64_t least = BZ_SEGMENT_HEADER + bz_frame_space(payload) + BZ_FRAME_HEADER;
+    uint64_t usual = small ? SEGMENT_FIRST : 2 * log->segment->header.size;
+    usual = smaller(usual, log->segment_bytes);
     struct bz_segment_header header = {
         .number = log->tail.segment + 1,
-        .size = least > log->segment_bytes ? least : log->segment_bytes,
+        .size = least > usual ? least : usual,
         .first_lsn = log->tail.lsn + 1,
         .chain = log->tail.chain,
     };
@@ -218,7 +226,8 @@ int bz_log_create(
     int rc = bz_dir_create(dir, error);
     if (rc != 0 && rc != BLAZE_EEXIST)
         return rc;
-    struct bz_segment_header header = {.number = 1, .size = segment_bytes, .first_lsn = 1};
+    struct bz_segment_header header = {
+        .number = 1, .size = smaller(SEGMENT_FIRST, segment_bytes), .first_lsn = 1};
     struct bz_segment *segment;
     rc = make_segment(dir, "new-0000000000000001.wal", &header, &segment, error);
     if (rc != 0)
@@ -234,7 +243,6 @@ struct sweep {
     struct bz_log *log;
     uint64_t number; /* segments before it go */
     uint32_t spares;
-    uint32_t keep;
     uint64_t bytes;
 };
 
@@ -245,7 +253,7 @@ static int count_spare(void *context, const char *name)
     return 0;
 }
 
-/* Keeps an emptied segment of the common size for reuse. */
+/* Keeps an emptied segment of the full size for reuse. */
 static bool make_spare(struct sweep *sweep, const char *name)
 {
     struct bz_file file;
@@ -283,14 +291,14 @@ void bz_log_recycle(struct bz_log *log, uint64_t number)
 static int drop_spare(void *context, const char *name)
 {
     struct sweep *sweep = context;
-    if (is_spare_name(name) && sweep->spares++ >= sweep->keep)
+    if (is_spare_name(name))
         remove_in(sweep->log->dir, name);
     return 0;
 }
 
-void bz_log_drop_spares(struct bz_log *log, uint32_t keep)
+void bz_log_drop_spares(struct bz_log *log)
 {
-    struct sweep sweep = {.log = log, .keep = keep};
+    struct sweep sweep = {.log = log};
     bz_dir_list(log->dir, drop_spare, &sweep, NULL);
 }
 

@@ -301,6 +301,58 @@ static void writers_take_turns_in_one_segment(void **state)
     assert_int_equal(bz_store_close(store, NULL), 0);
 }
 
+/* Each close has the log go on in a new segment, while the other process stands in the old one. */
+static void open_write_close(int which)
+{
+    for (int i = 0; i < 40; i++) {
+        struct bz_store *store = open_store(false);
+        uint64_t number;
+        MUST(store != NULL);
+        while (atomic_load(&board->stop) == (uint64_t)i)
+            sched_yield();
+        MUST(bz_test_history_now(store) >= 0);
+        for (int j = 0; j < which; j++)
+            MUST(commit_next(store, BZ_DURABLE_RELAXED, &number) == 0);
+        MUST(bz_store_close(store, NULL) == 0);
+        atomic_store(&board->done[0], (uint64_t)i + 1);
+    }
+}
+
+static void write_beside_closing(int each)
+{
+    make_store();
+    atomic_store(&board->stop, 0);
+    atomic_store(&board->done[0], 0);
+    pid_t pid = start(open_write_close, each);
+    struct bz_store *store = open_store(false);
+    assert_non_null(store);
+    int64_t before = bz_test_history_now(store);
+    uint64_t number;
+    for (uint64_t i = 0; i < 40; i++) {
+        for (int j = 0; j < 100; j++)
+            assert_int_equal(commit_next(store, BZ_DURABLE_RELAXED, &number), 0);
+        if (i % 3 == 0)
+            assert_int_equal(bz_store_checkpoint(store, NULL), 0);
+        atomic_store(&board->stop, i + 1);
+        while (atomic_load(&board->done[0]) <= i)
+            sched_yield();
+    }
+    assert_ends_well(pid);
+    assert_int_equal(bz_test_history_now(store), before + 40 * (100 + each));
+    assert_int_equal(bz_store_close(store, NULL), 0);
+    store = open_store(true);
+    assert_non_null(store);
+    assert_int_equal(bz_test_history_now(store), before + 40 * (100 + each));
+    assert_int_equal(bz_store_close(store, NULL), 0);
+}
+
+static void a_close_that_begins_a_new_segment_is_noticed_by_the_others(void **state)
+{
+    (void)state;
+    write_beside_closing(0);
+    write_beside_closing(3);
+}
+
 static void two_writers_and_two_readers_share_a_store(void **state)
 {
     (void)state;
@@ -411,6 +463,7 @@ int main(void)
         TEST(a_killed_writer_loses_no_acknowledged_commit),
         TEST(a_killed_writer_leaves_nothing_locked_for_the_other),
         TEST(writers_take_turns_in_one_segment),
+        TEST(a_close_that_begins_a_new_segment_is_noticed_by_the_others),
         TEST(two_writers_and_two_readers_share_a_store),
         TEST(two_processes_may_create_it_at_once),
         TEST(a_process_opens_a_store_once),

@@ -243,9 +243,13 @@ static void a_missing_segment_is_named(void **state)
 {
     (void)state;
     char path[256];
+    struct bz_test_image image;
     struct bz_store *store = open_store(dir.path);
     commit_up_to(store, 1, 300, BZ_DURABLE_RELAXED);
+    bz_test_image_take(&image, dir.path); /* closing would move all of it to the base */
     assert_int_equal(bz_store_close(store, NULL), 0);
+    bz_test_image_put(&image, dir.path);
+    bz_test_image_free(&image);
     snprintf(path, sizeof path, "%s/log/0000000000000002.wal", dir.path);
     assert_int_equal(bz_path_remove(path, NULL), 0);
     struct bz_store_options options = small_options();

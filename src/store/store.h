@@ -52,7 +52,7 @@ struct bz_store_options {
     uint32_t relaxed_window_ms; /* 0: the default, 100 */
     uint64_t checkpoint_bytes;  /* memtable size that starts a checkpoint; 0: 64 MiB */
     uint32_t checkpoint_ms;     /* age that starts one; 0: 30,000 */
-    uint64_t segment_bytes;     /* of the log; 0: 16 MiB */
+    uint64_t segment_bytes;     /* of the log, at most; 0: 16 MiB */
 };
 
 /* Opens the store in directory `path`, recovering what a crash left. BLAZE_EBUSY (naming the pid

@@ -320,6 +320,29 @@ static void memory_and_log_stay_bounded_however_much_is_written(void **state)
     close_store();
 }
 
+/* Whether the log was moved by the close, or before it by a checkpoint. */
+static void a_closed_store_keeps_next_to_nothing_of_its_log(void **state)
+{
+    (void)state;
+    for (int checkpoint = 0; checkpoint < 2; checkpoint++) {
+        struct bz_store_stats stats;
+        open_with(options_for(0));
+        uint64_t first = bz_store_lsn(store);
+        for (uint64_t i = first + 1; i <= first + 6000; i++)
+            assert_int_equal(bz_test_commit(store, i, BZ_DURABLE_RELAXED, NULL), 0);
+        bz_store_stats(store, &stats);
+        assert_true(stats.log_bytes > 1u << 20);
+        if (checkpoint)
+            assert_int_equal(bz_store_checkpoint(store, NULL), 0);
+        assert_int_equal(bz_store_close(store, NULL), 0);
+        open_with(options_for(0));
+        bz_store_stats(store, &stats);
+        assert_true(stats.log_bytes <= 64u << 10);
+        assert_int_equal(bz_test_history_now(store), first + 6000);
+        close_store();
+    }
+}
+
 /* A reader that stays must not keep the log or the memtables from going. */
 static void an_open_snapshot_does_not_stop_checkpoints(void **state)
 {
@@ -354,6 +377,7 @@ int main(void)
         TEST(relaxed_commits_are_synced_within_their_window),
         TEST(relaxed_commits_do_not_wait_for_the_disk),
         TEST(an_old_memtable_moves_to_the_base),
+        TEST(a_closed_store_keeps_next_to_nothing_of_its_log),
         TEST(memory_and_log_stay_bounded_however_much_is_written),
         TEST(an_open_snapshot_does_not_stop_checkpoints),
     };

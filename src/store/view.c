@@ -191,7 +191,7 @@ static int reach(struct bz_disk *disk, const struct bz_base_state *state, blaze_
 {
     const struct bz_log *log = &disk->log;
     int rc = 0;
-    if (state->log.lsn > log->tail.lsn)
+    if (state->log.lsn > log->tail.lsn || state->log.segment > log->tail.segment)
         rc = bz_disk_restart(disk, &state->log, error); /* what we would read next may be gone */
     else if (state->ahead > log->tail.lsn)
         rc = bz_disk_catch_up(disk, error);
