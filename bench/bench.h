@@ -21,10 +21,12 @@ struct bench_result;
 struct bench {
     uint64_t n; /* records of the largest round */
     unsigned repetitions;
+    double row_seconds; /* once a row has taken so long, no further repetition is begun */
     bool quick;
     const char *dir;    /* where databases are made; emptied afterwards */
     const char *cities; /* JSON lines, plain or .gz; NULL: where the checkout has them */
     FILE *json;         /* NULL: none */
+    FILE *markdown;     /* NULL: none */
     const char *row;    /* only rows whose names hold this; NULL: all */
     bool without_peers;
     struct bench_result *results;
@@ -97,12 +99,17 @@ struct bench_figure {
 struct bench_result {
     struct bench_row row;
     double ours;
-    double best; /* of the peers; 0: none */
+    double best;    /* of the peers; 0: none */
+    char *markdown; /* the row as a line of a table */
 };
 
 void bench_report_round(const char *group, uint64_t n);
-void bench_report_row(struct bench *bench, const struct bench_row *row,
-    const struct bench_figure *figures, size_t count);
+/* `repetitions` are those that were made; *markdown is the row as a line of a table (free). */
+void bench_report_row(struct bench *bench, const struct bench_row *row, unsigned repetitions,
+    const struct bench_figure *figures, size_t count, char **markdown);
+
+/* Writes a table for each group, of its rows with the most records. */
+void bench_report_markdown(const struct bench *bench);
 void bench_report_growth(const struct bench *bench, const char *group);
 
 /* The best of the peers; NULL if there is none. */

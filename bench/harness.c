@@ -43,7 +43,8 @@ static void summarise(struct bench_figure *figure, double *values, unsigned coun
     figure->greatest = values[count - 1];
 }
 
-static void remember(struct bench *bench, const struct bench_row *row, double ours, double best)
+static void remember(
+    struct bench *bench, const struct bench_row *row, double ours, double best, char *markdown)
 {
     size_t size = (bench->result_count + 1) * sizeof *bench->results;
     struct bench_result *grown = realloc(bench->results, size);
@@ -51,7 +52,7 @@ static void remember(struct bench *bench, const struct bench_row *row, double ou
         bench_die("out of memory");
     bench->results = grown;
     struct bench_result *result = &grown[bench->result_count++];
-    *result = (struct bench_result){*row, ours, best};
+    *result = (struct bench_result){*row, ours, best, markdown};
     result->row.name = strdup(row->name); /* lives as long as the program */
 }
 
@@ -76,14 +77,20 @@ double bench_measure(struct bench *bench, const struct bench_row *row,
     if (count > BENCH_CONTESTANTS_MAX || repetitions > REPETITIONS_MAX)
         bench_die("too many contestants or repetitions");
 
-    for (unsigned r = 0; r < warm_ups + repetitions; r++)
+    double start = bench_now();
+    unsigned done = 0;
+    for (; done < warm_ups + repetitions; done++) {
+        if (done > warm_ups && bench_now() - start > bench->row_seconds)
+            break;
         for (size_t c = 0; c < count; c++) {
             if (why_missing(bench, &contestants[c]) != NULL)
                 continue;
             double value = contestants[c].run(contestants[c].context);
-            if (r >= warm_ups)
-                values[c][r - warm_ups] = value;
+            if (done >= warm_ups)
+                values[c][done - warm_ups] = value;
         }
+    }
+    repetitions = done - warm_ups;
 
     struct bench_figure figures[BENCH_CONTESTANTS_MAX];
     double ours = 0;
@@ -96,9 +103,10 @@ double bench_measure(struct bench *bench, const struct bench_row *row,
         if (contestants[c].kind == BENCH_OURS)
             ours = figures[c].median;
     }
-    bench_report_row(bench, row, figures, count);
+    char *markdown;
+    bench_report_row(bench, row, repetitions, figures, count, &markdown);
     const struct bench_figure *best = bench_best_peer(row, figures, count);
-    remember(bench, row, ours, best != NULL ? best->median : 0);
+    remember(bench, row, ours, best != NULL ? best->median : 0, markdown);
     return ours;
 }
 

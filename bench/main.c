@@ -38,12 +38,14 @@ static void usage(FILE *out)
           "                     have N/100 and N/10\n"
           "  --repetitions R    measured repetitions of each contestant in each row (default 5)\n"
           "  --json FILE        one JSON object a row, - for standard output\n"
+          "  --markdown FILE    a table of the largest round of each group, - for standard output\n"
           "  --dir DIR          where databases are made and removed again (default: the folder\n"
           "                     for temporary files); its disk is what is measured\n"
           "  --cities FILE      the cities as JSON lines, plain or .gz\n"
           "  --row TEXT         only the rows whose names hold the text\n"
           "  --ours             without the peers\n"
-          "  --quick            N = 20000 and 3 repetitions: a look, not a result\n",
+          "  --quick            N = 20000 and 3 repetitions: a look, not a result\n\n"
+          "A row that has taken 10 minutes (--quick: 10 s) begins no further repetition.\n",
         out);
 }
 
@@ -60,13 +62,27 @@ static uint64_t parse_count(const char *text, const char *what, uint64_t least, 
     return value;
 }
 
+static FILE *open_output(const char *path)
+{
+    FILE *file = strcmp(path, "-") == 0 ? stdout : fopen(path, "w");
+    if (file == NULL)
+        bench_die("%s: %s", path, strerror(errno));
+    return file;
+}
+
+static void close_output(FILE *file)
+{
+    if (file != NULL && file != stdout && fclose(file) != 0)
+        bench_die("a file of results could not be written");
+}
+
 static void parse_options(struct bench *bench, int argc, char **argv)
 {
     static const struct option options[] = {{"json", required_argument, NULL, 'j'},
         {"repetitions", required_argument, NULL, 'r'}, {"dir", required_argument, NULL, 'd'},
         {"cities", required_argument, NULL, 'c'}, {"quick", no_argument, NULL, 'q'},
         {"row", required_argument, NULL, 'w'}, {"ours", no_argument, NULL, 'o'},
-        {"help", no_argument, NULL, 'h'}, {0}};
+        {"markdown", required_argument, NULL, 'm'}, {"help", no_argument, NULL, 'h'}, {0}};
     uint64_t n = 0;
     uint64_t repetitions = 0;
     int option;
@@ -79,9 +95,10 @@ static void parse_options(struct bench *bench, int argc, char **argv)
             repetitions = parse_count(optarg, "--repetitions", 1, 101);
             break;
         case 'j':
-            bench->json = strcmp(optarg, "-") == 0 ? stdout : fopen(optarg, "w");
-            if (bench->json == NULL)
-                bench_die("%s: %s", optarg, strerror(errno));
+            bench->json = open_output(optarg);
+            break;
+        case 'm':
+            bench->markdown = open_output(optarg);
             break;
         case 'd':
             bench->dir = optarg;
@@ -107,6 +124,7 @@ static void parse_options(struct bench *bench, int argc, char **argv)
         }
     bench->n = n > 0 ? n : bench->quick ? 20000 : 1000000;
     bench->repetitions = repetitions > 0 ? (unsigned)repetitions : bench->quick ? 3 : 5;
+    bench->row_seconds = bench->quick ? 10 : 600;
 }
 
 static size_t find_group(const char *name)
@@ -157,7 +175,9 @@ int main(int argc, char **argv)
             groups[i].run(&bench);
     bench_dir_remove(dir);
     free(dir);
-    if (bench.json != NULL && bench.json != stdout && fclose(bench.json) != 0)
-        bench_die("the JSON file could not be written");
+    if (bench.markdown != NULL)
+        bench_report_markdown(&bench);
+    close_output(bench.json);
+    close_output(bench.markdown);
     return 0;
 }

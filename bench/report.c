@@ -10,6 +10,7 @@
  * and as JSON one object on one line.
  */
 
+#include "base/buf.h"
 #include "bench.h"
 
 #include <jansson.h>
@@ -125,8 +126,8 @@ static json_t *peers_as_json(const struct bench_figure *figures, size_t count, b
     return peers;
 }
 
-static void write_json(FILE *out, const struct bench_row *row, const struct bench_figure *figures,
-    size_t count, const char *goals, int verdict)
+static void write_json(FILE *out, const struct bench_row *row, unsigned repetitions,
+    const struct bench_figure *figures, size_t count, const char *goals, int verdict)
 {
     const struct bench_figure *ours = find_kind(figures, count, BENCH_OURS);
     const struct bench_figure *limit = find_kind(figures, count, BENCH_LIMIT);
@@ -136,6 +137,7 @@ static void write_json(FILE *out, const struct bench_row *row, const struct benc
     json_object_set_new(object, "row", json_string(row->name));
     json_object_set_new(object, "n", json_integer((json_int_t)row->n));
     json_object_set_new(object, "unit", json_string(row->unit));
+    json_object_set_new(object, "repetitions", json_integer((json_int_t)repetitions));
     json_object_set_new(object, "ours", value_or_null(ours, ours != NULL ? ours->median : 0));
     json_object_set_new(object, "peers", peers_as_json(figures, count, false));
     json_object_set_new(object, "limit", value_or_null(limit, limit != NULL ? limit->median : 0));
@@ -164,8 +166,48 @@ static void print_figure(const struct bench_row *row, const struct bench_figure 
     putchar('\n');
 }
 
-void bench_report_row(struct bench *bench, const struct bench_row *row,
-    const struct bench_figure *figures, size_t count)
+static void append_figures(struct bz_buf *out, const struct bench_figure *figures, size_t count,
+    enum bench_kind kind, bool named)
+{
+    char text[32];
+    bool first = true;
+    for (size_t i = 0; i < count; i++) {
+        const struct bench_figure *f = &figures[i];
+        if (f->kind != kind || f->missing != NULL)
+            continue;
+        bz_buf_printf(out, "%s%s%s%s", first ? "" : ", ", named ? f->name : "", named ? " " : "",
+            number(text, f->median));
+        first = false;
+    }
+    bz_buf_printf(out, first ? "– | " : " | ");
+}
+
+/* The row as "| row | unit | ours | limits | peers | ratio | goal |", to be freed. */
+static char *as_markdown(const struct bench_row *row, const struct bench_figure *figures,
+    size_t count, const char *goals)
+{
+    const struct bench_figure *ours = find_kind(figures, count, BENCH_OURS);
+    const struct bench_figure *best = bench_best_peer(row, figures, count);
+    struct bz_buf out;
+    bz_buf_init(&out, 65536);
+    bz_buf_printf(&out, "| %s | %s | ", row->name, row->unit);
+    append_figures(&out, figures, count, BENCH_OURS, false);
+    append_figures(&out, figures, count, BENCH_LIMIT, true);
+    append_figures(&out, figures, count, BENCH_PEER, true);
+    if (ours != NULL && best != NULL)
+        bz_buf_printf(&out, "%.2f × %s | ", ours->median / best->median, best->name);
+    else
+        bz_buf_printf(&out, "– | ");
+    bz_buf_printf(&out, "%s |", goals[0] != '\0' ? goals : "–");
+    char *line = out.error == 0 ? strndup((const char *)out.data, out.size) : NULL;
+    bz_buf_release(&out);
+    if (line == NULL)
+        bench_die("out of memory");
+    return line;
+}
+
+void bench_report_row(struct bench *bench, const struct bench_row *row, unsigned repetitions,
+    const struct bench_figure *figures, size_t count, char **markdown)
 {
     char goals[256];
     int verdict = judge(goals, sizeof goals, row, figures, count);
@@ -176,12 +218,15 @@ void bench_report_row(struct bench *bench, const struct bench_row *row,
         printf(" %.2f x %s", ours->median / best->median, best->name);
     if (goals[0] != '\0')
         printf("   goal %s", goals);
+    if (!row->once && repetitions < bench->repetitions)
+        printf("   (%u repetition%s)", repetitions, repetitions == 1 ? "" : "s");
     putchar('\n');
     for (size_t i = 0; i < count; i++)
         print_figure(row, &figures[i]);
     fflush(stdout);
     if (bench->json != NULL)
-        write_json(bench->json, row, figures, count, goals, verdict);
+        write_json(bench->json, row, repetitions, figures, count, goals, verdict);
+    *markdown = as_markdown(row, figures, count, goals);
 }
 
 void bench_report_round(const char *group, uint64_t n)
@@ -233,12 +278,21 @@ static void print_growth(const struct bench *bench, const struct bench_result *l
     putchar('\n');
 }
 
-void bench_report_growth(const struct bench *bench, const char *group)
+/* The records of the group's largest round. */
+static uint64_t most_records(const struct bench *bench, const char *group)
 {
     uint64_t n = 0;
-    for (size_t i = 0; i < bench->result_count; i++)
-        if (strcmp(bench->results[i].row.group, group) == 0 && bench->results[i].row.n > n)
-            n = bench->results[i].row.n;
+    for (size_t i = 0; i < bench->result_count; i++) {
+        const struct bench_row *row = &bench->results[i].row;
+        if (strcmp(row->group, group) == 0 && row->n > n)
+            n = row->n;
+    }
+    return n;
+}
+
+void bench_report_growth(const struct bench *bench, const char *group)
+{
+    uint64_t n = most_records(bench, group);
     printf("\n%s: how the cost (of one record or commit; of the whole where that is the row) grows"
            " with ten times the records, twice\n",
         group);
@@ -248,4 +302,28 @@ void bench_report_growth(const struct bench *bench, const char *group)
             print_growth(bench, r);
     }
     fflush(stdout);
+}
+
+static void write_table(const struct bench *bench, const char *group)
+{
+    char text[32];
+    uint64_t n = most_records(bench, group);
+    fprintf(bench->markdown,
+        "### %s, n = %s\n\n"
+        "| row | unit | ours | limit | peers | ours / best peer | goal |\n"
+        "|---|---|---|---|---|---|---|\n",
+        group, number(text, (double)n));
+    for (size_t i = 0; i < bench->result_count; i++) {
+        const struct bench_result *r = &bench->results[i];
+        if (strcmp(r->row.group, group) == 0 && r->row.n == n)
+            fprintf(bench->markdown, "%s\n", r->markdown);
+    }
+    fputc('\n', bench->markdown);
+}
+
+void bench_report_markdown(const struct bench *bench)
+{
+    for (size_t i = 0; i < bench->result_count; i++) /* groups follow one another */
+        if (i == 0 || strcmp(bench->results[i].row.group, bench->results[i - 1].row.group) != 0)
+            write_table(bench, bench->results[i].row.group);
 }
