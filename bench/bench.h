@@ -108,7 +108,7 @@ void bench_report_round(const char *group, uint64_t n);
 void bench_report_row(struct bench *bench, const struct bench_row *row, unsigned repetitions,
     const struct bench_figure *figures, size_t count, char **markdown);
 
-/* Writes a table for each group, of its rows with the most records. */
+/* Writes a table for each group: its rows, each from the round with the most records. */
 void bench_report_markdown(const struct bench *bench);
 void bench_report_growth(const struct bench *bench, const char *group);
 

@@ -3,9 +3,9 @@
 /*
  * LMDB. Three maps: records (id -> position, packed record), index (total, id -> nothing), log
  * (position -> id). Settings: no WRITEMAP, which would trade away safety against stray pointers;
- * NORDAHEAD off as the data fits in memory; NOTLS; the log written with MDB_APPEND. `relaxed` and
- * loading are MDB_NOSYNC, which may lose the whole database in a power cut: LMDB has nothing
- * between that and full durability, its figure there is of interest, not of equal worth.
+ * no NORDAHEAD, as the data fits in memory; NOTLS; the log written with MDB_APPEND. `relaxed` and
+ * the empty start are MDB_NOSYNC, which may lose the whole database in a power cut: LMDB has
+ * nothing between that and full durability, its figure there is of interest, not of equal worth.
  */
 
 #include "bench.h"

@@ -182,15 +182,16 @@ static void append_figures(struct bz_buf *out, const struct bench_figure *figure
     bz_buf_printf(out, first ? "– | " : " | ");
 }
 
-/* The row as "| row | unit | ours | limits | peers | ratio | goal |", to be freed. */
+/* The row as "| row | n | unit | ours | limits | peers | ratio | goal |", to be freed. */
 static char *as_markdown(const struct bench_row *row, const struct bench_figure *figures,
     size_t count, const char *goals)
 {
     const struct bench_figure *ours = find_kind(figures, count, BENCH_OURS);
     const struct bench_figure *best = bench_best_peer(row, figures, count);
     struct bz_buf out;
+    char n[32];
     bz_buf_init(&out, 65536);
-    bz_buf_printf(&out, "| %s | %s | ", row->name, row->unit);
+    bz_buf_printf(&out, "| %s | %s | %s | ", row->name, number(n, (double)row->n), row->unit);
     append_figures(&out, figures, count, BENCH_OURS, false);
     append_figures(&out, figures, count, BENCH_LIMIT, true);
     append_figures(&out, figures, count, BENCH_PEER, true);
@@ -304,18 +305,28 @@ void bench_report_growth(const struct bench *bench, const char *group)
     fflush(stdout);
 }
 
+/* Whether no other round measured this row with more records. */
+static bool is_largest(const struct bench *bench, const struct bench_result *result)
+{
+    for (size_t i = 0; i < bench->result_count; i++) {
+        const struct bench_row *row = &bench->results[i].row;
+        if (strcmp(row->group, result->row.group) == 0 &&
+            strcmp(row->name, result->row.name) == 0 && row->n > result->row.n)
+            return false;
+    }
+    return true;
+}
+
 static void write_table(const struct bench *bench, const char *group)
 {
-    char text[32];
-    uint64_t n = most_records(bench, group);
     fprintf(bench->markdown,
-        "### %s, n = %s\n\n"
-        "| row | unit | ours | limit | peers | ours / best peer | goal |\n"
-        "|---|---|---|---|---|---|---|\n",
-        group, number(text, (double)n));
+        "### %s\n\n"
+        "| row | n | unit | ours | limit | peers | ours / best peer | goal |\n"
+        "|---|---|---|---|---|---|---|---|\n",
+        group);
     for (size_t i = 0; i < bench->result_count; i++) {
         const struct bench_result *r = &bench->results[i];
-        if (strcmp(r->row.group, group) == 0 && r->row.n == n)
+        if (strcmp(r->row.group, group) == 0 && is_largest(bench, r))
             fprintf(bench->markdown, "%s\n", r->markdown);
     }
     fputc('\n', bench->markdown);
