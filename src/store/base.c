@@ -8,8 +8,7 @@
  * Merging in slices: LMDB copies every page that it changes, and can use the pages that became free
  * only two transactions later. A checkpoint of scattered keys touches nearly all pages of a map; in
  * one transaction it would let the file grow to three times its content. So it goes through the
- * keys in several transactions, each with the word how far ahead of the log's place the base may
- * be.
+ * keys in many transactions, each with the word how far ahead of the log's place the base may be.
  */
 
 #include "store/base.h"
@@ -24,8 +23,8 @@
 #define FORMAT_VERSION 1u
 #define READERS_MAX    4096u
 #define STATE_SIZE     48u
-#define SLICES         8u
-#define SLICE_LEAST    (2u << 20)
+#define SLICES         32u
+#define SLICE_LEAST    (512u << 10)
 #define FULL_DISK      (1u << 20)
 
 #if defined(__SANITIZE_THREAD__) || UINTPTR_MAX == UINT32_MAX
