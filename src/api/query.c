@@ -129,24 +129,23 @@ void blaze_cursor_close(blaze_cursor *cursor)
 int blaze_find_count(blaze_db *db, const char *collection, const blaze_query *query, uint64_t *out,
     blaze_error *error)
 {
-    if (out == NULL)
-        return bz_api_null(error, "out");
-    if (query == NULL || (query->filter == NULL && query->limit == 0 && query->offset == 0))
-        return blaze_count(db, collection, out, error);
-    blaze_cursor *cursor;
-    int rc = blaze_find(db, collection, query, &cursor, error);
+    if (db == NULL || collection == NULL || out == NULL)
+        return bz_api_null(error, db == NULL           ? "the database"
+                                  : collection == NULL ? "the collection"
+                                                       : "out");
+    struct bz_find find;
+    struct bz_filter *filter;
+    int rc = translate(&find, &filter, collection, query, error);
     if (rc != BLAZE_OK)
         return rc;
-    blaze_id id;
-    blaze_value document;
-    uint64_t count = 0;
-    while ((rc = bz_rows_next(cursor->rows, &id, &document, error)) == BLAZE_OK)
-        count++;
-    blaze_cursor_close(cursor);
-    if (rc != BLAZE_END)
-        return rc;
-    *out = count;
-    return BLAZE_OK;
+    struct bz_read *read;
+    rc = bz_read_begin(db->db, &read, error);
+    if (rc == BLAZE_OK) {
+        rc = bz_read_find_count(read, &find, out, error);
+        bz_read_end(read);
+    }
+    bz_filter_free(filter);
+    return rc;
 }
 
 int blaze_explain(

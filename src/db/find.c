@@ -423,11 +423,14 @@ int bz_read_find_count(
     int rc = rows_new(&rows, read, &unsorted, NULL, error);
     if (rc != 0)
         return rc;
+    struct bz_path unused;
+    if (find->sort != NULL) /* the order does not matter, but must be one */
+        rc = bz_path_parse(&rows->plan_arena, bz_bytes_text(find->sort), &unused, error);
     uint64_t skip = rows->skip, left = rows->left;
     uint64_t enough = left > UINT64_MAX - skip ? UINT64_MAX : skip + left;
-    if (find->filter == NULL)
+    if (rc == 0 && find->filter == NULL)
         rc = bz_read_count(read, find->collection, &count, error);
-    else if (rows->walks)
+    else if (rc == 0 && rows->walks)
         rc = count_walk(rows, enough, &count, error);
     bz_rows_close(rows);
     if (rc != 0)
