@@ -80,6 +80,7 @@ void bench_write(struct bench *bench);
 void bench_read(struct bench *bench);
 void bench_size(struct bench *bench);
 void bench_sync(struct bench *bench);
+void bench_live(struct bench *bench);
 
 /* Says why on stderr and ends the program: a benchmark that cannot do its work has no figure. */
 void bench_die(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));

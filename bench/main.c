@@ -26,6 +26,7 @@ static const struct {
     {"read", bench_read, "get, range, filter, top ten, count"},
     {"size", bench_size, "disk, opening, memory"},
     {"sync", bench_sync, "new copies, changes, the wire, memory of both ends"},
+    {"live", bench_live, "a commit until an observer elsewhere sees it"},
 };
 
 static void usage(FILE *out)
