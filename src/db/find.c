@@ -28,6 +28,7 @@ struct bz_rows {
     const struct bz_index_list *indexes;
     struct bz_path sort;
     bool has_sort;
+    struct bz_path_binding sort_binding;
     struct bz_matcher *matcher; /* NULL: everything that the walk gives matches */
     bool walks;
     struct bz_walk walk;
@@ -158,8 +159,9 @@ static int row_here(struct bz_rows *rows, struct row *row, blaze_error *error)
 static int add_row(struct bz_rows *rows, const struct row *row, blaze_error *error)
 {
     blaze_value value;
-    bool present =
-        rows->has_sort && bz_path_value(&rows->sort, &row->id, &row->document, &value) == 0;
+    const struct blaze_names *names = bz_catalog_names(rows->read->db->catalog);
+    bool present = rows->has_sort && bz_path_bound_value(&rows->sort, names, &rows->sort_binding,
+                                         &row->id, &row->document, &value) == 0;
     int rc = bz_sorter_add(rows->sorter, present ? &value : NULL, &row->id);
     return rc == 0 ? 0 : bz_error_code(error, rc);
 }

@@ -18,23 +18,16 @@ void bz_filter_free(struct bz_filter *filter)
 
 /* ---- matching ---- */
 
-/* The first name of a field's path, as an id of the matcher's table. */
-struct binding {
-    bool bound;
-    uint32_t id;
-};
-
 struct bz_matcher {
     const struct bz_filter *filter;
     const struct blaze_names *names;
-    uint32_t names_seen; /* the size of the table when it was last searched */
-    struct binding bindings[];
+    struct bz_path_binding bindings[]; /* of the filter's fields */
 };
 
 /* One record under a filter; `matcher` may be NULL. */
 struct record {
     const struct bz_filter *filter;
-    const struct bz_matcher *matcher;
+    struct bz_matcher *matcher;
     const blaze_id *id;
     const blaze_value *document;
 };
@@ -42,16 +35,10 @@ struct record {
 static int field_value(const struct record *r, uint32_t field, blaze_value *out)
 {
     const struct bz_path *path = &r->filter->fields[field];
-    if (path->count == 0 || r->matcher == NULL || r->document->as.nested.names != r->matcher->names)
+    struct bz_matcher *m = r->matcher;
+    if (m == NULL)
         return bz_path_value(path, r->id, r->document, out);
-    const struct binding *binding = &r->matcher->bindings[field];
-    struct bz_bytes bytes = bz_bytes(r->document->as.nested.data, r->document->as.nested.size);
-    if (!binding->bound || bz_doc_field(bytes, r->document->as.nested.names, binding->id, out) != 0)
-        return BLAZE_ENOTFOUND;
-    if (path->count == 1)
-        return 0;
-    struct bz_path rest = {path->names + 1, path->count - 1};
-    return bz_path_value(&rest, r->id, out, out);
+    return bz_path_bound_value(path, m->names, &m->bindings[field], r->id, r->document, out);
 }
 
 /* Whether two values are of one class, so that their order means something. */
@@ -171,17 +158,6 @@ bool bz_filter_match(
     return matches(filter->root, &r);
 }
 
-/* Looks again for names that were not in the table when it was last searched. */
-static void bind(struct bz_matcher *m, uint32_t count)
-{
-    for (uint32_t i = 0; i < m->filter->field_count; i++) {
-        const struct bz_path *path = &m->filter->fields[i];
-        if (path->count > 0 && !m->bindings[i].bound)
-            m->bindings[i].bound = bz_names_find(m->names, path->names[0], &m->bindings[i].id) == 0;
-    }
-    m->names_seen = count;
-}
-
 int bz_matcher_new(
     struct bz_matcher **out, const struct bz_filter *filter, const struct blaze_names *names)
 {
@@ -190,7 +166,6 @@ int bz_matcher_new(
         return BLAZE_ENOMEM;
     m->filter = filter;
     m->names = names;
-    bind(m, bz_names_count(names));
     *out = m;
     return 0;
 }
@@ -202,9 +177,6 @@ void bz_matcher_free(struct bz_matcher *matcher)
 
 bool bz_matcher_match(struct bz_matcher *matcher, const blaze_id *id, const blaze_value *document)
 {
-    uint32_t count = bz_names_count(matcher->names);
-    if (count != matcher->names_seen)
-        bind(matcher, count);
     struct record r = {
         .filter = matcher->filter, .matcher = matcher, .id = id, .document = document};
     return matches(matcher->filter->root, &r);

@@ -129,3 +129,32 @@ int bz_path_value(
     *out = value;
     return 0;
 }
+
+/* Looks for the first name if it was not in the table when that was last searched. */
+static bool is_bound(
+    const struct bz_path *path, const struct blaze_names *names, struct bz_path_binding *binding)
+{
+    if (binding->bound)
+        return true;
+    uint32_t count = bz_names_count(names);
+    if (count != binding->seen) {
+        binding->bound = bz_names_find(names, path->names[0], &binding->id) == 0;
+        binding->seen = count;
+    }
+    return binding->bound;
+}
+
+int bz_path_bound_value(const struct bz_path *path, const struct blaze_names *names,
+    struct bz_path_binding *binding, const blaze_id *id, const blaze_value *document,
+    blaze_value *out)
+{
+    if (path->count == 0 || document->as.nested.names != names)
+        return bz_path_value(path, id, document, out);
+    struct bz_bytes bytes = bz_bytes(document->as.nested.data, document->as.nested.size);
+    if (!is_bound(path, names, binding) || bz_doc_field(bytes, names, binding->id, out) != 0)
+        return BLAZE_ENOTFOUND;
+    if (path->count == 1)
+        return 0;
+    struct bz_path rest = {path->names + 1, path->count - 1};
+    return bz_path_value(&rest, id, out, out);
+}

@@ -47,6 +47,17 @@ void bz_path_to_text(const struct bz_path *path, struct bz_buf *out);
 int bz_path_value(
     const struct bz_path *path, const blaze_id *id, const blaze_value *document, blaze_value *out);
 
+/* The same of many documents: in those of the table `names` the field is found by its id, which the
+ * binding (zeroes at first, always with the same path and table) remembers. */
+struct bz_path_binding {
+    bool bound;
+    uint32_t id;
+    uint32_t seen; /* the size of the table when it was last searched */
+};
+int bz_path_bound_value(const struct bz_path *path, const struct blaze_names *names,
+    struct bz_path_binding *binding, const blaze_id *id, const blaze_value *document,
+    blaze_value *out);
+
 /* ---- the keys of indexes ---- */
 
 /* Values are cut off in the keys of indexes after so many bytes. Escaped they may take twice that,
