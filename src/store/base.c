@@ -172,10 +172,24 @@ static int put_map_names(
 
 /* ---- opening ---- */
 
-static int open_env(struct bz_base *base, const char *path, bool read_only, blaze_error *error)
+bool bz_base_can_register(const char *path)
+{
+    struct bz_buf name;
+    struct bz_file file;
+    bz_buf_init(&name, 1u << 16);
+    bz_buf_printf(&name, "%s-lock%c", path, 0);
+    bool can = name.error == 0 && bz_file_open(&file, (const char *)name.data,
+                                      BZ_OPEN_WRITE | BZ_OPEN_CREATE, NULL) == 0;
+    bz_buf_release(&name);
+    if (can)
+        bz_file_close(&file);
+    return can;
+}
+
+static int open_env(struct bz_base *base, const char *path, unsigned how, blaze_error *error)
 {
     size_t map = atomic_fetch_add(&large_maps, 1) < LARGE_MAX ? MAP_LARGE : MAP_SMALL;
-    unsigned flags = MDB_NOSUBDIR | MDB_NOTLS | MDB_NOMEMINIT | (read_only ? MDB_RDONLY : 0);
+    unsigned flags = MDB_NOSUBDIR | MDB_NOTLS | MDB_NOMEMINIT | how;
     for (;; map /= 2) {
         int rc = mdb_env_create(&base->env);
         if (rc == 0)
@@ -262,12 +276,13 @@ static int init(struct bz_base *base, const char *path)
 }
 
 int bz_base_open(struct bz_base *base, const char *path, const struct bz_store_options *options,
-    blaze_error *error)
+    bool unregistered, blaze_error *error)
 {
     int rc = init(base, path);
     if (rc != 0)
         return bz_error_code(error, rc);
-    rc = open_env(base, path, options->read_only, error);
+    rc = open_env(
+        base, path, (options->read_only ? MDB_RDONLY : 0) | (unregistered ? MDB_NOLOCK : 0), error);
     if (rc == 0)
         rc = load(base, options, error);
     if (rc != 0) {
@@ -329,7 +344,7 @@ int bz_base_create(const char *path, const struct bz_store_options *options,
     const char *lock = made + strlen(made) + 1;
     bz_path_remove(made, NULL); /* what a crash left */
     bz_path_remove(lock, NULL);
-    rc = open_env(&base, made, false, error);
+    rc = open_env(&base, made, 0, error);
     if (rc == 0)
         rc = fill(&base, options, start, error);
     bz_base_close(&base);

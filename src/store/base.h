@@ -28,9 +28,14 @@ struct bz_base {
 int bz_base_create(const char *path, const struct bz_store_options *options,
     const struct bz_log_position *start, blaze_error *error);
 
-/* Opens it, and adds maps that it does not have. BLAZE_EVERSION, BLAZE_ECORRUPT. */
+/* Whether who reads the file can say so in LMDB's table beside it, so that writers leave him the
+ * pages that he reads. Not while it is open in this process. */
+bool bz_base_can_register(const char *path);
+
+/* Opens it, and adds maps that it does not have. `unregistered`, only to read: nothing may be
+ * merged into it meanwhile. BLAZE_EVERSION, BLAZE_ECORRUPT. */
 int bz_base_open(struct bz_base *base, const char *path, const struct bz_store_options *options,
-    blaze_error *error);
+    bool unregistered, blaze_error *error);
 void bz_base_close(struct bz_base *base);
 
 /* The code and text for LMDB's. */

@@ -223,7 +223,7 @@ static void link_writes(struct bz_disk *disk, uint64_t lsn)
 static uint32_t unsynced_commits(const struct bz_disk *disk)
 {
     uint64_t lsn = disk->log.tail.lsn;
-    uint64_t ours = atomic_load(&disk->durable), others = atomic_load(&disk->shared->synced);
+    uint64_t ours = atomic_load(&disk->durable), others = bz_shared_synced(disk->shared);
     uint64_t behind = lsn - (others > ours && others <= lsn ? others : ours);
     return behind > UINT32_MAX ? UINT32_MAX : (uint32_t)behind;
 }

@@ -7,6 +7,10 @@
  *   log/            the segments of the log
  *   lock            whose lock is the writer's place; holds struct bz_shared
  *   checkpoint      whose lock is held for a checkpoint
+ *
+ * A log that is damaged, or shorter than what is known to have been synced, is refused for writing:
+ * to go on from there would give the numbers of commits that others may have seen to new ones.
+ * Opened read-only it shows the commits before the damage, and nothing of the log after opening.
  */
 
 #include "store/disk.h"
@@ -77,26 +81,69 @@ static int open_in(
     return rc;
 }
 
-static int open_lock_files(struct bz_disk *disk, blaze_error *error)
+static int open_shared(struct bz_disk *disk, int how, bool writable, blaze_error *error)
 {
-    bool writable = !disk->base.read_only;
     uint64_t size = 0;
-    int how = writable ? BZ_OPEN_WRITE | BZ_OPEN_CREATE : BZ_OPEN_READ;
-    int rc = open_in(disk, "lock", how, &disk->lock_file, error);
-    if (rc == 0 && writable)
-        rc = open_in(disk, "checkpoint", how, &disk->merge_file, error);
-    if (rc != 0)
-        return rc;
-    rc = bz_file_size(&disk->lock_file, &size, error);
-    if (rc == 0 && size < SHARED_SIZE && writable)
-        rc = bz_file_truncate(&disk->lock_file, SHARED_SIZE, error);
-    else if (rc == 0 && size < SHARED_SIZE)
-        rc = bz_error_set(error, BLAZE_ECORRUPT, "%s: too short", disk->lock_file.path);
     void *memory = NULL;
+    int rc = open_in(disk, "lock", how, &disk->lock_file, error);
+    if (rc == 0)
+        rc = bz_file_size(&disk->lock_file, &size, error);
+    if (rc == 0 && size < SHARED_SIZE)
+        rc = how == BZ_OPEN_READ ? BLAZE_ENOTFOUND
+                                 : bz_file_truncate(&disk->lock_file, SHARED_SIZE, error);
     if (rc == 0)
         rc = bz_file_map(&disk->lock_file, SHARED_SIZE, writable, &memory, error);
-    disk->shared = memory;
+    if (rc == 0)
+        disk->shared = memory;
+    else
+        bz_file_close(&disk->lock_file);
     return rc;
+}
+
+/* Who only reads makes the lock file if it is lost, so as to hear of later writers; and goes on
+ * without one where it cannot be made. */
+static int open_shared_reading(struct bz_disk *disk, blaze_error *error)
+{
+    int rc = open_shared(disk, BZ_OPEN_READ, false, error);
+    if (rc == BLAZE_ENOTFOUND)
+        rc = open_shared(disk, BZ_OPEN_WRITE | BZ_OPEN_CREATE, false, error);
+    if (rc != BLAZE_EPERM && rc != BLAZE_EREADONLY)
+        return rc;
+    disk->shared = bz_zalloc(sizeof *disk->shared);
+    disk->shared_private = true;
+    return disk->shared != NULL ? 0 : bz_error_code(error, BLAZE_ENOMEM);
+}
+
+/* Where LMDB's reader table cannot be written, nothing keeps the pages that are read here from
+ * being used again but this: no process moves anything to the base as long as it is open here. */
+static int hold_base(struct bz_disk *disk, blaze_error *error)
+{
+    int rc = open_in(disk, "checkpoint", BZ_OPEN_READ, &disk->merge_file, error);
+    if (rc == BLAZE_ENOTFOUND)
+        return 0; /* nobody has written here, nor can we make it */
+    return rc != 0 ? rc : bz_file_lock(&disk->merge_file, false, true, NULL, error);
+}
+
+static int open_lock_files(struct bz_disk *disk, const char *base_path, blaze_error *error)
+{
+    const int how = BZ_OPEN_WRITE | BZ_OPEN_CREATE;
+    if (disk->base.read_only) {
+        int rc = open_shared_reading(disk, error);
+        disk->unregistered = !bz_base_can_register(base_path);
+        return rc == 0 && disk->unregistered ? hold_base(disk, error) : rc;
+    }
+    int rc = open_shared(disk, how, true, error);
+    return rc != 0 ? rc : open_in(disk, "checkpoint", how, &disk->merge_file, error);
+}
+
+/* What the lock file says of another store that was here must not outlive it. */
+static int forget_synced(struct bz_disk *disk, blaze_error *error)
+{
+    if (bz_shared_synced(disk->shared) == 0)
+        return 0;
+    atomic_store(&disk->shared->synced, 0);
+    atomic_store(&disk->shared->seal, 0);
+    return bz_file_sync(&disk->lock_file, error);
 }
 
 /* With the lock file locked: makes the log, then the base, whose name says that all is there. */
@@ -106,8 +153,9 @@ static int create_files(struct bz_disk *disk, const char *base_path,
     if (bz_path_exists(base_path))
         return 0; /* another process was first */
     struct bz_log_position start;
-    atomic_store(&disk->shared->synced, 0); /* of another store that was here */
-    int rc = bz_log_create(disk->log_path, segment_bytes, &start, error);
+    int rc = forget_synced(disk, error);
+    if (rc == 0)
+        rc = bz_log_create(disk->log_path, segment_bytes, &start, error);
     if (rc == 0)
         rc = bz_dir_sync(disk->path, error); /* the base's name says that the log is there */
     if (rc == 0)
@@ -148,22 +196,34 @@ static bool known_end(const struct bz_disk *disk)
            atomic_load(&disk->shared->announced) == disk->log.tail.lsn && !disk->log.stuck;
 }
 
-/* What others have brought to the disk. A log that is shorter than that was cut off: the commits
- * that take those numbers next are others. */
-static void take_synced(struct bz_disk *disk, uint64_t synced)
+/* What is known to have reached the disk is still there, or something was cut off: this is told
+ * only after the sync, so no power cut or kill can be the reason. */
+static int check_synced(struct bz_disk *disk, uint64_t synced, blaze_error *error)
 {
-    uint64_t tail = disk->log.tail.lsn;
-    if (synced <= tail)
-        bz_sync_known(disk, synced);
-    else if (!disk->base.read_only)
-        atomic_compare_exchange_strong(&disk->shared->synced, &synced, tail);
+    const struct bz_log *log = &disk->log;
+    if (synced > log->tail.lsn)
+        return bz_error_set(error, BLAZE_ECORRUPT,
+            "%s: ends at offset %" PRIu64 " with commit %" PRIu64 ", but commit %" PRIu64
+            " was on the disk",
+            log->segment->file.path, log->tail.offset, log->tail.lsn, synced);
+    bz_sync_known(disk, synced);
+    return 0;
+}
+
+static int check_ahead(struct bz_disk *disk, const struct bz_base_state *state, blaze_error *error)
+{
+    if (disk->log.tail.lsn >= state->ahead)
+        return 0;
+    return bz_error_set(error, BLAZE_ECORRUPT,
+        "%s: ends at commit %" PRIu64 ", but the base has some up to %" PRIu64, disk->log_path,
+        disk->log.tail.lsn, state->ahead);
 }
 
 /* Reads the log from where the base says on. */
 static int replay(struct bz_disk *disk, const struct bz_base_state *state, blaze_error *error)
 {
     uint64_t announced = atomic_load(&disk->shared->announced);
-    uint64_t synced = atomic_load(&disk->shared->synced); /* first: others may write meanwhile */
+    uint64_t synced = bz_shared_synced(disk->shared); /* first: others may write meanwhile */
     int rc = bz_disk_restart(disk, &state->log, error);
     if (rc != 0)
         return rc;
@@ -178,37 +238,65 @@ static int replay(struct bz_disk *disk, const struct bz_base_state *state, blaze
             rc = again;
     }
     if (rc == 0)
-        take_synced(disk, synced);
-    if (rc == 0 && disk->log.tail.lsn < state->ahead)
-        rc = bz_error_set(error, BLAZE_ECORRUPT,
-            "%s: ends at commit %" PRIu64 ", but the base has some up to %" PRIu64,
-            disk->log.segment->file.path, disk->log.tail.lsn, state->ahead);
+        rc = check_synced(disk, synced, error);
+    return rc != 0 ? rc : check_ahead(disk, state, error);
+}
+
+/* The log is damaged, as `damage` says: makes a state of what comes before that. BLAZE_ECORRUPT if
+ * it is none, because a checkpoint was under way; and for who wants to write. */
+static int salvage(struct bz_disk *disk, const struct bz_base_state *state,
+    const blaze_error *damage, blaze_error *error)
+{
+    blaze_error ignored;
+    disk->damage = *damage;
+    int rc = bz_disk_restart(disk, &state->log, error);
+    if (rc != 0)
+        return rc;
+    bz_sync_known(disk, state->log.lsn);
+    if (check_ahead(disk, state, &ignored) != 0)
+        return bz_error_set(error, BLAZE_ECORRUPT, "%s", damage->text);
+    if (disk->base.read_only)
+        return 0;
+    return bz_error_set(
+        error, BLAZE_ECORRUPT, "%s; open read-only to read what came before it", damage->text);
+}
+
+static int read_state(
+    struct bz_disk *disk, struct bz_base_state *state, size_t *id, blaze_error *error)
+{
+    MDB_txn *txn = NULL;
+    int rc = bz_base_read(&disk->kv, &txn, error);
+    if (rc != 0)
+        return rc;
+    *id = mdb_txn_id(txn);
+    rc = bz_base_state(&disk->kv, txn, state, error);
+    mdb_txn_abort(txn);
     return rc;
 }
 
 static int recover(struct bz_disk *disk, blaze_error *error)
 {
-    size_t tried = 0;
+    size_t tried = 0, id;
     for (;;) {
         struct bz_base_state state;
-        MDB_txn *txn = NULL;
-        int rc = bz_base_read(&disk->kv, &txn, error);
+        blaze_error detail = {0};
+        int rc = read_state(disk, &state, &id, error);
         if (rc != 0)
             return rc;
-        size_t id = mdb_txn_id(txn);
-        rc = bz_base_state(&disk->kv, txn, &state, error);
-        mdb_txn_abort(txn);
-        if (rc != 0)
-            return rc;
-        rc = replay(disk, &state, error);
+        rc = replay(disk, &state, &detail);
+        if (rc == BLAZE_ECORRUPT && tried != id) {
+            tried = id; /* a segment may be missing because another has just done a checkpoint */
+            continue;
+        }
+        if (rc == BLAZE_ECORRUPT)
+            rc = salvage(disk, &state, &detail, error);
+        else if (rc != 0)
+            bz_error_set(error, rc, "%s", detail.text);
         if (rc == 0) {
             atomic_store(&disk->base_txn, id);
             atomic_store(&disk->base_lsn, state.log.lsn);
         }
-        /* A segment may be missing because another process has just done a checkpoint. */
-        if (rc != BLAZE_ECORRUPT || tried == id)
-            return rc;
-        tried = id;
+        return rc;
     }
 }
 
@@ -286,7 +374,9 @@ static void disk_free(struct bz_disk *disk)
         bz_segment_release(disk->sync_segment);
     bz_log_close(&disk->log);
     bz_base_close(&disk->kv);
-    if (disk->shared != NULL)
+    if (disk->shared_private)
+        bz_free(disk->shared);
+    else if (disk->shared != NULL)
         bz_file_unmap(disk->shared, SHARED_SIZE);
     bz_file_close(&disk->lock_file);
     bz_file_close(&disk->merge_file);
@@ -316,11 +406,11 @@ static int open_files(struct bz_disk *disk, const char *base_path,
     bool there = bz_path_exists(base_path);
     if (!there && !create_it)
         return bz_error_set(error, BLAZE_ENOTFOUND, "%s: no database there", disk->path);
-    int rc = open_lock_files(disk, error);
+    int rc = open_lock_files(disk, base_path, error);
     if (rc == 0 && !there)
         rc = create(disk, base_path, options, segment_bytes, error);
     if (rc == 0)
-        rc = bz_base_open(&disk->kv, base_path, options, error);
+        rc = bz_base_open(&disk->kv, base_path, options, disk->unregistered, error);
     if (rc == 0)
         rc = bz_log_open(&disk->log, disk->log_path, segment_bytes, options->read_only, error);
     disk->log.spares_max = SPARES_MAX;
@@ -518,6 +608,7 @@ static void disk_stats(struct bz_store *store, struct bz_store_stats *out)
         .checkpoints = atomic_load(&disk->checkpoints),
         .syncs = atomic_load(&disk->syncs),
         .written_bytes = atomic_load(&disk->written),
+        .damaged = disk->damage.code != 0 ? disk->damage.text : NULL,
     };
 }
 

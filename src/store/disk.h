@@ -73,6 +73,7 @@ struct bz_shared {
     _Atomic uint64_t pid;       /* of the last writer */
     _Atomic uint64_t synced;    /* the newest commit that is known to be on the disk, of any boot */
     _Atomic uint64_t segment;   /* of the log that the next commit goes to, or a later one */
+    _Atomic uint64_t seal;      /* proves that `synced` is not what a power cut has left there */
 };
 
 struct bz_waiter {
@@ -105,6 +106,9 @@ struct bz_disk {
     struct bz_file_mark identity;
     char *log_path;
     uint64_t boot;
+    bool unregistered;   /* as a reader of the base; then `merge_file` is locked all the time */
+    bool shared_private; /* there is no lock file, nor can there be one: `shared` is our own */
+    blaze_error damage;  /* of the log; opened read-only all the same, for what is before it */
 
     pthread_mutex_t writer;
     struct bz_disk_txn txn;
@@ -131,7 +135,8 @@ struct bz_disk {
     atomic_uint_fast64_t base_lsn; /* what that one holds */
 
     pthread_mutex_t checkpointing;
-    struct bz_file merge_file; /* its lock: the same among processes */
+    struct bz_file
+        merge_file; /* its lock: the same among processes, and for unregistered readers */
     pthread_t background;
     bool background_runs;
     pthread_mutex_t wake_lock;
@@ -166,7 +171,8 @@ void bz_layers_replace(struct bz_disk *disk, struct bz_layers *layers);
 int bz_disk_catch_up(struct bz_disk *disk, blaze_error *error);
 
 /* With `tail` held, and no transaction open here: replaces the layers by what the log has behind
- * `position`, up to where the base has all. On failure all is as it was. */
+ * `position`, up to where the base has all. On failure all is as it was. If damage is known, what
+ * is before it will do, even if that is nothing: then the log has no segment. */
 int bz_disk_restart(
     struct bz_disk *disk, const struct bz_log_position *position, blaze_error *error);
 
@@ -216,6 +222,9 @@ void bz_disk_fail(struct bz_disk *disk);
 /* Tells of a commit that is in the log and linked: with `waiter` NULL it may be seen at once,
  * unless something before it must not (false). With `tail` held. */
 bool bz_sync_appended(struct bz_disk *disk, uint64_t lsn, struct bz_waiter *waiter);
+
+/* The newest commit that the lock file knows to be on the disk; 0 if it does not know. */
+uint64_t bz_shared_synced(struct bz_shared *shared);
 
 /* All commits up to `lsn` are durable: so the base or a finished segment says. */
 void bz_sync_known(struct bz_disk *disk, uint64_t lsn);

@@ -48,6 +48,14 @@ int bz_log_move(struct bz_log *log, const struct bz_log_position *position, blaz
     return 0;
 }
 
+void bz_log_detach(struct bz_log *log, const struct bz_log_position *position)
+{
+    if (log->segment != NULL)
+        bz_segment_release(log->segment);
+    log->segment = NULL;
+    log->tail = *position;
+}
+
 int bz_log_open(
     struct bz_log *log, const char *dir, uint64_t segment_bytes, bool read_only, blaze_error *error)
 {

@@ -35,7 +35,7 @@ struct bz_log {
     uint32_t spares_max; /* so many emptied segments are kept for reuse */
     uint32_t nonce;      /* tells the frames of this handle from those of others */
     bool read_only;
-    struct bz_segment *segment; /* that the tail is in */
+    struct bz_segment *segment; /* that the tail is in; NULL before move() and after detach() */
     struct bz_log_position tail;
     bool stuck;           /* follow() found an end of segment, but no next segment */
     struct bz_buf window; /* what follow() reads */
@@ -54,6 +54,9 @@ void bz_log_close(struct bz_log *log);
 /* Puts the tail at `position`. On failure it stays where it was; BLAZE_ECORRUPT if the segment is
  * not there. */
 int bz_log_move(struct bz_log *log, const struct bz_log_position *position, blaze_error *error);
+
+/* Puts the tail at `position`, where there is no segment: nothing can be read or written. */
+void bz_log_detach(struct bz_log *log, const struct bz_log_position *position);
 
 /*
  * Reads on from the tail, giving each whole commit to `apply`, and moves the tail behind it. Stops

@@ -15,6 +15,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -429,6 +430,68 @@ static void reading_only_writes_nothing(void **state)
     assert_int_equal(bz_store_close(store, NULL), 0);
 }
 
+/* As a user who may read the files and write nothing: the exit status of a child. */
+static int read_as_stranger(int commits)
+{
+    struct bz_store_options options = {.maps = bz_test_maps, .map_count = 2, .read_only = true};
+    struct bz_store *store;
+    blaze_error error;
+    if (geteuid() == 0 && (setgid(65534) != 0 || setuid(65534) != 0))
+        return 2;
+    options.read_only = false;
+    if (bz_store_open(&store, dir.path, &options, &error) != BLAZE_EPERM)
+        return 3;
+    options.read_only = true;
+    if (bz_store_open(&store, dir.path, &options, &error) != 0) {
+        fprintf(stderr, "%s\n", error.text);
+        return 4;
+    }
+    int64_t n = bz_test_history_now(store);
+    return bz_store_close(store, NULL) == 0 && n == commits ? 0 : 5;
+}
+
+static int stranger_status(int commits)
+{
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0)
+        _exit(read_as_stranger(commits));
+    int status;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static int make_readable(void *folder, const char *name)
+{
+    char path[256];
+    snprintf(path, sizeof path, "%s/%s", (const char *)folder, name);
+    assert_int_equal(chmod(path, strcmp(name, "log") == 0 ? 0555 : 0444), 0);
+    return 0;
+}
+
+static void who_may_not_write_reads(void **state)
+{
+    (void)state;
+    char log[128], lock[128];
+    struct bz_store *store = open_store(false);
+    for (uint64_t i = 1; i < 40; i++)
+        assert_int_equal(bz_test_commit(store, i, BZ_DURABLE_FULL, NULL), 0);
+    assert_int_equal(bz_store_checkpoint(store, NULL), 0);
+    assert_int_equal(bz_test_commit(store, 40, BZ_DURABLE_FULL, NULL), 0);
+    assert_int_equal(bz_store_close(store, NULL), 0);
+    snprintf(log, sizeof log, "%s/log", dir.path);
+    snprintf(lock, sizeof lock, "%s/lock", dir.path);
+    assert_int_equal(bz_dir_list(log, make_readable, log, NULL), 0);
+    assert_int_equal(bz_dir_list(dir.path, make_readable, dir.path, NULL), 0);
+    assert_int_equal(chmod(dir.path, 0555), 0);
+    assert_int_equal(stranger_status(40), 0);
+    assert_int_equal(chmod(dir.path, 0755), 0);
+    assert_int_equal(bz_path_remove(lock, NULL), 0);
+    assert_int_equal(chmod(dir.path, 0555), 0);
+    assert_int_equal(stranger_status(40), 0);
+    assert_int_equal(chmod(dir.path, 0755), 0);
+}
+
 static void maps_may_be_added_but_not_changed(void **state)
 {
     (void)state;
@@ -468,6 +531,7 @@ int main(void)
         TEST(two_processes_may_create_it_at_once),
         TEST(a_process_opens_a_store_once),
         TEST(reading_only_writes_nothing),
+        TEST(who_may_not_write_reads),
         TEST(maps_may_be_added_but_not_changed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -48,17 +48,24 @@ struct bz_store_options {
     const char *const *maps; /* names; a map is then known by its index here */
     uint32_t map_count;
     bool create;                /* make the directory if it is not there; else BLAZE_ENOTFOUND */
-    bool read_only;             /* takes no lock, writes nothing but LMDB's reader table */
+    bool read_only;             /* needs no right to write; see bz_store_open() */
     uint32_t relaxed_window_ms; /* 0: the default, 100 */
     uint64_t checkpoint_bytes;  /* memtable size that starts a checkpoint; 0: 64 MiB */
     uint32_t checkpoint_ms;     /* age that starts one; 0: 30,000 */
     uint64_t segment_bytes;     /* of the log, at most; 0: 16 MiB */
 };
 
-/* Opens the store in directory `path`, recovering what a crash left. BLAZE_EBUSY (naming the pid
+/*
+ * Opens the store in directory `path`, recovering what a crash left. BLAZE_EBUSY (naming the pid
  * where known) if this process has it open already; BLAZE_ECORRUPT naming file and offset;
  * BLAZE_EINVAL if `path` is no directory; BLAZE_EEXIST if a store is to be created where other
- * things are. */
+ * things are.
+ *
+ * Read-only, it writes nothing but LMDB's reader table (and the lock file, if that is lost); where
+ * it may not even do that, checkpoints of all processes wait until it is closed. A log that is
+ * damaged or cut short then shows the commits before the damage, and stats say so; BLAZE_ECORRUPT
+ * is left for a log of which not even that is a whole state.
+ */
 int bz_store_open(struct bz_store **out, const char *path, const struct bz_store_options *options,
     blaze_error *error);
 int bz_store_open_memory(
@@ -147,6 +154,8 @@ struct bz_store_stats {
     uint64_t checkpoints;
     uint64_t syncs;
     uint64_t written_bytes; /* by this handle, log only */
+    const char *damaged;    /* what is wrong with the log, so that this is only what came before; */
+                            /* NULL if nothing is. Lives as long as the store */
 };
 void bz_store_stats(struct bz_store *store, struct bz_store_stats *out);
 

@@ -14,7 +14,10 @@
 
 #include "store/disk.h"
 
+#include "base/hash.h"
+
 #define SYNCS_MAX 2u
+#define SEAL_SEED 0x73796e636564u /* "synced" */
 
 int bz_disk_failed(const struct bz_disk *disk, blaze_error *error)
 {
@@ -94,13 +97,36 @@ static void wake_waiters(struct bz_disk *disk)
         pthread_cond_signal(&next->wake);
 }
 
-/* For those who write after us, in other processes too: these commits are on the disk. */
+static uint64_t seal_of(uint64_t synced)
+{
+    uint8_t bytes[8];
+    bz_store64le(bytes, synced);
+    return bz_hash64(bytes, sizeof bytes, SEAL_SEED);
+}
+
+uint64_t bz_shared_synced(struct bz_shared *shared)
+{
+    uint64_t synced = atomic_load(&shared->synced);
+    return atomic_load(&shared->seal) == seal_of(synced) ? synced : 0;
+}
+
+/* For those who write after us, in other processes too, and for those who find the log one day:
+ * these commits are on the disk. Where processes meet here, the word may fall back to the older of
+ * their commits, which is true as well; and the last of them leaves the seal that fits. */
 static void tell_synced(struct bz_disk *disk, uint64_t lsn)
 {
-    uint64_t synced = atomic_load(&disk->shared->synced);
-    while (!disk->base.read_only && synced < lsn &&
-           !atomic_compare_exchange_weak(&disk->shared->synced, &synced, lsn))
-        ;
+    struct bz_shared *shared = disk->shared;
+    uint64_t synced = atomic_load(&shared->synced);
+    if (disk->base.read_only)
+        return;
+    do {
+        if (synced >= lsn && atomic_load(&shared->seal) == seal_of(synced))
+            return;
+    } while (!atomic_compare_exchange_weak(&shared->synced, &synced, lsn));
+    do {
+        synced = atomic_load(&shared->synced);
+        atomic_store(&shared->seal, seal_of(synced));
+    } while (atomic_load(&shared->synced) != synced);
 }
 
 /* With sync_lock held. */
@@ -126,7 +152,7 @@ bool bz_sync_appended(struct bz_disk *disk, uint64_t lsn, struct bz_waiter *wait
 {
     pthread_mutex_lock(&disk->sync_lock);
     atomic_store_explicit(&disk->appended, lsn, memory_order_release);
-    if (disk->sync_segment != disk->log.segment) {
+    if (disk->sync_segment != disk->log.segment && disk->log.segment != NULL) {
         if (disk->sync_segment != NULL)
             bz_segment_release(disk->sync_segment);
         disk->sync_segment = bz_segment_retain(disk->log.segment);

@@ -120,6 +120,10 @@ int bz_disk_catch_up(struct bz_disk *disk, blaze_error *error)
 {
     uint64_t announced = atomic_load(&disk->shared->announced);
     uint64_t before = disk->log.tail.lsn;
+    if (disk->damage.code != 0) { /* nothing behind it counts */
+        atomic_store(&disk->seen, announced);
+        return 0;
+    }
     struct bz_memtable *table = atomic_load(&disk->layers)->active; /* `tail` keeps it there */
     struct follower follower = {disk, table};
     int rc = bz_log_follow(&disk->log, apply, &follower, error);
@@ -141,12 +145,19 @@ static int refill(struct bz_disk *disk, const struct bz_log_position *position,
     struct bz_log *log = &disk->log;
     struct follower follower = {disk, table};
     uint64_t had = log->tail.lsn;
+    bool damaged = disk->damage.code != 0;
     int rc = bz_log_move(log, position, error);
+    if (rc == BLAZE_ECORRUPT && damaged) {
+        bz_log_detach(log, position);
+        return 0;
+    }
     if (rc == 0)
         rc = bz_log_follow(log, apply, &follower, error);
+    if (rc == BLAZE_ECORRUPT && damaged)
+        return 0;
     if (rc == BLAZE_EFAILED)
         bz_disk_fail(disk);
-    if (rc == 0 && log->tail.lsn < had)
+    if (rc == 0 && log->tail.lsn < had && !damaged)
         rc = bz_error_set(error, BLAZE_ECORRUPT, "%s: its commits after %llu are gone",
             log->segment->file.path, (unsigned long long)log->tail.lsn);
     return rc;
@@ -163,11 +174,8 @@ int bz_disk_restart(
                             : refill(disk, position, layers->active, error);
     if (rc != 0) {
         bz_layers_release(layers);
-        if (old != NULL) {
-            bz_segment_release(log->segment);
-            log->segment = old;
-            log->tail = old_tail;
-        }
+        bz_log_detach(log, &old_tail);
+        log->segment = old;
         return rc;
     }
     if (old != NULL)
@@ -197,7 +205,7 @@ static int reach(struct bz_disk *disk, const struct bz_base_state *state, blaze_
         rc = bz_disk_catch_up(disk, error);
     if (rc == 0 && log->tail.lsn < state->ahead)
         rc = bz_error_set(error, BLAZE_ECORRUPT,
-            "%s: ends at commit %llu, but the base has some up to %llu", log->segment->file.path,
+            "%s: ends at commit %llu, but the base has some up to %llu", disk->log_path,
             (unsigned long long)log->tail.lsn, (unsigned long long)state->ahead);
     return rc;
 }

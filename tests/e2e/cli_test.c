@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #define ID_1 "0197a2b4-5c6d-7e8f-9a0b-1c2d3e4f5a01"
 #define ID_2 "0197a2b4-5c6d-7e8f-9a0b-1c2d3e4f5a02"
@@ -475,8 +476,12 @@ static void damage_is_named_and_a_torn_end_is_not_damage(void **state)
     refuse(w, 7, segment, "insert", "a.blz", "c", "{}", NULL);
     flip_byte(segment, end / 4);
 
-    /* The last commit cut short, as a power cut may leave it: it never was. */
+    /* The last commit is damaged: it is known that it was there. */
     flip_byte(segment, end - 1);
+    refuse(w, 7, "was on the disk", "insert", "a.blz", "c", "{}", NULL);
+
+    /* Were that not known, it would be a torn end, as a power cut may leave it: it never was. */
+    assert_int_equal(unlink("a.blz/lock"), 0);
     assert_int_equal(json_number(w, must(w, "status", "a.blz", NULL), "records"), 5000);
     must(w, "check", "a.blz", NULL);
 }
