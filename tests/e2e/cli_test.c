@@ -472,7 +472,7 @@ static void damage_is_named_and_a_torn_end_is_not_damage(void **state)
 
     /* A commit that does not verify, and others behind it: nothing is served, nothing is lost. */
     flip_byte(segment, end / 4);
-    refuse(w, 7, "damaged at offset", "status", "a.blz", NULL);
+    refuse(w, 7, "at offset", "status", "a.blz", NULL);
     refuse(w, 7, segment, "insert", "a.blz", "c", "{}", NULL);
     flip_byte(segment, end / 4);
 
