@@ -41,8 +41,9 @@ typedef struct blaze_open_options {
 /* Defaults: open what exists, for reading and writing, as a client, full durability. */
 BLAZE_API void blaze_open_options_init(blaze_open_options *options);
 
-/* Opens `path`; `options` may be NULL. BLAZE_ENOTFOUND if there is no database, BLAZE_EBUSY,
- * BLAZE_ECORRUPT naming file and offset, BLAZE_EVERSION, BLAZE_EPERM, BLAZE_ENOSPC. */
+/* Opens `path`; `options` may be NULL. Read-only, nothing needs to be writable, and a damaged log
+ * shows what was before the damage: see blaze_damage(). BLAZE_ENOTFOUND if there is no database,
+ * BLAZE_EBUSY, BLAZE_ECORRUPT naming file and offset, BLAZE_EVERSION, BLAZE_EPERM, BLAZE_ENOSPC. */
 BLAZE_API int blaze_open(
     blaze_db **out, const char *path, const blaze_open_options *options, blaze_error *error);
 
@@ -60,8 +61,8 @@ BLAZE_API int blaze_flush(blaze_db *db, blaze_error *error);
 
 /*
  * What there is to know, as one JSON object: database, node, role, records, collections {name:
- * records}, vv {node: writes}, digest, conflicts, peers [...], links [...], storage {...}. *out is
- * released with blaze_free().
+ * records}, vv {node: writes}, digest, conflicts, peers [...], links [...], storage {...}, and
+ * damaged, if blaze_damage() is not NULL. *out is released with blaze_free().
  */
 BLAZE_API int blaze_status(blaze_db *db, char **out, blaze_error *error);
 
@@ -70,6 +71,10 @@ BLAZE_API int blaze_status(blaze_db *db, char **out, blaze_error *error);
 BLAZE_API int blaze_collections(blaze_db *db,
     int (*each)(void *context, const char *name, uint64_t records), void *context,
     blaze_error *error);
+
+/* What is wrong with the log of a database that was opened read-only, which then shows the state
+ * before the damage; NULL if nothing is. Lives as long as the handle. */
+BLAZE_API const char *blaze_damage(blaze_db *db);
 
 /* Reads everything and checks that records, indexes, counts, change log and digest agree. Each
  * fault is told to `each` (may be NULL) as a line of text; BLAZE_ECORRUPT if there was one. */

@@ -85,6 +85,13 @@ int blaze_close(blaze_db *db, blaze_error *error)
     return rc;
 }
 
+const char *blaze_damage(blaze_db *db)
+{
+    struct bz_store_stats stats;
+    bz_store_stats(bz_db_store(db->db), &stats);
+    return stats.damaged;
+}
+
 void blaze_database_id(blaze_db *db, blaze_id *out)
 {
     struct bz_identity identity;
@@ -140,5 +147,10 @@ int blaze_check(blaze_db *db, void (*each)(void *context, const char *problem), 
 {
     if (db == NULL)
         return bz_api_null(error, "the database");
-    return bz_db_check(db->db, each, context, error);
+    const char *damage = blaze_damage(db);
+    if (damage != NULL && each != NULL)
+        each(context, damage);
+    int rc = bz_db_check(db->db, each, context, error);
+    return rc == BLAZE_OK && damage != NULL ? bz_error_set(error, BLAZE_ECORRUPT, "%s", damage)
+                                            : rc;
 }

@@ -104,6 +104,10 @@ static void append_storage(struct bz_buf *out, struct bz_store *store)
         ",\"written_bytes\":%" PRIu64 "}",
         stats.log_bytes, stats.base_bytes, stats.memtable_bytes, stats.checkpoints, stats.syncs,
         stats.written_bytes);
+    if (stats.damaged != NULL) {
+        bz_buf_printf(out, ",\"damaged\":");
+        bz_api_json_text(out, bz_bytes_text(stats.damaged));
+    }
 }
 
 static int append_head(struct bz_buf *out, blaze_db *db, struct bz_read *read, blaze_error *error)

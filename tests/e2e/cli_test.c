@@ -67,6 +67,25 @@ static void a_record_goes_through_its_whole_life(void **state)
     must(w, "check", "a.blz", NULL);
 }
 
+static void what_get_prints_is_what_put_and_insert_take(void **state)
+{
+    struct world *w = *state;
+    must(w, "create", "a.blz", NULL);
+    must(w, "insert", "a.blz", "c", "{\"n\":1}", "--id", ID_1, NULL);
+    const char *record = must(w, "get", "a.blz", "c", ID_1, NULL);
+    write_text("record.json", record);
+    w->input = "record.json";
+    must(w, "put", "a.blz", "c", ID_1, "-", NULL);
+    assert_string_equal(must(w, "get", "a.blz", "c", ID_1, NULL), record);
+    refuse(w, 2, "_id", "put", "a.blz", "c", ID_2, "-", NULL);
+    refuse(w, 5, "", "insert", "a.blz", "c", "-", NULL);
+    assert_string_equal(
+        json_at(w, must(w, "insert", "a.blz", "c", "-", "--id", ID_2, NULL), "_id"), ID_2);
+    assert_string_equal(json_at(w, must(w, "insert", "a.blz", "d", record, NULL), "_id"), ID_1);
+    assert_string_equal(must(w, "get", "a.blz", "d", ID_1, NULL), record);
+    refuse(w, 2, "_id", "insert", "a.blz", "c", "{\"_id\":\"no\"}", NULL);
+}
+
 static void every_kind_of_value_comes_back_as_it_went_in(void **state)
 {
     struct world *w = *state;
@@ -298,7 +317,6 @@ static void a_document_that_cannot_be_kept_is_refused_and_harms_nothing(void **s
         "{\"n\":\"\\ud800\"}",
         "{\"n\":1,\"n\":2}",
         "{\"\":1}",
-        "{\"_id\":\"" ID_2 "\"}",
         "{\"n\":{\"$date\":\"yesterday\"}}",
         "{\"n\":{\"$uuid\":\"7\"}}",
         "{\"n\":{\"$bytes\":\"?\"}}",
@@ -470,11 +488,30 @@ static void damage_is_named_and_a_torn_end_is_not_damage(void **state)
     commit_and_die(w, "a.blz");
     const char *segment = newest_segment(w, "a.blz", &end);
 
-    /* A commit that does not verify, and others behind it: nothing is served, nothing is lost. */
+    const char *whole = must(w, "export", "a.blz", "c", NULL);
+
+    /* A commit that does not verify: what was before it is read, and nothing is written. */
     flip_byte(segment, end / 4);
-    refuse(w, 7, "at offset", "status", "a.blz", NULL);
-    refuse(w, 7, segment, "insert", "a.blz", "c", "{}", NULL);
+    struct outcome outcome = run(w, "export", "a.blz", "c", NULL);
+    assert_int_equal(outcome.code, 0);
+    assert_non_null(strstr(outcome.err, segment));
+    assert_ptr_equal(strchr(outcome.err, '\n') + 1, outcome.err + strlen(outcome.err));
+    assert_true(strlen(outcome.out) < strlen(whole));
+    uint64_t lines = 0;
+    for (const char *at = outcome.out; *at != '\0'; at++)
+        lines += *at == '\n';
+    outcome = run(w, "status", "a.blz", NULL);
+    assert_int_equal(outcome.code, 0);
+    assert_int_equal(json_number(w, outcome.out, "records"), lines);
+    assert_true(lines % 5000 == 0);
+    assert_non_null(strstr(json_at(w, outcome.out, "damaged"), segment));
+    outcome = run(w, "check", "a.blz", NULL);
+    assert_int_equal(outcome.code, 7);
+    assert_non_null(strstr(outcome.out, segment));
+    refuse(w, 7, "read-only", "insert", "a.blz", "c", "{}", NULL);
+    refuse(w, 7, segment, "put", "a.blz", "c", ID_1, "{}", NULL);
     flip_byte(segment, end / 4);
+    assert_string_equal(must(w, "export", "a.blz", "c", NULL), whole);
 
     /* The last commit is damaged: it is known that it was there. */
     flip_byte(segment, end - 1);
@@ -586,6 +623,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(a_record_goes_through_its_whole_life),
+        TEST(what_get_prints_is_what_put_and_insert_take),
         TEST(every_kind_of_value_comes_back_as_it_went_in),
         TEST(find_filters_sorts_limits_and_counts),
         TEST(an_import_by_a_field_may_be_repeated),

@@ -92,6 +92,10 @@ int cli_exit_code(int code);
 /* Opens the database named by the first word. EXIT_DONE, or a code with the error printed. */
 int cli_open(const struct cli *cli, blaze_db **out);
 
+/* The same for commands that only read. Of a damaged database they get what came before the damage,
+ * and a line on the standard error. */
+int cli_open_reading(const struct cli *cli, blaze_db **out);
+
 /* Closes, and gives `exit_code` back unless closing fails after a success. */
 int cli_close(const struct cli *cli, blaze_db *db, int exit_code);
 
@@ -106,6 +110,15 @@ int cli_id(const char *text, blaze_id *out);
 
 /* Reads a document from an argument, or from the standard input if it is "-". */
 int cli_document(const char *text, blaze_doc **out);
+
+/* The id that an "_id" says: text or a UUID value. A code of the library. */
+int cli_id_of_value(const blaze_value *value, blaze_id *out);
+
+/* Copies a document without its "_id". A code of the library. */
+int cli_without_id(const blaze_value *from, blaze_doc *to);
+
+/* Takes "_id" out of a document that has one, into *id; *named says whether it had. */
+int cli_take_id(blaze_doc **document, blaze_id *id, bool *named);
 
 /* ---- results (output.c) ---- */
 

@@ -116,7 +116,7 @@ int cmd_find(struct cli *cli)
     struct wish wish;
     blaze_db *db;
     int code = read_wish(cli, &wish);
-    if (code == EXIT_DONE && (code = cli_open(cli, &db)) == EXIT_DONE)
+    if (code == EXIT_DONE && (code = cli_open_reading(cli, &db)) == EXIT_DONE)
         code = cli_close(cli, db, find(cli, db, &wish.query));
     free(wish.sort);
     return code;
@@ -133,7 +133,7 @@ int cmd_explain(struct cli *cli)
     struct wish wish;
     blaze_db *db;
     int code = read_wish(cli, &wish);
-    if (code != EXIT_DONE || (code = cli_open(cli, &db)) != EXIT_DONE)
+    if (code != EXIT_DONE || (code = cli_open_reading(cli, &db)) != EXIT_DONE)
         goto done;
     code = cli_need_collection(cli, db, cli->words[1]);
     if (code == EXIT_DONE) {
@@ -205,7 +205,7 @@ static int print_index(void *context, const char *name, const char *field)
 int cmd_indexes(struct cli *cli)
 {
     blaze_db *db;
-    int code = cli_open(cli, &db);
+    int code = cli_open_reading(cli, &db);
     if (code != EXIT_DONE)
         return code;
     code = cli_need_collection(cli, db, cli->words[1]);

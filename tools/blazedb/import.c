@@ -59,21 +59,6 @@ static int choose_space(struct import *import)
     return blaze_id_derive(&import->space, &urls, name, (size_t)size);
 }
 
-/* The id that "_id" says: text or a UUID value. */
-static int id_of_value(const blaze_value *value, blaze_id *out)
-{
-    if (value->type == BLAZE_UUID) {
-        *out = value->as.uuid;
-        return BLAZE_OK;
-    }
-    char text[BLAZE_ID_TEXT_SIZE];
-    if (value->type != BLAZE_STRING || value->as.text.size != sizeof text - 1)
-        return BLAZE_ESYNTAX;
-    memcpy(text, value->as.text.data, sizeof text - 1);
-    text[sizeof text - 1] = '\0';
-    return blaze_id_parse(out, text);
-}
-
 /* The id derived from a field: of a string its bytes, of anything else its JSON. */
 static int derive(const struct import *import, const blaze_value *key, blaze_id *out)
 {
@@ -88,24 +73,6 @@ static int derive(const struct import *import, const blaze_value *key, blaze_id 
     return rc;
 }
 
-/* Copies a document without its "_id". */
-static int take_id_out(struct import *import, const blaze_value *from)
-{
-    blaze_doc *to = import->without_id;
-    blaze_iter iter;
-    blaze_text name;
-    blaze_value value;
-    blaze_doc_clear(to);
-    int rc = blaze_iter_init(&iter, from);
-    while (rc == BLAZE_OK && (rc = blaze_iter_next(&iter, &name, &value)) == BLAZE_OK) {
-        char field[BLAZE_MAX_NAME + 1];
-        snprintf(field, sizeof field, "%.*s", (int)name.size, name.data);
-        if (strcmp(field, "_id") != 0)
-            rc = blaze_doc_add_value(to, field, &value);
-    }
-    return rc == BLAZE_END ? blaze_doc_check(to) : rc;
-}
-
 /* Writes one document into the transaction at hand. */
 static int write_document(struct import *import, blaze_doc *document, const struct piece *piece)
 {
@@ -117,9 +84,9 @@ static int write_document(struct import *import, blaze_doc *document, const stru
     if (rc != BLAZE_OK)
         return fail_at(import, piece, rc, blaze_error_string(rc));
     if (blaze_value_field(&value, "_id", &given) == BLAZE_OK) {
-        if (id_of_value(&given, &id) != BLAZE_OK)
+        if (cli_id_of_value(&given, &id) != BLAZE_OK)
             return fail_at(import, piece, BLAZE_ESYNTAX, "\"_id\" is not an id of 36 characters");
-        rc = take_id_out(import, &value);
+        rc = cli_without_id(&value, import->without_id);
         document = import->without_id;
     } else if (import->id_field != NULL) {
         if (blaze_value_field(&value, import->id_field, &given) != BLAZE_OK ||

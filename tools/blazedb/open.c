@@ -8,15 +8,32 @@
 
 #define STDIN_MAX ((size_t)128 << 20) /* a document of 16 MiB is never longer in JSON */
 
-int cli_open(const struct cli *cli, blaze_db **out)
+static int open_how(const struct cli *cli, bool read_only, blaze_db **out)
 {
     const char *path = cli->words[0];
+    blaze_open_options options;
     blaze_error error;
-    int rc = blaze_open(out, path, NULL, &error);
+    blaze_open_options_init(&options);
+    options.read_only = read_only;
+    int rc = blaze_open(out, path, &options, &error);
     if (rc == BLAZE_ENOTFOUND)
         return cli_fail(
             EXIT_MISSING, path, "no database here: make one with: blazedb create %s", path);
     return rc == BLAZE_OK ? EXIT_DONE : cli_fail_error(path, rc, &error);
+}
+
+int cli_open(const struct cli *cli, blaze_db **out)
+{
+    return open_how(cli, false, out);
+}
+
+int cli_open_reading(const struct cli *cli, blaze_db **out)
+{
+    int code = open_how(cli, true, out);
+    const char *damage = code == EXIT_DONE ? blaze_damage(*out) : NULL;
+    if (damage != NULL)
+        cli_fail(EXIT_DONE, cli->words[0], "damaged, this is what came before it: %s", damage);
+    return code;
 }
 
 int cli_close(const struct cli *cli, blaze_db *db, int exit_code)
@@ -123,4 +140,58 @@ int cli_document(const char *text, blaze_doc **out)
     int rc = blaze_doc_from_json(out, text, size, &error);
     free(read);
     return rc == BLAZE_OK ? EXIT_DONE : cli_fail_error("document", rc, &error);
+}
+
+int cli_id_of_value(const blaze_value *value, blaze_id *out)
+{
+    if (value->type == BLAZE_UUID) {
+        *out = value->as.uuid;
+        return BLAZE_OK;
+    }
+    char text[BLAZE_ID_TEXT_SIZE];
+    if (value->type != BLAZE_STRING || value->as.text.size != sizeof text - 1)
+        return BLAZE_ESYNTAX;
+    memcpy(text, value->as.text.data, sizeof text - 1);
+    text[sizeof text - 1] = '\0';
+    return blaze_id_parse(out, text);
+}
+
+int cli_without_id(const blaze_value *from, blaze_doc *to)
+{
+    blaze_iter iter;
+    blaze_text name;
+    blaze_value value;
+    blaze_doc_clear(to);
+    int rc = blaze_iter_init(&iter, from);
+    while (rc == BLAZE_OK && (rc = blaze_iter_next(&iter, &name, &value)) == BLAZE_OK) {
+        char field[BLAZE_MAX_NAME + 1];
+        snprintf(field, sizeof field, "%.*s", (int)name.size, name.data);
+        if (strcmp(field, "_id") != 0)
+            rc = blaze_doc_add_value(to, field, &value);
+    }
+    return rc == BLAZE_END ? blaze_doc_check(to) : rc;
+}
+
+int cli_take_id(blaze_doc **document, blaze_id *id, bool *named)
+{
+    blaze_value value, given;
+    blaze_doc *rest = NULL;
+    *named = false;
+    int rc = blaze_doc_value(*document, &value);
+    if (rc == BLAZE_OK && blaze_value_field(&value, "_id", &given) != BLAZE_OK)
+        return EXIT_DONE;
+    if (rc == BLAZE_OK && cli_id_of_value(&given, id) != BLAZE_OK)
+        return cli_fail(EXIT_USAGE, "document", "its \"_id\" is not an id of 36 characters");
+    if (rc == BLAZE_OK)
+        rc = blaze_doc_new(&rest);
+    if (rc == BLAZE_OK)
+        rc = cli_without_id(&value, rest);
+    if (rc != BLAZE_OK) {
+        blaze_doc_free(rest);
+        return cli_fail_error("document", rc, NULL);
+    }
+    blaze_doc_free(*document);
+    *document = rest;
+    *named = true;
+    return EXIT_DONE;
 }

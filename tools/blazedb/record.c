@@ -72,7 +72,13 @@ int cmd_insert(struct cli *cli)
     if (code != EXIT_DONE)
         return code;
     blaze_db *db;
-    code = cli_open(cli, &db);
+    blaze_id own;
+    bool named;
+    code = cli_take_id(&document, &own, &named);
+    if (named && given == NULL)
+        id = own;
+    if (code == EXIT_DONE)
+        code = cli_open(cli, &db);
     if (code == EXIT_DONE) {
         blaze_error error;
         int rc = blaze_insert(db, cli->words[1], &id, document, &error);
@@ -95,7 +101,14 @@ static int write_document(struct cli *cli, write_call *call)
     if (code != EXIT_DONE)
         return code;
     blaze_db *db;
-    code = cli_open(cli, &db);
+    blaze_id own;
+    bool named = false;
+    if (call == blaze_put)
+        code = cli_take_id(&document, &own, &named);
+    if (named && memcmp(&own, &id, sizeof id) != 0)
+        code = cli_fail(EXIT_USAGE, "document", "its \"_id\" is not %s", cli->words[2]);
+    if (code == EXIT_DONE)
+        code = cli_open(cli, &db);
     if (code == EXIT_DONE) {
         blaze_error error;
         int rc = call(db, cli->words[1], &id, document, &error);
@@ -135,7 +148,7 @@ int cmd_get(struct cli *cli)
     if (cli_id(cli->words[2], &id) != EXIT_DONE)
         return EXIT_USAGE;
     blaze_db *db;
-    int code = cli_open(cli, &db);
+    int code = cli_open_reading(cli, &db);
     if (code != EXIT_DONE)
         return code;
     blaze_error error;

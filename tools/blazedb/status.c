@@ -61,7 +61,7 @@ static int print_status_table(const char *json)
 int cmd_status(struct cli *cli)
 {
     blaze_db *db;
-    int code = cli_open(cli, &db);
+    int code = cli_open_reading(cli, &db);
     if (code != EXIT_DONE)
         return code;
     blaze_error error;
@@ -157,7 +157,7 @@ int cmd_conflicts(struct cli *cli)
     if (cli->words[2] != NULL && cli_id(cli->words[2], &id) != EXIT_DONE)
         return EXIT_USAGE;
     blaze_db *db;
-    int code = cli_open(cli, &db);
+    int code = cli_open_reading(cli, &db);
     if (code != EXIT_DONE)
         return code;
     if (cli->words[1] != NULL)
@@ -194,7 +194,7 @@ static void print_problem(void *context, const char *problem)
 int cmd_check(struct cli *cli)
 {
     blaze_db *db;
-    int code = cli_open(cli, &db);
+    int code = cli_open_reading(cli, &db);
     if (code != EXIT_DONE)
         return code;
     double started = cli_seconds();
