@@ -36,6 +36,7 @@ typedef struct blaze_open_options {
     int memory;                  /* nothing on disk; `path` is only a name */
     blaze_role role;             /* with create */
     blaze_durability durability; /* of writes that do not say otherwise */
+    int allow_network_fs;        /* also where other machines may write to the files: see below */
 } blaze_open_options;
 
 /* Defaults: open what exists, for reading and writing, as a client, full durability. */
@@ -43,7 +44,12 @@ BLAZE_API void blaze_open_options_init(blaze_open_options *options);
 
 /* Opens `path`; `options` may be NULL. Read-only, nothing needs to be writable, and a damaged log
  * shows what was before the damage: see blaze_damage(). BLAZE_ENOTFOUND if there is no database,
- * BLAZE_EBUSY, BLAZE_ECORRUPT naming file and offset, BLAZE_EVERSION, BLAZE_EPERM, BLAZE_ENOSPC. */
+ * BLAZE_EBUSY, BLAZE_ECORRUPT naming file and offset, BLAZE_EVERSION, BLAZE_EPERM, BLAZE_ENOSPC.
+ *
+ * On a network file system (NFS, SMB, sshfs, ...) it is refused with BLAZE_EPERM, for reading too:
+ * locks and mapped files do not hold between machines, and a database that is written by two at
+ * once is lost. With allow_network_fs set it is opened all the same; then it is for you to see to
+ * it that one machine at a time has it open. */
 BLAZE_API int blaze_open(
     blaze_db **out, const char *path, const blaze_open_options *options, blaze_error *error);
 

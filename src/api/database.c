@@ -51,6 +51,7 @@ int bz_api_open(blaze_db **out, const char *path, const blaze_open_options *opti
         .read_only = options->read_only != 0,
         .memory = options->memory != 0,
         .role = (uint8_t)options->role,
+        .store.allow_network = options->allow_network_fs != 0,
     };
     if (database != NULL)
         how.database = *database;

@@ -36,6 +36,7 @@ int blaze_hub_open(
     if (options->handshake_ms != 0)
         how.handshake_ms = options->handshake_ms;
     how.closed = options->closed != 0;
+    how.allow_network_fs = options->allow_network_fs != 0;
     how.on_log = options->on_log;
     how.context = options->context;
     struct bz_hub *hub;

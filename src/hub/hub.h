@@ -30,6 +30,7 @@ struct bz_hub_options {
     uint32_t idle_ms;         /* how long a database without clients stays open [10,000] */
     unsigned threads;         /* for sessions [2] */
     bool closed;              /* take in no new databases */
+    bool allow_network_fs;    /* also where other machines may write to the files */
     /* One line, without a newline, of what happens; on a thread of the hub, one call at a time. May
      * be NULL. */
     void (*on_log)(void *context, const char *line);
@@ -39,8 +40,8 @@ struct bz_hub_options {
 void bz_hub_options_init(struct bz_hub_options *options);
 
 /* Makes the directory if it is not there, and listens at every URL or fails. BLAZE_EADDRINUSE,
- * BLAZE_EBUSY if another hub serves the directory, BLAZE_EINVAL, BLAZE_EPERM, BLAZE_EIO,
- * BLAZE_ENOMEM. */
+ * BLAZE_EBUSY if another hub serves the directory, BLAZE_EINVAL, BLAZE_EPERM (on a network file
+ * system, too), BLAZE_EIO, BLAZE_ENOMEM. */
 int bz_hub_open(struct bz_hub **out, const char *directory, const struct bz_hub_options *options,
     blaze_error *error);
 

@@ -512,10 +512,13 @@ int bz_store_open(struct bz_store **out, const char *path, const struct bz_store
 {
     if (options->map_count == 0 || options->map_count > BZ_STORE_MAPS_MAX)
         return bz_error_set(error, BLAZE_EINVAL, "a store has 1 to %u maps", BZ_STORE_MAPS_MAX);
+    int rc = options->allow_network ? 0 : bz_path_check_local(path, error);
+    if (rc != 0)
+        return rc;
     struct bz_disk *disk = disk_new(path, options);
     if (disk == NULL)
         return bz_error_code(error, BLAZE_ENOMEM);
-    int rc = open_disk(disk, options, error);
+    rc = open_disk(disk, options, error);
     if (rc != 0) {
         disk_free(disk);
         return rc;

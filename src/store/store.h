@@ -49,6 +49,7 @@ struct bz_store_options {
     uint32_t map_count;
     bool create;                /* make the directory if it is not there; else BLAZE_ENOTFOUND */
     bool read_only;             /* needs no right to write; see bz_store_open() */
+    bool allow_network;         /* also on a file system that other machines share */
     uint32_t relaxed_window_ms; /* 0: the default, 100 */
     uint64_t checkpoint_bytes;  /* memtable size that starts a checkpoint; 0: 64 MiB */
     uint32_t checkpoint_ms;     /* age that starts one; 0: 30,000 */
@@ -59,7 +60,7 @@ struct bz_store_options {
  * Opens the store in directory `path`, recovering what a crash left. BLAZE_EBUSY (naming the pid
  * where known) if this process has it open already; BLAZE_ECORRUPT naming file and offset;
  * BLAZE_EINVAL if `path` is no directory; BLAZE_EEXIST if a store is to be created where other
- * things are.
+ * things are; BLAZE_EPERM on a network file system.
  *
  * Read-only, it writes nothing but LMDB's reader table (and the lock file, if that is lost); where
  * it may not even do that, checkpoints of all processes wait until it is closed. A log that is

@@ -9,6 +9,7 @@ static const struct cli_option common[] = {
     {"json", NULL, "JSON lines, also on a terminal"},
     {"table", NULL, "tables, also when the output is not a terminal"},
     {"no-progress", NULL, "no progress bars"},
+    {"allow-network-fs", NULL, "open a database on a network file system"},
     {NULL},
 };
 

@@ -89,6 +89,9 @@ int cli_exit_code(int code);
 
 /* ---- databases and arguments (open.c) ---- */
 
+/* The defaults, with what the options that all commands share say of opening. */
+void cli_open_options(const struct cli *cli, blaze_open_options *out);
+
 /* Opens the database named by the first word. EXIT_DONE, or a code with the error printed. */
 int cli_open(const struct cli *cli, blaze_db **out);
 

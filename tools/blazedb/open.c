@@ -8,12 +8,18 @@
 
 #define STDIN_MAX ((size_t)128 << 20) /* a document of 16 MiB is never longer in JSON */
 
+void cli_open_options(const struct cli *cli, blaze_open_options *out)
+{
+    blaze_open_options_init(out);
+    out->allow_network_fs = cli_option(cli, "allow-network-fs") != NULL;
+}
+
 static int open_how(const struct cli *cli, bool read_only, blaze_db **out)
 {
     const char *path = cli->words[0];
     blaze_open_options options;
     blaze_error error;
-    blaze_open_options_init(&options);
+    cli_open_options(cli, &options);
     options.read_only = read_only;
     int rc = blaze_open(out, path, &options, &error);
     if (rc == BLAZE_ENOTFOUND)

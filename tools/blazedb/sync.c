@@ -167,9 +167,11 @@ int cmd_join(struct cli *cli)
     if (code != EXIT_DONE)
         return code;
     const char *path = cli->words[0];
+    blaze_open_options open;
     blaze_error error;
     blaze_db *db;
-    int rc = blaze_join(&db, path, cli->words[1], NULL, &options, &error);
+    cli_open_options(cli, &open);
+    int rc = blaze_join(&db, path, cli->words[1], &open, &options, &error);
     code = finish(&watcher, path, rc, &error);
     if (rc != BLAZE_OK)
         return code;
