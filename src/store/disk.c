@@ -351,6 +351,7 @@ static struct bz_disk *disk_new(const char *path, const struct bz_store_options 
     pthread_mutex_init(&disk->wake_lock, NULL);
     init_conds(disk);
     bz_listener_init(&disk->listener);
+    bz_listener_init(&disk->size_listener);
     bz_buf_init(&disk->frame, 2u * BZ_STORE_COMMIT_MAX);
     for (unsigned i = 0; i < BZ_SEATS; i++) {
         struct bz_seat *seat = &disk->seats[i];
@@ -383,6 +384,7 @@ static void disk_free(struct bz_disk *disk)
     registry_remove(disk);
     bz_buf_release(&disk->frame);
     bz_listener_release(&disk->listener);
+    bz_listener_release(&disk->size_listener);
     pthread_cond_destroy(&disk->room);
     pthread_cond_destroy(&disk->wake);
     pthread_mutex_destroy(&disk->wake_lock);
@@ -588,6 +590,12 @@ static void disk_set_listener(struct bz_store *store, void (*notify)(void *conte
     bz_listener_set(&((struct bz_disk *)store)->listener, notify, context);
 }
 
+static void disk_set_size_listener(
+    struct bz_store *store, void (*notify)(void *context), void *context)
+{
+    bz_listener_set(&((struct bz_disk *)store)->size_listener, notify, context);
+}
+
 static const char *disk_watch_path(struct bz_store *store)
 {
     return ((struct bz_disk *)store)->log_path;
@@ -609,6 +617,7 @@ static void disk_stats(struct bz_store *store, struct bz_store_stats *out)
         .base_bytes = bz_base_bytes(&disk->kv),
         .memtable_bytes = bytes,
         .checkpoints = atomic_load(&disk->checkpoints),
+        .checkpoint_error = atomic_load(&disk->checkpoint_error),
         .syncs = atomic_load(&disk->syncs),
         .written_bytes = atomic_load(&disk->written),
         .damaged = disk->damage.code != 0 ? disk->damage.text : NULL,
@@ -636,6 +645,7 @@ const struct bz_store_ops bz_disk_ops = {
     .sync = disk_sync,
     .checkpoint = disk_checkpoint,
     .set_listener = disk_set_listener,
+    .set_size_listener = disk_set_size_listener,
     .watch_path = disk_watch_path,
     .stats = disk_stats,
 };

@@ -143,6 +143,12 @@ int bz_store_checkpoint(struct bz_store *store, blaze_error *error);
  * this returns; so not from within one). */
 void bz_store_set_listener(struct bz_store *store, void (*notify)(void *context), void *context);
 
+/* Calls notify(context) when the store may take more or less of the disk than before: after a
+ * checkpoint, done or failed, and when the log has got another segment. On a thread of the store,
+ * without locks held; do not write, nor wait, in it. One; NULL to remove, as above. */
+void bz_store_set_size_listener(
+    struct bz_store *store, void (*notify)(void *context), void *context);
+
 /* The folder whose files change when another process commits (to be watched), or NULL. */
 const char *bz_store_watch_path(struct bz_store *store);
 
@@ -153,6 +159,7 @@ struct bz_store_stats {
     uint64_t base_bytes;
     uint64_t memtable_bytes;
     uint64_t checkpoints;
+    int checkpoint_error; /* of the last one that was tried; 0 if it went well */
     uint64_t syncs;
     uint64_t written_bytes; /* by this handle, log only */
     const char *damaged;    /* what is wrong with the log, so that this is only what came before; */

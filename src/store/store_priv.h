@@ -71,6 +71,7 @@ struct bz_store_ops {
     int (*sync)(struct bz_store *store, blaze_error *error);
     int (*checkpoint)(struct bz_store *store, blaze_error *error);
     void (*set_listener)(struct bz_store *store, void (*notify)(void *context), void *context);
+    void (*set_size_listener)(struct bz_store *store, void (*notify)(void *context), void *context);
     const char *(*watch_path)(struct bz_store *store);
     void (*stats)(struct bz_store *store, struct bz_store_stats *out);
 };
