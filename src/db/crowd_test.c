@@ -432,7 +432,7 @@ static void look_at_the_end(void)
 static void whoever_is_killed_all_that_was_acknowledged_is_there_and_whole(void **state)
 {
     (void)state;
-    uint64_t seed = test_seed(), kills = test_rounds(250, 1500);
+    uint64_t seed = test_seed(), kills = test_rounds(100, 1500);
     struct rng rng = {seed};
     pid_t pids[WORKERS];
     for (unsigned w = 0; w < WORKERS; w++)
