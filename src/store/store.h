@@ -8,8 +8,7 @@
  * (docs/format/store.md) and a plain twin in memory.
  *
  *   view      a consistent state to read: that of a snapshot, or of a transaction (which sees its
- *             own writes). Values borrow from the view: until it closes or, in a transaction, until
- *             the next write of the same key.
+ *             own writes).
  *   snapshot  a view of what was committed when it was opened. Any number, any thread; each belongs
  *             to one thread at a time. They never wait for writers.
  *   txn       the writer: one at a time for the whole database, in all processes. Belongs to the
@@ -53,6 +52,9 @@ struct bz_store_options {
     uint64_t checkpoint_bytes;  /* memtable size that starts a checkpoint; 0: 64 MiB */
     uint32_t checkpoint_ms;     /* age that starts one; 0: 30,000 */
     uint64_t segment_bytes;     /* of the log, at most; 0: 16 MiB */
+    uint64_t table_bytes;       /* of a table of the base, about; 0: 32 MiB */
+    uint64_t level_bytes;       /* of the base's level 1; 0: 256 MiB */
+    uint64_t cache_bytes;       /* of opened blocks, in a sealed store; 0: 64 MiB */
 };
 
 /*
@@ -61,10 +63,9 @@ struct bz_store_options {
  * BLAZE_EINVAL if `path` is no directory; BLAZE_EEXIST if a store is to be created where other
  * things are.
  *
- * Read-only, it writes nothing but LMDB's reader table (and the lock file, if that is lost); where
- * it may not even do that, checkpoints of all processes wait until it is closed. A log that is
- * damaged or cut short then shows the commits before the damage, and stats say so; BLAZE_ECORRUPT
- * is left for a log of which not even that is a whole state.
+ * Read-only, it writes nothing but the lock file, if that is lost and can be made. A log that is
+ * damaged or cut short then shows the commits before the damage, a table that cannot be opened is
+ * left out, and stats say so.
  */
 int bz_store_open(struct bz_store **out, const char *path, const struct bz_store_options *options,
     blaze_error *error);
@@ -85,7 +86,8 @@ void bz_snapshot_close(struct bz_snapshot *snapshot);
 struct bz_view *bz_snapshot_view(struct bz_snapshot *snapshot);
 uint64_t bz_snapshot_lsn(const struct bz_snapshot *snapshot);
 
-/* BLAZE_ENOTFOUND. */
+/* *value is borrowed until the next get of the same map through this view, or until it closes; in a
+ * transaction also until the next write of the key. BLAZE_ENOTFOUND. */
 int bz_view_get(struct bz_view *view, uint32_t map, struct bz_bytes key, struct bz_bytes *value,
     blaze_error *error);
 
@@ -95,6 +97,8 @@ int bz_view_get(struct bz_view *view, uint32_t map, struct bz_bytes key, struct 
  * start, to the first or last key). All give BLAZE_END, and the unpositioned state, when there is
  * none. Key and value borrow until the cursor moves. A transaction may write while a cursor over it
  * is open: the cursor then stands where it stood and moves over the new state.
+ *
+ * After BLAZE_ECORRUPT the next movement in the same direction goes on behind the damage.
  */
 int bz_cursor_open(struct bz_view *view, uint32_t map, struct bz_cursor **out, blaze_error *error);
 void bz_cursor_close(struct bz_cursor *cursor);
@@ -152,6 +156,7 @@ struct bz_store_stats {
     uint64_t base_bytes;
     uint64_t memtable_bytes;
     uint64_t checkpoints;
+    uint64_t compactions;
     uint64_t syncs;
     uint64_t written_bytes; /* by this handle, log only */
     const char *damaged;    /* what is wrong with the log, so that this is only what came before; */
