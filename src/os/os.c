@@ -176,6 +176,15 @@ int bz_file_sync(struct bz_file *file, blaze_error *error)
     return 0;
 }
 
+void bz_file_write_behind(struct bz_file *file, uint64_t offset, uint64_t size)
+{
+#ifdef SYNC_FILE_RANGE_WRITE
+    sync_file_range(file->fd, (off_t)offset, (off_t)size, SYNC_FILE_RANGE_WRITE);
+#else
+    (void)file, (void)offset, (void)size;
+#endif
+}
+
 int bz_file_allocated(struct bz_file *file, uint64_t offset, uint64_t *end, blaze_error *error)
 {
     off_t hole = lseek(file->fd, (off_t)offset, SEEK_HOLE);

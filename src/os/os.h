@@ -57,6 +57,10 @@ int bz_file_truncate(struct bz_file *file, uint64_t size, blaze_error *error);
 /* fdatasync(): the data, and what of the metadata is needed to read it back. */
 int bz_file_sync(struct bz_file *file, blaze_error *error);
 
+/* Asks the system to begin writing this part of the file to the disk, so that a later sync has less
+ * to do at once. Promises nothing. */
+void bz_file_write_behind(struct bz_file *file, uint64_t offset, uint64_t size);
+
 /* Where, from `offset` on, the file first has no blocks on the disk: its size if nowhere. */
 int bz_file_allocated(struct bz_file *file, uint64_t offset, uint64_t *end, blaze_error *error);
 
