@@ -10,6 +10,7 @@
 #include "base/alloc.h"
 #include "base/hash.h"
 #include "crypto/aead.h"
+#include "crypto/keys.h"
 
 #include <string.h>
 
@@ -78,7 +79,7 @@ static int aead_for(const uint8_t *key, const uint8_t *salt, struct bz_aead **ou
     int rc = bz_kdf(derived, key, bz_bytes(salt, SALT_SIZE), purpose);
     if (rc == 0)
         rc = bz_aead_new(out, derived);
-    memset(derived, 0, sizeof derived);
+    bz_wipe(derived, sizeof derived);
     return rc;
 }
 

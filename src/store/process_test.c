@@ -3,8 +3,8 @@
 /*
  * Several processes on one store, and processes that are killed.
  *
- * This process has the store open only while it has no children to make: LMDB does not go through
- * fork(). Children leave by _exit(): 0 if all went well.
+ * This process has the store open only while it has no children to make: a store does not go
+ * through fork(). Children leave by _exit(): 0 if all went well.
  */
 
 #include "store/testing.h"

@@ -330,7 +330,7 @@ static int compare_entry(void *context, const char *name)
         compare_dirs(path, with);
         return 0;
     }
-    if (strcmp(name, "lock") == 0 || strcmp(name, "base.mdb-lock") == 0)
+    if (strcmp(name, "lock") == 0)
         return 0; /* mapped, see disk.c */
     if (a.st_size != b.st_size)
         fail_msg(
