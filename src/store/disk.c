@@ -407,8 +407,8 @@ static int open_files(
     if (rc == 0 && !there)
         rc = create(disk, segment_bytes, error);
     if (rc == 0)
-        rc = bz_log_open(
-            &disk->log, disk->log_path, segment_bytes, options->read_only, NULL, error);
+        rc =
+            bz_log_open(&disk->log, disk->log_path, segment_bytes, options->read_only, NULL, error);
     disk->log.spares_max = SPARES_MAX;
     return rc;
 }

@@ -37,8 +37,7 @@ void bz_log_forget_key(struct bz_log *log)
 
 static int next_nonce(struct bz_log *log, uint8_t out[BZ_AEAD_NONCE])
 {
-    if (log->nonce_count == 0 &&
-        bz_os_entropy(&log->nonce_random, sizeof log->nonce_random) != 0)
+    if (log->nonce_count == 0 && bz_os_entropy(&log->nonce_random, sizeof log->nonce_random) != 0)
         return BLAZE_EIO;
     log->nonce_count++; /* at 0 again, new randomness is due */
     bz_store64le(out, log->nonce_random);
@@ -78,8 +77,7 @@ int bz_log_unseal(struct bz_log *log, const uint8_t *frame, uint32_t payload, st
     }
     if (rc == BLAZE_ECORRUPT)
         return bz_error_set(error, rc,
-            "%s: the commit at offset %" PRIu64
-            " does not authenticate: damaged or tampered with",
+            "%s: the commit at offset %" PRIu64 " does not authenticate: damaged or tampered with",
             log->segment->file.path, log->tail.offset);
     return rc == 0 ? 0 : bz_error_code(error, rc);
 }
