@@ -30,21 +30,28 @@ static int map_names(const struct bz_store_options *options, struct bz_buf *out)
 }
 
 int bz_base_init(struct bz_base *base, const char *dir, const struct bz_store_options *options,
-    const uint8_t *key, blaze_error *error)
+    blaze_error *error)
 {
-    *base = (struct bz_base){.key = key};
-    base->table_bytes = options->table_bytes != 0 ? options->table_bytes : TABLE_BYTES;
-    base->level_bytes = options->level_bytes != 0 ? options->level_bytes : LEVEL_BYTES;
+    *base = (struct bz_base){
+        .cache_bytes = options->cache_bytes != 0 ? options->cache_bytes : CACHE_BYTES,
+        .table_bytes = options->table_bytes != 0 ? options->table_bytes : TABLE_BYTES,
+        .level_bytes = options->level_bytes != 0 ? options->level_bytes : LEVEL_BYTES,
+    };
     int rc = map_names(options, &base->maps);
     base->dir = bz_path_join(dir, ".");
     base->manifest_path = bz_path_join(dir, "manifest");
     base->tables_path = bz_path_join(dir, "tables");
-    if (key != NULL)
-        base->cache =
-            bz_block_cache_new(options->cache_bytes != 0 ? options->cache_bytes : CACHE_BYTES);
-    bool whole = rc == 0 && base->dir != NULL && base->manifest_path != NULL &&
-                 base->tables_path != NULL && (key == NULL || base->cache != NULL);
-    return whole ? 0 : bz_error_code(error, rc != 0 ? rc : BLAZE_ENOMEM);
+    if (rc == 0 && (base->dir == NULL || base->manifest_path == NULL || base->tables_path == NULL))
+        rc = BLAZE_ENOMEM;
+    return rc == 0 ? 0 : bz_error_code(error, rc);
+}
+
+int bz_base_seal(struct bz_base *base, const uint8_t *key, blaze_error *error)
+{
+    base->key = key;
+    if (base->cache == NULL)
+        base->cache = bz_block_cache_new(base->cache_bytes);
+    return base->cache != NULL ? 0 : bz_error_code(error, BLAZE_ENOMEM);
 }
 
 void bz_base_release(struct bz_base *base)

@@ -27,9 +27,13 @@ struct bz_base {
     uint64_t level_bytes; /* of level 1; each further one may have ten times as much */
 };
 
-/* Sets it up; opens nothing. `key` of 32 bytes, or NULL, is borrowed. BLAZE_ENOMEM. */
+/* Sets it up; opens nothing. BLAZE_ENOMEM. */
 int bz_base_init(struct bz_base *base, const char *dir, const struct bz_store_options *options,
-    const uint8_t *key, blaze_error *error);
+    blaze_error *error);
+
+/* It is sealed, or is to be, under `key` of 32 bytes, which is borrowed. BLAZE_ENOMEM. */
+int bz_base_seal(struct bz_base *base, const uint8_t *key, blaze_error *error);
+
 void bz_base_release(struct bz_base *base);
 
 /* Whether there is a base: then there is a store. */

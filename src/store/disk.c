@@ -8,6 +8,7 @@
  *   lock            whose lock is the writer's place; holds struct bz_shared
  *   checkpoint      whose lock is held while the manifest is changed
  *   compaction      whose lock is held for a compaction
+ *   key             of a sealed store; see keyfile.h
  *
  * A log that is damaged, or shorter than what is known to have been synced, is refused for writing:
  * to go on from there would give the numbers of commits that others may have seen to new ones.
@@ -17,6 +18,8 @@
 #include "store/disk.h"
 
 #include "base/alloc.h"
+#include "crypto/keys.h"
+#include "store/keyfile.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -136,13 +139,21 @@ static int forget_synced(struct bz_disk *disk, blaze_error *error)
     return bz_file_sync(&disk->lock_file, error);
 }
 
-/* With the lock file locked: makes the log, then the base, whose name says that all is there. */
-static int create_files(struct bz_disk *disk, uint64_t segment_bytes, blaze_error *error)
+/* With the lock file locked: makes the key, the log, then the base, whose name says that all is
+ * there. */
+static int create_files(struct bz_disk *disk, const struct bz_store_options *options,
+    uint64_t segment_bytes, blaze_error *error)
 {
     if (bz_base_exists(&disk->tables))
         return 0; /* another process was first */
     struct bz_log_position start;
     int rc = forget_synced(disk, error);
+    if (rc == 0)
+        rc = bz_keyfile_create(disk->path, options->secret, &disk->data_key, error);
+    if (rc == 0)
+        disk->sealed = options->secret != NULL;
+    if (rc == 0 && disk->sealed)
+        rc = bz_base_seal(&disk->tables, disk->data_key.bytes, error);
     if (rc == 0)
         rc = bz_log_create(disk->log_path, segment_bytes, &start, error);
     if (rc == 0)
@@ -150,12 +161,13 @@ static int create_files(struct bz_disk *disk, uint64_t segment_bytes, blaze_erro
     return rc != 0 ? rc : bz_base_create(&disk->tables, &start, error);
 }
 
-static int create(struct bz_disk *disk, uint64_t segment_bytes, blaze_error *error)
+static int create(struct bz_disk *disk, const struct bz_store_options *options,
+    uint64_t segment_bytes, blaze_error *error)
 {
     int rc = bz_file_lock(&disk->lock_file, true, true, NULL, error);
     if (rc != 0)
         return rc;
-    rc = create_files(disk, segment_bytes, error);
+    rc = create_files(disk, options, segment_bytes, error);
     bz_file_unlock(&disk->lock_file, NULL);
     return rc;
 }
@@ -371,6 +383,7 @@ static void disk_free(struct bz_disk *disk)
     pthread_mutex_destroy(&disk->writer);
     bz_free(disk->path);
     bz_free(disk->log_path);
+    bz_wipe(&disk->data_key, sizeof disk->data_key);
     bz_free(disk);
 }
 
@@ -395,7 +408,7 @@ static int open_files(
     if (segment_bytes < SEGMENT_LEAST)
         segment_bytes = SEGMENT_LEAST;
     bool create_it = options->create && !options->read_only;
-    int rc = bz_base_init(&disk->tables, disk->path, options, NULL, error);
+    int rc = bz_base_init(&disk->tables, disk->path, options, error);
     if (rc != 0)
         return rc;
     bool there = bz_base_exists(&disk->tables);
@@ -405,10 +418,15 @@ static int open_files(
         return bz_error_set(error, BLAZE_ENOTFOUND, "%s: no database there", disk->path);
     rc = open_lock_files(disk, error);
     if (rc == 0 && !there)
-        rc = create(disk, segment_bytes, error);
+        rc = create(disk, options, segment_bytes, error);
+    if (rc == 0 && !disk->sealed) { /* unless it was just made */
+        rc = bz_keyfile_open(disk->path, options, &disk->data_key, &disk->sealed, error);
+        if (rc == 0 && disk->sealed)
+            rc = bz_base_seal(&disk->tables, disk->data_key.bytes, error);
+    }
     if (rc == 0)
-        rc =
-            bz_log_open(&disk->log, disk->log_path, segment_bytes, options->read_only, NULL, error);
+        rc = bz_log_open(
+            &disk->log, disk->log_path, segment_bytes, options->read_only, disk->tables.key, error);
     disk->log.spares_max = SPARES_MAX;
     return rc;
 }
@@ -424,7 +442,7 @@ static int is_foreign(void *context, const char *name)
     for (size_t i = 0; i < sizeof entries / sizeof *entries; i++)
         if (strcmp(name, entries[i]) == 0)
             return 0;
-    return strcmp(name, "base.mdb") != 0; /* that is told of elsewhere */
+    return !bz_keyfile_is(name) && strcmp(name, "base.mdb") != 0; /* that is told of elsewhere */
 }
 
 /* A new store does not go where other things are: they may be removed with it one day. */
@@ -512,6 +530,11 @@ static int remove_entry(void *directory, const char *name)
     return 0;
 }
 
+static int remove_key(void *directory, const char *name)
+{
+    return bz_keyfile_is(name) ? remove_entry(directory, name) : 0;
+}
+
 void bz_store_remove(const char *path)
 {
     static const char *const folders[] = {"log", "tables"};
@@ -523,6 +546,7 @@ void bz_store_remove(const char *path)
     }
     for (size_t i = 0; i < sizeof entries / sizeof *entries; i++)
         remove_entry((void *)path, entries[i]);
+    bz_dir_list(path, remove_key, (void *)path, NULL);
 }
 
 int bz_store_open(struct bz_store **out, const char *path, const struct bz_store_options *options,
@@ -631,6 +655,7 @@ static void disk_stats(struct bz_store *store, struct bz_store_stats *out)
         .compactions = atomic_load(&disk->compactions),
         .syncs = atomic_load(&disk->syncs),
         .written_bytes = atomic_load(&disk->written),
+        .sealed = disk->sealed,
         .damaged = disk->damage.code != 0 ? disk->damage.text : NULL,
     };
 }

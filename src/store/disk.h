@@ -116,6 +116,8 @@ struct bz_disk {
     uint64_t boot;
     bool shared_private; /* there is no lock file, nor can there be one: `shared` is our own */
     blaze_error damage;  /* of the log; opened read-only all the same, for what is before it */
+    bool sealed;
+    struct bz_data_key data_key; /* of a sealed store */
 
     pthread_mutex_t writer;
     struct bz_disk_txn txn;

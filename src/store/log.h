@@ -43,10 +43,10 @@ struct bz_log {
     bool stuck;           /* follow() found an end of segment, but no next segment */
     struct bz_buf window; /* what follow() reads */
 
-    const uint8_t *key;      /* of a sealed store, or NULL; borrowed */
-    struct bz_aead *aead;    /* of the segment that the tail is in, once it is needed */
-    struct bz_buf opened;    /* a payload that follow() has opened */
-    uint64_t nonce_random;   /* with the count: a nonce that no other frame has */
+    const uint8_t *key;    /* of a sealed store, or NULL; borrowed */
+    struct bz_aead *aead;  /* of the segment that the tail is in, once it is needed */
+    struct bz_buf opened;  /* a payload that follow() has opened */
+    uint64_t nonce_random; /* with the count: a nonce that no other frame has */
     uint32_t nonce_count;
 };
 
@@ -98,8 +98,8 @@ int bz_log_start_over(struct bz_log *log, uint32_t unsynced, blaze_error *error)
 
 /*
  * Appends a commit, after make_room(). `frame` has BZ_FRAME_HEADER bytes to be filled in, then
- * `payload` bytes: of a sealed log, these have room for what sealing adds. On failure the tail stays, and nothing of the commit can be read; BLAZE_EFAILED if that
- * is uncertain.
+ * `payload` bytes: of a sealed log, these have room for what sealing adds. On failure the tail
+ * stays, and nothing of the commit can be read; BLAZE_EFAILED if that is uncertain.
  */
 int bz_log_append(
     struct bz_log *log, uint8_t *frame, uint32_t payload, uint32_t unsynced, blaze_error *error);

@@ -23,6 +23,7 @@
 
 #include "base/bytes.h"
 #include "base/error.h"
+#include "crypto/vault.h"
 
 #define BZ_STORE_KEY_MAX    511u
 #define BZ_STORE_VALUE_MAX  (128u << 20)
@@ -55,6 +56,7 @@ struct bz_store_options {
     uint64_t table_bytes;       /* of a table of the base, about; 0: 32 MiB */
     uint64_t level_bytes;       /* of the base's level 1; 0: 256 MiB */
     uint64_t cache_bytes;       /* of opened blocks, in a sealed store; 0: 64 MiB */
+    const struct bz_vault_secret *secret; /* of a sealed store; borrowed until it is open */
 };
 
 /*
@@ -62,6 +64,10 @@ struct bz_store_options {
  * where known) if this process has it open already; BLAZE_ECORRUPT naming file and offset;
  * BLAZE_EINVAL if `path` is no directory; BLAZE_EEXIST if a store is to be created where other
  * things are.
+ *
+ * With a secret a new store is sealed, and a sealed one opened: BLAZE_EAUTH if it is another one or
+ * none is given, BLAZE_EINVAL for a store that is not sealed. BLAZE_EEXIST instead of both if it
+ * was to be created.
  *
  * Read-only, it writes nothing but the lock file, if that is lost and can be made. A log that is
  * damaged or cut short then shows the commits before the damage, a table that cannot be opened is
@@ -78,6 +84,13 @@ int bz_store_close(struct bz_store *store, blaze_error *error);
 
 /* Removes the files of a store that nobody has open, and nothing else: the directory stays. */
 void bz_store_remove(const char *path);
+
+/* Has the sealed store at `path` open with another secret from now on, or with the same one and
+ * other costs. The data stays as it is, and so do those who have the store open. A crash leaves the
+ * one or the other. BLAZE_EAUTH, BLAZE_EINVAL if it is not sealed, BLAZE_ENOTFOUND, BLAZE_ECORRUPT;
+ * BLAZE_EBUSY if another does the same at this moment. */
+int bz_store_change_secret(const char *path, const struct bz_vault_secret *from,
+    const struct bz_vault_secret *to, blaze_error *error);
 
 /* ---- reading ---- */
 
@@ -159,8 +172,9 @@ struct bz_store_stats {
     uint64_t compactions;
     uint64_t syncs;
     uint64_t written_bytes; /* by this handle, log only */
-    const char *damaged;    /* what is wrong with the log, so that this is only what came before; */
-                            /* NULL if nothing is. Lives as long as the store */
+    bool sealed;
+    const char *damaged; /* what is wrong with the log, so that this is only what came before; */
+                         /* NULL if nothing is. Lives as long as the store */
 };
 void bz_store_stats(struct bz_store *store, struct bz_store_stats *out);
 

@@ -41,7 +41,9 @@ static void open_base(struct fixture *f, const uint8_t *key)
     struct bz_log_position start = {1, 64, 0, 0};
     *f = (struct fixture){.random = {test_seed()}};
     bz_test_dir_make(&dir);
-    assert_int_equal(bz_base_init(&f->base, dir.path, &options, key, NULL), 0);
+    assert_int_equal(bz_base_init(&f->base, dir.path, &options, NULL), 0);
+    if (key != NULL)
+        assert_int_equal(bz_base_seal(&f->base, key, NULL), 0);
     assert_int_equal(bz_base_create(&f->base, &start, NULL), 0);
     assert_int_equal(bz_base_load(&f->base, NULL, false, &f->tree, NULL), 0);
     f->end = start;
