@@ -23,6 +23,7 @@ struct bz_base {
     const uint8_t *key; /* of a sealed store; borrowed */
     struct bz_block_cache *cache;
     struct bz_buf maps;   /* names, as in the manifest */
+    uint64_t cache_bytes; /* of opened blocks */
     uint64_t table_bytes; /* of a table, about */
     uint64_t level_bytes; /* of level 1; each further one may have ten times as much */
 };
