@@ -150,7 +150,9 @@ int blaze_check(blaze_db *db, void (*each)(void *context, const char *problem), 
     const char *damage = blaze_damage(db);
     if (damage != NULL && each != NULL)
         each(context, damage);
-    int rc = bz_db_check(db->db, each, context, error);
+    int rc = bz_store_verify(bz_db_store(db->db), each, context, error);
+    if (rc == BLAZE_OK)
+        rc = bz_db_check(db->db, each, context, error);
     return rc == BLAZE_OK && damage != NULL ? bz_error_set(error, BLAZE_ECORRUPT, "%s", damage)
                                             : rc;
 }

@@ -625,6 +625,15 @@ static int disk_checkpoint(struct bz_store *store, blaze_error *error)
     return bz_disk_checkpoint((struct bz_disk *)store, error);
 }
 
+static int disk_verify(struct bz_store *store, void (*each)(void *context, const char *problem),
+    void *context, blaze_error *error)
+{
+    struct bz_tree *tree = bz_disk_tree((struct bz_disk *)store);
+    int rc = bz_tree_verify(tree, each, context, error);
+    bz_tree_release(tree);
+    return rc;
+}
+
 static void disk_set_listener(struct bz_store *store, void (*notify)(void *context), void *context)
 {
     bz_listener_set(&((struct bz_disk *)store)->listener, notify, context);
@@ -680,6 +689,7 @@ const struct bz_store_ops bz_disk_ops = {
     .lsn = bz_disk_lsn,
     .sync = disk_sync,
     .checkpoint = disk_checkpoint,
+    .verify = disk_verify,
     .set_listener = disk_set_listener,
     .watch_path = disk_watch_path,
     .stats = disk_stats,

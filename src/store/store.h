@@ -153,6 +153,11 @@ int bz_store_sync(struct bz_store *store, blaze_error *error);
 /* Moves all earlier commits into the base now. */
 int bz_store_checkpoint(struct bz_store *store, blaze_error *error);
 
+/* Reads all of the base from the disk anew and checks it, telling each damage to `each` (may be
+ * NULL). BLAZE_ECORRUPT if there was one. */
+int bz_store_verify(struct bz_store *store, void (*each)(void *context, const char *problem),
+    void *context, blaze_error *error);
+
 /* Calls notify(context) after commits of this handle become visible (those of other processes: see
  * bz_store_watch_path()), from the committing thread, without locks held; several commits may share
  * a call. One listener; set it before use, NULL to remove (then no call is running any more when

@@ -317,3 +317,18 @@ bool bz_tree_has(const struct bz_tree *tree, uint32_t level, const struct bz_key
     }
     return false;
 }
+
+int bz_tree_verify(const struct bz_tree *tree, void (*each)(void *context, const char *problem),
+    void *context, blaze_error *error)
+{
+    int first = 0;
+    for (uint32_t i = 0; i < BZ_LEVELS; i++) {
+        for (uint32_t k = 0; k < tree->levels[i].count; k++) {
+            blaze_error detail;
+            int rc = bz_table_verify(tree->levels[i].files[k].table, each, context, &detail);
+            if (rc != 0 && first == 0)
+                first = bz_error_set(error, rc, "%s", detail.text);
+        }
+    }
+    return first;
+}

@@ -71,6 +71,10 @@ uint64_t bz_tree_bytes(const struct bz_tree *tree);
 int bz_tree_get(const struct bz_tree *tree, uint32_t map, struct bz_bytes key,
     struct bz_bytes *value, struct bz_block **pin, blaze_error *error);
 
+/* As bz_table_verify(), for all tables. */
+int bz_tree_verify(const struct bz_tree *tree, void (*each)(void *context, const char *problem),
+    void *context, blaze_error *error);
+
 /* Keys from `first` to `last`, both within. */
 struct bz_key_range {
     struct bz_table_key first;
