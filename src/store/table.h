@@ -20,6 +20,7 @@
 
 #include "store/block_cache.h"
 #include "store/frame.h"
+#include "store/table_format.h"
 
 /* ---- writing ---- */
 
@@ -105,13 +106,14 @@ struct bz_table_iter {
     struct bz_write entry;
     bool positioned;
     /* what follows is table_iter.c's own */
-    uint32_t block;   /* that it stands in */
-    uint32_t at;      /* offset of the entry in the block */
-    uint32_t next_at; /* offset of the one behind */
-    struct bz_bytes content;
+    bool damaged;                  /* it stands at block `block`, which is */
+    uint32_t block;                /* that it stands in, */
+    uint32_t number;               /* behind so many of its entries */
+    struct bz_table_block content; /* of the block */
+    const uint8_t *next_key;
+    const uint8_t *next_value;
     struct bz_block *pin;
-    size_t key_size;
-    uint8_t key[1 + 511 + 8]; /* map, then key */
+    uint8_t key[BZ_TABLE_KEY_MAX]; /* map, then key */
 };
 
 void bz_table_iter_init(struct bz_table_iter *iter, struct bz_table *table); /* retains it */
