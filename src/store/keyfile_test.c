@@ -294,10 +294,10 @@ static void the_next_change_takes_away_what_a_crash_left(void **state)
     assert_int_equal(keys(), 1);
 }
 
-static int no_base(void *context, enum bz_os_op op, const char *path)
+static int no_manifest(void *context, enum bz_os_op op, const char *path)
 {
     (void)context;
-    return op == BZ_OS_RENAME && strstr(path, "/base") != NULL ? EIO : 0;
+    return op == BZ_OS_RENAME && strstr(path, "/manifest") != NULL ? EIO : 0;
 }
 
 static void a_store_that_was_not_made_to_the_end_can_be_made_otherwise(void **state)
@@ -305,7 +305,7 @@ static void a_store_that_was_not_made_to_the_end_can_be_made_otherwise(void **st
     (void)state;
     struct bz_vault_secret one = passphrase("one"), two = passphrase("two");
     struct bz_store *store;
-    bz_os_set_fault(no_base, NULL);
+    bz_os_set_fault(no_manifest, NULL);
     assert_int_equal(open_in(dir.path, &one, true, &store, NULL), BLAZE_EIO);
     assert_true(bz_path_exists(in("key"))); /* before what says that the store is there */
     assert_int_equal(open_in(dir.path, &two, true, &store, NULL), BLAZE_EIO);
@@ -314,7 +314,7 @@ static void a_store_that_was_not_made_to_the_end_can_be_made_otherwise(void **st
     assert_true(opens(dir.path, &two));
 
     bz_store_remove(dir.path);
-    bz_os_set_fault(no_base, NULL);
+    bz_os_set_fault(no_manifest, NULL);
     assert_int_equal(open_in(dir.path, &one, true, &store, NULL), BLAZE_EIO);
     bz_os_set_fault(NULL, NULL);
     make(NULL);
