@@ -25,8 +25,8 @@ void bz_aead_free(struct bz_aead *aead); /* wipes; NULL does nothing */
 int bz_aead_seal(struct bz_aead *aead, const uint8_t nonce[BZ_AEAD_NONCE], struct bz_bytes more,
     struct bz_bytes plain, uint8_t *out);
 
-/* Writes sealed.size - BZ_AEAD_TAG bytes. `out` may be sealed.data. BLAZE_ECORRUPT if it is not what
- * was sealed under this key, nonce and `more`: then what `out` holds means nothing. */
+/* Writes sealed.size - BZ_AEAD_TAG bytes. `out` may be sealed.data. BLAZE_ECORRUPT if it is not
+ * what was sealed under this key, nonce and `more`: then what `out` holds means nothing. */
 int bz_aead_open(struct bz_aead *aead, const uint8_t nonce[BZ_AEAD_NONCE], struct bz_bytes more,
     struct bz_bytes sealed, uint8_t *out);
 
