@@ -38,7 +38,8 @@ struct bz_block_slot {
 struct bz_block *bz_block_cache_find(struct bz_block_cache *cache, struct bz_block_slot *slot);
 
 /* Puts a block into the slot, unless another thread was first: then that one's block is given
- * back, and `block` unpinned. Pinned for the caller either way. What has to go to make room goes. */
+ * back, and `block` unpinned. Pinned for the caller either way. What has to go to make room goes.
+ */
 struct bz_block *bz_block_cache_add(
     struct bz_block_cache *cache, struct bz_block_slot *slot, struct bz_block *block);
 

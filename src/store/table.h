@@ -20,6 +20,7 @@
 
 #include "store/block_cache.h"
 #include "store/frame.h"
+#include "store/table_format.h"
 
 /* ---- writing ---- */
 
@@ -55,8 +56,8 @@ void bz_table_writer_abort(struct bz_table_writer *writer);
 struct bz_table;
 
 /* Opens a table and checks all but its blocks of entries. `size` is what the file must have (or 0:
- * any). `cache` keeps the opened blocks of sealed tables, and lives longer than the table; NULL will
- * do for an unsealed one. BLAZE_ENOTFOUND; BLAZE_ECORRUPT; BLAZE_EVERSION. */
+ * any). `cache` keeps the opened blocks of sealed tables, and lives longer than the table; NULL
+ * will do for an unsealed one. BLAZE_ENOTFOUND; BLAZE_ECORRUPT; BLAZE_EVERSION. */
 int bz_table_open(struct bz_table **out, const char *path, uint64_t size, const uint8_t *key,
     struct bz_block_cache *cache, blaze_error *error);
 struct bz_table *bz_table_retain(struct bz_table *table);
@@ -79,8 +80,8 @@ int bz_table_key_compare(struct bz_table_key a, struct bz_table_key b);
 
 /*
  * The entry of a key; BLAZE_ENOTFOUND without error text if there is none. *deleted says that it is
- * a delete; *value is borrowed from the table, or from *pin if that is not NULL, which is then to be
- * given back by bz_block_unpin().
+ * a delete; *value is borrowed from the table, or from *pin if that is not NULL, which is then to
+ * be given back by bz_block_unpin().
  */
 int bz_table_get(struct bz_table *table, uint32_t map, struct bz_bytes key, bool *deleted,
     struct bz_bytes *value, struct bz_block **pin, blaze_error *error);
@@ -97,21 +98,23 @@ int bz_table_verify(struct bz_table *table, void (*each)(void *context, const ch
  * iterator is then unpositioned), or a code. `entry` is valid until the iterator moves; its key is
  * in the iterator's own memory, its value borrowed from the table or the iterator's pin.
  *
- * After BLAZE_ECORRUPT it stands at the damaged block: next() (prev()) goes on with the block behind
- * (before) it.
+ * After BLAZE_ECORRUPT it stands at the damaged block: next() (prev()) goes on with the block
+ * behind (before) it.
  */
 struct bz_table_iter {
     struct bz_table *table;
     struct bz_write entry;
     bool positioned;
     /* what follows is table_iter.c's own */
-    uint32_t block;      /* that it stands in */
-    uint32_t at;         /* offset of the entry in the block */
-    uint32_t next_at;    /* offset of the one behind */
-    struct bz_bytes content;
+    bool stopped;   /* at a block that failed */
+    uint32_t block; /* that it stands in */
+    uint32_t next;  /* number in the block of the entry behind the one it stands at */
+    const uint8_t *next_key;
+    const uint8_t *next_value;
+    struct bz_table_block content;
     struct bz_block *pin;
     size_t key_size;
-    uint8_t key[1 + 511 + 8]; /* map, then key */
+    uint8_t key[BZ_TABLE_KEY_MAX + 16]; /* map, then key */
 };
 
 void bz_table_iter_init(struct bz_table_iter *iter, struct bz_table *table); /* retains it */
