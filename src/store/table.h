@@ -106,14 +106,15 @@ struct bz_table_iter {
     struct bz_write entry;
     bool positioned;
     /* what follows is table_iter.c's own */
-    bool damaged;                  /* it stands at block `block`, which is */
-    uint32_t block;                /* that it stands in, */
-    uint32_t number;               /* behind so many of its entries */
-    struct bz_table_block content; /* of the block */
+    bool stopped;   /* at a block that failed */
+    uint32_t block; /* that it stands in */
+    uint32_t next;  /* number in the block of the entry behind the one it stands at */
     const uint8_t *next_key;
     const uint8_t *next_value;
+    struct bz_table_block content;
     struct bz_block *pin;
-    uint8_t key[BZ_TABLE_KEY_MAX]; /* map, then key */
+    size_t key_size;
+    uint8_t key[BZ_TABLE_KEY_MAX + 16]; /* map, then key */
 };
 
 void bz_table_iter_init(struct bz_table_iter *iter, struct bz_table *table); /* retains it */

@@ -232,7 +232,22 @@ static bool check_entry(const struct bz_table_block *block, uint32_t number, str
     return true;
 }
 
-bool bz_table_block_check(struct bz_bytes in, struct bz_bytes separator, struct bz_bytes next,
+/* Whether a key may come first in block `i`, ... */
+static bool may_be_first(const struct bz_table_index *index, uint32_t i, struct bz_bytes key)
+{
+    struct bz_bytes separator = bz_table_index_key(index, i);
+    return key.size >= separator.size && memcmp(key.data, separator.data, separator.size) == 0 &&
+           (i > 0 || key.size == separator.size);
+}
+
+/* ... or last. */
+static bool may_be_last(const struct bz_table_index *index, uint32_t i, struct bz_bytes key)
+{
+    int order = bz_bytes_compare(key, bz_table_index_key(index, i + 1));
+    return i + 1 < index->count ? order < 0 : order == 0;
+}
+
+bool bz_table_block_check(const struct bz_table_index *index, uint32_t i, struct bz_bytes in,
     struct bz_table_block_counts *counts)
 {
     struct bz_table_block block;
@@ -242,16 +257,15 @@ bool bz_table_block_check(struct bz_bytes in, struct bz_bytes separator, struct 
     struct check check = {.p = block.keys, .value = block.values};
     if (counts == NULL)
         counts = &unused;
-    for (uint32_t i = 0; i < block.count; i++) {
-        if (!check_entry(&block, i, &check, counts))
+    for (uint32_t number = 0; number < block.count; number++) {
+        if (!check_entry(&block, number, &check, counts))
             return false;
-        if (i == 0 &&
-            (check.size < separator.size || memcmp(check.key, separator.data, separator.size) != 0))
+        if (number == 0 && !may_be_first(index, i, bz_bytes(check.key, check.size)))
             return false;
     }
     counts->entries += block.count;
     return check.p == block.values && check.value == block.end &&
-           (next.size == 0 || bz_bytes_compare(bz_bytes(check.key, check.size), next) < 0);
+           may_be_last(index, i, bz_bytes(check.key, check.size));
 }
 
 /* ---- making ---- */

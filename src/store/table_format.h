@@ -207,9 +207,9 @@ struct bz_table_block_counts {
     uint64_t deletes;
 };
 
-/* Whether the block is whole and in order, its first key begins with `separator` and its last is
- * before `next`, unless that is empty. Adds to *counts (may be NULL). */
-bool bz_table_block_check(struct bz_bytes in, struct bz_bytes separator, struct bz_bytes next,
+/* Whether it is block `i` of the table: whole, in order, and between its neighbours. Adds to
+ * *counts (may be NULL). */
+bool bz_table_block_check(const struct bz_table_index *index, uint32_t i, struct bz_bytes in,
     struct bz_table_block_counts *counts);
 
 /* ---- making blocks ---- */

@@ -39,7 +39,7 @@ static inline bool bz_table_sealed(const struct bz_table *table)
 int bz_table_load(struct bz_table *table, uint32_t i, struct bz_bytes *out, struct bz_block **pin,
     blaze_error *error);
 
-/* BLAZE_ECORRUPT: the block `i` is damaged. */
-int bz_table_damaged(const struct bz_table *table, uint32_t i, blaze_error *error);
+/* BLAZE_ECORRUPT, and what is wrong: block `i` makes no sense. */
+int bz_table_malformed(const struct bz_table *table, uint32_t i, blaze_error *error);
 
 #endif
