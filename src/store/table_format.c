@@ -114,9 +114,19 @@ bool bz_table_filter_decode(struct bz_bytes in, struct bz_table_filter *out)
     return true;
 }
 
+static const uint8_t *line_at(const struct bz_table_filter *filter, uint64_t hash)
+{
+    return filter->lines + BZ_TABLE_LINE * (size_t)line_of(hash, filter->count);
+}
+
+void bz_table_filter_expect(const struct bz_table_filter *filter, uint64_t hash)
+{
+    __builtin_prefetch(line_at(filter, hash));
+}
+
 bool bz_table_filter_has(const struct bz_table_filter *filter, uint64_t hash)
 {
-    const uint8_t *line = filter->lines + BZ_TABLE_LINE * (size_t)line_of(hash, filter->count);
+    const uint8_t *line = line_at(filter, hash);
     uint64_t probes = probes_of(hash);
     unsigned found = 1;
     for (unsigned i = 0; i < FILTER_PROBES; i++, probes >>= 9)

@@ -92,6 +92,9 @@ void bz_table_filter_add(uint8_t *lines, size_t size, uint64_t hash);
 bool bz_table_filter_decode(struct bz_bytes in, struct bz_table_filter *out);
 bool bz_table_filter_has(const struct bz_table_filter *filter, uint64_t hash);
 
+/* Begins to fetch from memory what bz_table_filter_has() is going to look at. */
+void bz_table_filter_expect(const struct bz_table_filter *filter, uint64_t hash);
+
 /* ---- index ---- */
 
 /*

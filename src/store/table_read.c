@@ -406,10 +406,10 @@ int bz_table_get(struct bz_table *table, uint32_t map, struct bz_bytes key, bool
     if (map > UINT8_MAX)
         return BLAZE_ENOTFOUND;
     bz_table_target_set(&target, map, key);
-    if (!bz_table_filter_has(&table->filter, bz_table_filter_hash(target.bytes, target.size)))
-        return BLAZE_ENOTFOUND;
+    uint64_t hash = bz_table_filter_hash(target.bytes, target.size);
+    bz_table_filter_expect(&table->filter, hash); /* the index is searched meanwhile */
     uint32_t before = bz_table_index_find(&table->index, &target);
-    if (before == 0)
+    if (before == 0 || !bz_table_filter_has(&table->filter, hash))
         return BLAZE_ENOTFOUND;
     int rc = bz_table_load(table, before - 1, &content, &block, error);
     if (rc != 0)
