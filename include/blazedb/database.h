@@ -86,6 +86,18 @@ BLAZE_API int blaze_close(blaze_db *db, blaze_error *error);
 BLAZE_API int blaze_change_passphrase(
     const char *path, const blaze_seal *from, const blaze_seal *to, blaze_error *error);
 
+/*
+ * Rewrites the database at `path`, which nobody has open, under a new data key and opening with
+ * `to`, which may be the same as `from`. Either may be NULL, for a database that is not sealed: so
+ * this also seals one, or unseals it. It stays the same copy to its peers. It needs the room of a
+ * second copy, beside it as PATH.rekey, which then takes its place at once: a crash leaves the old
+ * or the new one at `path`, whole, and perhaps PATH.rekey, which the next rekey takes away. What
+ * was deleted may be found on the disk as long as nothing else was written there. BLAZE_EBUSY if
+ * anyone has it open, BLAZE_EAUTH, BLAZE_EINVAL, BLAZE_ENOTFOUND, BLAZE_ENOSPC.
+ */
+BLAZE_API int blaze_rekey(
+    const char *path, const blaze_seal *from, const blaze_seal *to, blaze_error *error);
+
 BLAZE_API void blaze_database_id(blaze_db *db, blaze_id *out); /* shared by all copies */
 BLAZE_API void blaze_node_id(blaze_db *db, blaze_id *out);     /* of this copy alone */
 BLAZE_API blaze_role blaze_database_role(blaze_db *db);

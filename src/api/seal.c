@@ -61,23 +61,49 @@ void bz_api_secret_release(struct bz_api_secret *secret)
     bz_buf_release(&secret->file);
 }
 
+/* Both secrets of a change. */
+static int init_both(struct bz_api_secret *old, struct bz_api_secret *new, const blaze_seal *from,
+    const blaze_seal *to, blaze_error *error)
+{
+    blaze_seal none;
+    blaze_seal_init(&none);
+    int rc = bz_api_secret_init(old, from != NULL ? from : &none, error);
+    if (rc != BLAZE_OK)
+        return rc;
+    rc = bz_api_secret_init(new, to != NULL ? to : &none, error);
+    if (rc != BLAZE_OK)
+        bz_api_secret_release(old);
+    return rc;
+}
+
 int blaze_change_passphrase(
     const char *path, const blaze_seal *from, const blaze_seal *to, blaze_error *error)
 {
-    if (path == NULL || from == NULL || to == NULL)
-        return bz_api_null(error, path == NULL ? "the path" : "a seal");
+    if (path == NULL)
+        return bz_api_null(error, "the path");
     struct bz_api_secret old, new;
-    int rc = bz_api_secret_init(&old, from, error);
+    int rc = init_both(&old, &new, from, to, error);
     if (rc != BLAZE_OK)
         return rc;
-    rc = bz_api_secret_init(&new, to, error);
-    if (rc == BLAZE_OK) {
-        rc = old.given && new.given
-                 ? bz_store_change_secret(path, &old.secret, &new.secret, error)
-                 : bz_error_set(error, BLAZE_EINVAL,
-                       "a change wants the old passphrase or key file, and a new one");
-        bz_api_secret_release(&new);
-    }
+    rc = old.given && new.given
+             ? bz_store_change_secret(path, &old.secret, &new.secret, error)
+             : bz_error_set(error, BLAZE_EINVAL,
+                   "a change wants the old passphrase or key file, and a new one");
     bz_api_secret_release(&old);
+    bz_api_secret_release(&new);
+    return rc;
+}
+
+int blaze_rekey(const char *path, const blaze_seal *from, const blaze_seal *to, blaze_error *error)
+{
+    if (path == NULL)
+        return bz_api_null(error, "the path");
+    struct bz_api_secret old, new;
+    int rc = init_both(&old, &new, from, to, error);
+    if (rc != BLAZE_OK)
+        return rc;
+    rc = bz_db_rekey(path, old.given ? &old.secret : NULL, new.given ? &new.secret : NULL, error);
+    bz_api_secret_release(&old);
+    bz_api_secret_release(&new);
     return rc;
 }

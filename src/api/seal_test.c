@@ -209,6 +209,118 @@ static void a_passphrase_is_changed_and_the_data_stays(void **state)
     REFUSED(BLAZE_EINVAL, "is not sealed", blaze_change_passphrase("b.blz", &old, &new, &error));
 }
 
+/* ---- rewriting ---- */
+
+struct who {
+    blaze_id database, node;
+    char digest[BLAZE_DIGEST_TEXT_SIZE];
+};
+
+static struct who who_is(const char *path, blaze_seal seal)
+{
+    struct who who;
+    blaze_db *db;
+    memset(&who, 0, sizeof who);
+    OK(open_how(&db, path, seal, false));
+    blaze_database_id(db, &who.database);
+    blaze_node_id(db, &who.node);
+    OK(blaze_digest(db, who.digest, &error));
+    OK(blaze_close(db, &error));
+    return who;
+}
+
+static void read_whole(const char *path, char out[256])
+{
+    FILE *file = fopen(path, "rb");
+    assert_non_null(file);
+    memset(out, 0, 256);
+    assert_int_not_equal(fread(out, 1, 256, file), 0);
+    fclose(file);
+}
+
+static void a_rekey_makes_a_new_key_and_keeps_the_rest(void **state)
+{
+    (void)state;
+    char key_before[256], key_after[256];
+    blaze_seal one = passphrase("one"), two = passphrase("two");
+    make("a.blz", one);
+    struct who before = who_is("a.blz", one);
+    read_whole("a.blz/key", key_before);
+
+    OK(blaze_rekey("a.blz", &one, &one, &error));
+    read_whole("a.blz/key", key_after);
+    assert_memory_not_equal(key_before, key_after, sizeof key_after);
+    assert_holds("a.blz", one);
+    OK(blaze_rekey("a.blz/", &one, &two, &error)); /* however it is written */
+    assert_shut("a.blz", one, BLAZE_EAUTH, "wrong");
+    struct who after = who_is("a.blz", two);
+    assert_memory_equal(&before, &after, sizeof after);
+    assert_holds("a.blz", two);
+    assert_int_not_equal(access("a.blz.rekey", F_OK), 0);
+}
+
+static void a_rekey_seals_and_unseals(void **state)
+{
+    (void)state;
+    blaze_seal one = passphrase("one");
+    make("a.blz", none());
+    struct who before = who_is("a.blz", none());
+    OK(blaze_rekey("a.blz", NULL, &one, &error));
+    assert_holds("a.blz", one);
+    OK(blaze_rekey("a.blz", &one, NULL, &error));
+    assert_holds("a.blz", none());
+    struct who after = who_is("a.blz", none());
+    assert_memory_equal(&before, &after, sizeof after);
+}
+
+static void a_rekey_follows_a_link_and_leaves_it(void **state)
+{
+    (void)state;
+    struct stat info;
+    blaze_seal one = passphrase("one");
+    make("a.blz", none());
+    assert_int_equal(symlink("a.blz", "link"), 0);
+    OK(blaze_rekey("link", NULL, &one, &error));
+    assert_holds("a.blz", one);
+    assert_int_equal(lstat("link", &info), 0);
+    assert_true(S_ISLNK(info.st_mode));
+}
+
+static void a_rekey_wants_the_database_for_itself(void **state)
+{
+    (void)state;
+    blaze_db *db;
+    blaze_seal one = passphrase("one"), two = passphrase("two");
+    make("a.blz", one);
+    OK(open_how(&db, "a.blz", one, false));
+    REFUSED(BLAZE_EBUSY, "a.blz", blaze_rekey("a.blz", &one, &two, &error));
+    OK(blaze_close(db, &error));
+    REFUSED(BLAZE_EAUTH, "wrong", blaze_rekey("a.blz", &two, &two, &error));
+    REFUSED(BLAZE_EAUTH, "is sealed", blaze_rekey("a.blz", NULL, &two, &error));
+    REFUSED(BLAZE_ENOTFOUND, "b.blz", blaze_rekey("b.blz", NULL, &two, &error));
+    blaze_seal empty = passphrase("");
+    REFUSED(BLAZE_EINVAL, "1 to 1024", blaze_rekey("a.blz", &one, &empty, &error));
+    assert_holds("a.blz", one);
+    assert_int_not_equal(access("a.blz.rekey", F_OK), 0);
+}
+
+static void a_rekey_takes_away_what_another_left(void **state)
+{
+    (void)state;
+    blaze_seal one = passphrase("one"), two = passphrase("two");
+    make("a.blz", one);
+    make("a.blz.rekey", two);
+    OK(blaze_rekey("a.blz", &one, &two, &error));
+    assert_holds("a.blz", two);
+    assert_int_not_equal(access("a.blz.rekey", F_OK), 0);
+
+    assert_int_equal(mkdir("a.blz.rekey", 0700), 0); /* but nothing that is not its own */
+    write_key("a.blz.rekey/letter", 10, 'x');
+    REFUSED(BLAZE_EEXIST, "other files", blaze_rekey("a.blz", &two, &one, &error));
+    assert_int_equal(access("a.blz.rekey/letter", F_OK), 0);
+    assert_holds("a.blz", two);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -218,6 +330,11 @@ int main(void)
         TEST(a_key_file_seals_and_opens),
         TEST(options_that_contradict_each_other_are_refused),
         TEST(a_passphrase_is_changed_and_the_data_stays),
+        TEST(a_rekey_makes_a_new_key_and_keeps_the_rest),
+        TEST(a_rekey_seals_and_unseals),
+        TEST(a_rekey_follows_a_link_and_leaves_it),
+        TEST(a_rekey_wants_the_database_for_itself),
+        TEST(a_rekey_takes_away_what_another_left),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

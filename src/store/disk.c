@@ -7,6 +7,7 @@
  *   log/            the segments of the log
  *   lock            whose lock is the writer's place; holds struct bz_shared
  *   checkpoint      whose lock is held for a checkpoint
+ *   open            whose lock is held by all who have it open; see presence.h
  *   key             of a sealed store; see keyfile.h
  *
  * A log that is damaged, or shorter than what is known to have been synced, is refused for writing:
@@ -350,7 +351,7 @@ static struct bz_disk *disk_new(const char *path, const struct bz_store_options 
         options->checkpoint_bytes ? options->checkpoint_bytes : CHECKPOINT_BYTES;
     disk->checkpoint_ms = options->checkpoint_ms ? options->checkpoint_ms : CHECKPOINT_MS;
     disk->boot = bz_os_boot_id();
-    disk->lock_file.fd = disk->merge_file.fd = -1;
+    disk->lock_file.fd = disk->merge_file.fd = disk->presence.fd = -1;
     pthread_mutex_init(&disk->writer, NULL);
     pthread_mutex_init(&disk->tail, NULL);
     pthread_mutex_init(&disk->sync_lock, NULL);
@@ -388,6 +389,7 @@ static void disk_free(struct bz_disk *disk)
         bz_file_unmap(disk->shared, SHARED_SIZE);
     bz_file_close(&disk->lock_file);
     bz_file_close(&disk->merge_file);
+    bz_file_close(&disk->presence);
     registry_remove(disk);
     bz_buf_release(&disk->frame);
     bz_listener_release(&disk->listener);
@@ -415,7 +417,10 @@ static int open_files(struct bz_disk *disk, const char *base_path,
     bool there = bz_path_exists(base_path);
     if (!there && !create_it)
         return bz_error_set(error, BLAZE_ENOTFOUND, "%s: no database there", disk->path);
-    int rc = open_lock_files(disk, base_path, error);
+    int rc = bz_presence_take(
+        &disk->presence, disk->path, &disk->identity, options->alone, options->read_only, error);
+    if (rc == 0)
+        rc = open_lock_files(disk, base_path, error);
     if (rc == 0 && !there)
         rc = create(disk, base_path, options, segment_bytes, error);
     if (rc == 0 && !disk->sealed) /* unless it was just made */
@@ -433,7 +438,7 @@ static int is_foreign(void *context, const char *name)
 {
     (void)context;
     return strcmp(name, "log") != 0 && strcmp(name, "lock") != 0 &&
-           strcmp(name, "checkpoint") != 0 && !bz_keyfile_is(name) &&
+           strcmp(name, "checkpoint") != 0 && strcmp(name, "open") != 0 && !bz_keyfile_is(name) &&
            strncmp(name, "base.mdb", strlen("base.mdb")) != 0;
 }
 
@@ -515,7 +520,8 @@ static int remove_key(void *directory, const char *name)
 
 void bz_store_remove(const char *path)
 {
-    static const char *const names[] = {"base.mdb", "base.mdb-lock", "checkpoint", "lock", "log"};
+    static const char *const names[] = {
+        "base.mdb", "base.mdb-lock", "checkpoint", "lock", "open", "log"};
     char *log = bz_path_join(path, "log");
     if (log != NULL)
         bz_dir_list(log, remove_entry, log, NULL);

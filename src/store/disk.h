@@ -34,6 +34,7 @@
 
 #include "store/base.h"
 #include "store/listener.h"
+#include "store/presence.h"
 #include "store/store_priv.h"
 
 #define BZ_SEATS 64u
@@ -100,6 +101,7 @@ struct bz_disk {
     uint32_t checkpoint_ms;
 
     struct bz_base kv;
+    struct bz_file presence; /* see presence.h */
     struct bz_file lock_file;
     struct bz_shared *shared;
     struct bz_disk *next_open; /* in the registry */
