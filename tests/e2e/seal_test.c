@@ -177,6 +177,52 @@ static void a_damaged_key_is_told_from_a_wrong_passphrase(void **state)
     refuse(w, 7, "a.blz/key: damaged", "status", "a.blz", "--passphrase-file", "pass", NULL);
 }
 
+static void a_database_is_rewritten_under_another_key(void **state)
+{
+    struct world *w = *state;
+    must(w, "create", "a.blz", NULL);
+    must(w, "insert", "a.blz", "c", "{\"n\":1}", NULL);
+    const char *before = must(w, "status", "a.blz", NULL);
+    refuse(w, 2, "is not sealed: to seal it give", "rekey", "a.blz", NULL);
+
+    const char *out = must(w, "rekey", "a.blz", "--new-passphrase-file", "pass", CHEAP, NULL);
+    assert_string_equal(json_at(w, out, "opens_with"), "passphrase");
+    assert_opens(w, "a.blz", "--passphrase-file", "pass");
+    must(w, "rekey", "a.blz", "--passphrase-file", "pass", CHEAP, NULL);
+    assert_opens(w, "a.blz", "--passphrase-file", "pass");
+    out = must(w, "rekey", "a.blz", "--passphrase-file", "pass", "--new-key-file", "key", NULL);
+    assert_string_equal(json_at(w, out, "opens_with"), "key file");
+    must(w, "rekey", "a.blz", "--key-file", "key", NULL);
+    assert_opens(w, "a.blz", "--key-file", "key");
+
+    refuse(w, 9, "is sealed", "rekey", "a.blz", "--unseal", NULL);
+    refuse(w, 2, "--unseal wants no new", "rekey", "a.blz", "--key-file", "key", "--unseal",
+        "--new-passphrase-file", "new", NULL);
+    out = must(w, "rekey", "a.blz", "--key-file", "key", "--unseal", NULL);
+    assert_string_equal(json_at(w, out, "opens_with"), "nothing");
+    const char *after = must(w, "status", "a.blz", NULL);
+    static const char *const kept[] = {"database", "node", "digest", "records", "writes", "vv"};
+    for (size_t i = 0; i < sizeof kept / sizeof *kept; i++)
+        assert_string_equal(json_at(w, before, kept[i]), json_at(w, after, kept[i]));
+    must(w, "check", "a.blz", NULL);
+}
+
+static void what_is_in_use_is_not_rewritten(void **state)
+{
+    struct world *w = *state;
+    make(w, "a.blz", "--passphrase-file", "pass");
+    struct process *watch = start(w, "watch", "a.blz", "--passphrase-file", "pass", NULL);
+    await_line(watch, "watching");
+    refuse(w, 6, "in use by another", "rekey", "a.blz", "--passphrase-file", "pass", NULL);
+    must(w, "passphrase", "a.blz", "--passphrase-file", "pass", "--new-passphrase-file", "new",
+        CHEAP, NULL); /* which does not mind */
+    must(w, "insert", "a.blz", "c", "{}", "--passphrase-file", "new", NULL);
+    await_line(watch, "_id");
+    send_signal(watch, 15);
+    assert_int_equal(await_end(watch), 0);
+    must(w, "rekey", "a.blz", "--passphrase-file", "new", CHEAP, NULL);
+}
+
 /* ---- on a terminal ---- */
 
 static void a_terminal_is_asked(void **state)
@@ -278,6 +324,8 @@ int main(void)
         TEST(a_file_that_others_can_read_is_warned_of),
         TEST(a_passphrase_is_changed),
         TEST(a_damaged_key_is_told_from_a_wrong_passphrase),
+        TEST(a_database_is_rewritten_under_another_key),
+        TEST(what_is_in_use_is_not_rewritten),
         TEST(a_terminal_is_asked),
         TEST(a_passphrase_typed_wrongly_makes_nothing),
         TEST(copies_and_hubs_are_sealed_each_by_its_own),

@@ -22,7 +22,7 @@ enum {
     EXIT_BUSY = 6,       /* in use by another, not permitted, opened read-only */
     EXIT_CORRUPT = 7,    /* damaged, or of a version that this program does not know */
     EXIT_CONNECTION = 8, /* no connection, lost, timed out */
-    EXIT_REFUSED = 9,    /* the other side says no: wrong code, wrong database */
+    EXIT_REFUSED = 9,    /* wrong passphrase; the other side says no: wrong code, wrong database */
     EXIT_SYSTEM = 10,    /* disk full, out of memory, input/output */
     EXIT_SIGNAL = 128,   /* plus the signal's number: stopped before the work was done */
 };
@@ -239,6 +239,7 @@ int cmd_conflicts(struct cli *cli);
 int cmd_check(struct cli *cli);
 int cmd_watch(struct cli *cli);
 int cmd_passphrase(struct cli *cli);
+int cmd_rekey(struct cli *cli);
 int cmd_serve(struct cli *cli);
 int cmd_share(struct cli *cli);
 int cmd_join(struct cli *cli);

@@ -241,6 +241,29 @@ const struct cli_command cli_commands[] = {
         .run = cmd_passphrase,
     },
     {
+        .name = "rekey",
+        .words = "DB",
+        .words_min = 1,
+        .words_max = 1,
+        .summary = "Rewrite a database under a new data key; seals one that is not, or unseals it.",
+        .options =
+            {
+                {"new-passphrase", NULL, "ask for a new passphrase on the terminal"},
+                {"new-passphrase-file", "FILE", "a new passphrase"},
+                {"new-key-file", "FILE", "a new key file"},
+                {"unseal", NULL, "leave it without any"},
+                KDF,
+            },
+        .more =
+            "Without a new one it keeps its passphrase or key file. Nobody may have it open. It\n"
+            "takes the room of a second copy, DB.rekey, which takes the place of the first at\n"
+            "once: what ends it before that leaves the database as it was.\n\n"
+            "example: blazedb rekey notes.blz --passphrase-file pass\n"
+            "example: blazedb rekey notes.blz --new-passphrase\n"
+            "example: blazedb rekey notes.blz --key-file key --unseal",
+        .run = cmd_rekey,
+    },
+    {
         .name = "serve",
         .words = "DIR",
         .words_min = 1,

@@ -269,6 +269,22 @@ static int current(const struct cli *cli, struct cli_seal *out)
     return rc != BLAZE_OK ? cli_fail_error(path, rc, &error) : cli_close(cli, db, EXIT_DONE);
 }
 
+/* What a database opens with from now on, in words. */
+static const char *opens_with(const struct cli_seal *seal)
+{
+    return seal->seal.key_file != NULL     ? "key file"
+           : seal->seal.passphrase != NULL ? "passphrase"
+                                           : "nothing";
+}
+
+static int print_change(const struct cli *cli, const char *with)
+{
+    struct cli_result *result = cli_result_new();
+    cli_result_text(result, "path", cli->words[0]);
+    cli_result_text(result, "opens_with", with);
+    return cli_result_print(cli, result);
+}
+
 int cmd_passphrase(struct cli *cli)
 {
     static const char instead[] = "--new-passphrase-file FILE or --new-key-file FILE";
@@ -290,13 +306,54 @@ int cmd_passphrase(struct cli *cli)
         if (rc != BLAZE_OK)
             code = cli_fail_error(cli->words[0], rc, &error);
     }
-    bool key_file = to.seal.key_file != NULL;
+    const char *with = opens_with(&to);
     cli_seal_wipe(&from);
     cli_seal_wipe(&to);
+    return code == EXIT_DONE ? print_change(cli, with) : code;
+}
+
+/* What a rewritten database is to open with: what is given as new, nothing with --unseal, else what
+ * it opens with now. */
+static int wanted(const struct cli *cli, const struct cli_seal *from, struct cli_seal *to)
+{
+    static const char instead[] = "--new-passphrase-file FILE or --new-key-file FILE";
+    bool ask = cli_option(cli, "new-passphrase") != NULL;
+    int code = cli_seal_read_new(cli, to);
     if (code != EXIT_DONE)
         return code;
-    struct cli_result *result = cli_result_new();
-    cli_result_text(result, "path", cli->words[0]);
-    cli_result_text(result, "opens_with", key_file ? "key file" : "passphrase");
-    return cli_result_print(cli, result);
+    if (cli_option(cli, "unseal") != NULL)
+        return cli_seal_given(to) || ask
+                   ? cli_fail(EXIT_USAGE, "rekey", "--unseal wants no new passphrase or key file")
+                   : EXIT_DONE;
+    if (!cli_seal_given(to) && ask)
+        code = cli_seal_ask_new(cli, instead, to);
+    else if (!cli_seal_given(to) && !cli_seal_given(from))
+        return cli_fail(EXIT_USAGE, cli->words[0],
+            "is not sealed: to seal it give --new-passphrase, %s", instead);
+    if (!cli_seal_given(to) && code == EXIT_DONE) {
+        memcpy(to->passphrase, from->passphrase, sizeof to->passphrase);
+        to->seal = from->seal;
+        if (from->seal.passphrase != NULL)
+            to->seal.passphrase = to->passphrase;
+    }
+    return code == EXIT_DONE ? cli_seal_costs(cli, to) : code;
+}
+
+int cmd_rekey(struct cli *cli)
+{
+    struct cli_seal from, to;
+    blaze_error error;
+    cli_seal_init(&to);
+    int code = current(cli, &from);
+    if (code == EXIT_DONE)
+        code = wanted(cli, &from, &to);
+    if (code == EXIT_DONE) {
+        int rc = blaze_rekey(cli->words[0], &from.seal, &to.seal, &error);
+        if (rc != BLAZE_OK)
+            code = cli_fail_error(cli->words[0], rc, &error);
+    }
+    const char *with = opens_with(&to);
+    cli_seal_wipe(&from);
+    cli_seal_wipe(&to);
+    return code == EXIT_DONE ? print_change(cli, with) : code;
 }
