@@ -8,6 +8,7 @@
  *   lock            whose lock is the writer's place; holds struct bz_shared
  *   checkpoint      whose lock is held while the manifest is changed
  *   compaction      whose lock is held for a compaction
+ *   open            whose lock is held by all who have it open; see presence.h
  *   key             of a sealed store; see keyfile.h
  *
  * A log that is damaged, or shorter than what is known to have been synced, is refused for writing:
@@ -326,6 +327,7 @@ static struct bz_disk *disk_new(const char *path, const struct bz_store_options 
     disk->checkpoint_ms = options->checkpoint_ms ? options->checkpoint_ms : CHECKPOINT_MS;
     disk->boot = bz_os_boot_id();
     disk->lock_file.fd = disk->checkpoint_file.fd = disk->compaction_file.fd = -1;
+    disk->presence.fd = -1;
     pthread_mutex_init(&disk->writer, NULL);
     pthread_mutex_init(&disk->tail, NULL);
     pthread_mutex_init(&disk->sync_lock, NULL);
@@ -367,6 +369,7 @@ static void disk_free(struct bz_disk *disk)
     bz_file_close(&disk->lock_file);
     bz_file_close(&disk->checkpoint_file);
     bz_file_close(&disk->compaction_file);
+    bz_file_close(&disk->presence);
     registry_remove(disk);
     bz_buf_release(&disk->frame);
     bz_listener_release(&disk->listener);
@@ -416,7 +419,10 @@ static int open_files(
         return rc;
     if (!there && !create_it)
         return bz_error_set(error, BLAZE_ENOTFOUND, "%s: no database there", disk->path);
-    rc = open_lock_files(disk, error);
+    rc = bz_presence_take(
+        &disk->presence, disk->path, &disk->identity, options->alone, options->read_only, error);
+    if (rc == 0)
+        rc = open_lock_files(disk, error);
     if (rc == 0 && !there)
         rc = create(disk, options, segment_bytes, error);
     if (rc == 0 && !disk->sealed) { /* unless it was just made */
@@ -433,7 +439,7 @@ static int open_files(
 
 /* What may be in the directory of a store. */
 static const char *const entries[] = {
-    "manifest", "manifest.new", "tables", "log", "lock", "checkpoint", "compaction"};
+    "manifest", "manifest.new", "tables", "log", "lock", "checkpoint", "compaction", "open"};
 
 /* What a store that was not made to the end may have left, or another process is making. */
 static int is_foreign(void *context, const char *name)

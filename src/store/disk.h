@@ -39,6 +39,7 @@
 #include "store/base.h"
 #include "store/compact.h"
 #include "store/listener.h"
+#include "store/presence.h"
 #include "store/store_priv.h"
 #include "store/tree_iter.h"
 
@@ -108,6 +109,7 @@ struct bz_disk {
     uint32_t checkpoint_ms;
 
     struct bz_base tables;
+    struct bz_file presence; /* see presence.h */
     struct bz_file lock_file;
     struct bz_shared *shared;
     struct bz_disk *next_open; /* in the registry */

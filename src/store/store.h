@@ -48,6 +48,7 @@ struct bz_store_options {
     const char *const *maps; /* names; a map is then known by its index here */
     uint32_t map_count;
     bool create;                /* make the directory if it is not there; else BLAZE_ENOTFOUND */
+    bool alone;                 /* BLAZE_EBUSY if another has it open; nobody else can open it */
     bool read_only;             /* needs no right to write; see bz_store_open() */
     uint32_t relaxed_window_ms; /* 0: the default, 100 */
     uint64_t checkpoint_bytes;  /* memtable size that starts a checkpoint; 0: 64 MiB */
