@@ -57,16 +57,28 @@ typedef struct blaze_open_options {
     blaze_role role;             /* with create */
     blaze_durability durability; /* of writes that do not say otherwise */
     blaze_seal seal;             /* with create, the new database is sealed by it; not in memory */
+    int allow_network_fs;        /* also where other machines may write to the files: see below */
+    /* Sizes in bytes to warn of, see blaze_warning; 0: never. */
+    uint64_t warn_database_bytes; /* database and log: more than this */
+    uint64_t warn_log_bytes;      /* more than this */
+    uint64_t warn_free_bytes;     /* left on the disk: fewer than this */
+    unsigned warn_free_percent;   /* the same as part of the disk, in hundredths */
 } blaze_open_options;
 
-/* Defaults: open what exists, for reading and writing, as a client, full durability. */
+/* Defaults: open what exists, for reading and writing, as a client, full durability; warn of 40 GiB
+ * of database, 512 MiB of log, 256 MiB or 5 % left on the disk. */
 BLAZE_API void blaze_open_options_init(blaze_open_options *options);
 
 /* Opens `path`; `options` may be NULL. Read-only, nothing needs to be writable, and a damaged log
  * shows what was before the damage: see blaze_damage(). BLAZE_ENOTFOUND if there is no database,
  * BLAZE_EAUTH if it is sealed and the passphrase or key file is missing or wrong, BLAZE_EINVAL if
  * one is given and it is not, BLAZE_EBUSY, BLAZE_ECORRUPT naming file and offset, BLAZE_EVERSION,
- * BLAZE_EPERM, BLAZE_ENOSPC. */
+ * BLAZE_EPERM, BLAZE_ENOSPC.
+ *
+ * On a network file system (NFS, SMB, sshfs, ...) it is refused with BLAZE_EPERM, for reading too:
+ * locks and mapped files do not hold between machines, and a database that is written by two at
+ * once is lost. With allow_network_fs set it is opened all the same; then it is for you to see to
+ * it that one machine at a time has it open. */
 BLAZE_API int blaze_open(
     blaze_db **out, const char *path, const blaze_open_options *options, blaze_error *error);
 
@@ -107,10 +119,36 @@ BLAZE_API int blaze_flush(blaze_db *db, blaze_error *error);
 
 /*
  * What there is to know, as one JSON object: database, node, role, records, collections {name:
- * records}, vv {node: writes}, digest, conflicts, peers [...], links [...], storage {...}, sealed,
- * and damaged, if blaze_damage() is not NULL. *out is released with blaze_free().
+ * records}, vv {node: writes}, digest, conflicts, peers [...], links [...], storage {...}, warnings
+ * [...], sealed, and damaged, if blaze_damage() is not NULL. *out is released with blaze_free().
  */
 BLAZE_API int blaze_status(blaze_db *db, char **out, blaze_error *error);
+
+/* A threshold of blaze_open_options that is crossed, before a limit is reached (docs/limits.md). */
+typedef enum blaze_warning_kind {
+    BLAZE_WARNING_DATABASE_SIZE = 0, /* in status: "database_size" */
+    BLAZE_WARNING_LOG_SIZE = 1,      /* "log_size" */
+    BLAZE_WARNING_FREE_DISK = 2      /* "free_disk" */
+} blaze_warning_kind;
+
+typedef struct blaze_warning {
+    blaze_warning_kind kind;
+    uint64_t value, threshold; /* in bytes */
+    const char *text;          /* what it is and what to do; borrowed during the call */
+} blaze_warning;
+
+/*
+ * Has `callback` called when a threshold is crossed, soon if one is already; again only after it
+ * was well clear of it in between. It is looked at after checkpoints, when the log grows, and on
+ * blaze_status(), so no write takes longer for it; opened read-only, on blaze_status() alone. The
+ * call comes on the thread of the observers, with no lock held: it may read and write, and set or
+ * remove the callback, but not close the database. A second callback replaces the first, NULL
+ * removes it; then no call is running any more when this returns, unless it is made from within
+ * one. A database in memory never warns. BLAZE_ENOMEM.
+ */
+BLAZE_API int blaze_set_warning_callback(blaze_db *db,
+    void (*callback)(void *context, const blaze_warning *warning), void *context,
+    blaze_error *error);
 
 /* Calls `each` for every collection that has or had records, until it returns non-zero, which is
  * then returned. */

@@ -27,12 +27,13 @@ typedef struct blaze_hub_options {
     /* One line of what happens (a peer came, went, was refused), on a thread of the library. */
     void (*on_log)(void *context, const char *line);
     void *context;
+    int allow_network_fs; /* as in blaze_open_options */
 } blaze_hub_options;
 
 BLAZE_API void blaze_hub_options_init(blaze_hub_options *options);
 
 /* Starts serving the directory (made if it is not there). BLAZE_EADDRINUSE, BLAZE_EBUSY if another
- * hub serves the directory. */
+ * hub serves the directory, BLAZE_EPERM also on a network file system. */
 BLAZE_API int blaze_hub_open(
     blaze_hub **out, const char *directory, const blaze_hub_options *options, blaze_error *error);
 

@@ -25,6 +25,10 @@ struct blaze_db {
     pthread_mutex_t lock; /* of what follows */
     struct bz_peer *peer; /* link.c's, as the list of links */
     blaze_link *links;
+    struct bz_api_warner {
+        void (*call)(void *context, const blaze_warning *warning);
+        void *context;
+    } warner;
 };
 
 struct bz_owner {
@@ -102,6 +106,9 @@ int bz_api_peer(blaze_db *db, struct bz_peer **out, blaze_error *error);
 void bz_api_links_close(blaze_db *db);
 /* Appends the JSON array of the open links. */
 void bz_api_links_json(blaze_db *db, struct bz_buf *out);
+
+/* warning.c: appends the JSON array of the thresholds that are crossed. */
+void bz_api_warnings_json(blaze_db *db, struct bz_buf *out);
 
 /* database.c */
 void bz_api_digest_text(struct bz_hash128 digest, char out[BLAZE_DIGEST_TEXT_SIZE]);

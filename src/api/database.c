@@ -7,7 +7,13 @@
 
 void blaze_open_options_init(blaze_open_options *options)
 {
-    *options = (blaze_open_options){.size = sizeof *options};
+    *options = (blaze_open_options){
+        .size = sizeof *options,
+        .warn_database_bytes = (uint64_t)40 << 30,
+        .warn_log_bytes = (uint64_t)512 << 20,
+        .warn_free_bytes = (uint64_t)256 << 20,
+        .warn_free_percent = 5,
+    };
     blaze_seal_init(&options->seal);
 }
 
@@ -20,6 +26,8 @@ static int check_options(const blaze_open_options *options, blaze_error *error)
         return bz_error_set(error, BLAZE_EINVAL, "a database cannot be created read-only");
     if (options->role != BLAZE_CLIENT && options->role != BLAZE_SERVER)
         return bz_error_set(error, BLAZE_EINVAL, "a role is BLAZE_CLIENT or BLAZE_SERVER");
+    if (options->warn_free_percent > 100)
+        return bz_error_set(error, BLAZE_EINVAL, "warn_free_percent is at most 100");
     return BLAZE_OK;
 }
 
@@ -63,6 +71,11 @@ int bz_api_open(blaze_db **out, const char *path, const blaze_open_options *opti
         .memory = options->memory != 0,
         .role = (uint8_t)options->role,
         .store.secret = secret.given ? &secret.secret : NULL,
+        .store.allow_network = options->allow_network_fs != 0,
+        .warn = {.database_bytes = options->warn_database_bytes,
+            .log_bytes = options->warn_log_bytes,
+            .free_bytes = options->warn_free_bytes,
+            .free_percent = options->warn_free_percent},
     };
     if (database != NULL)
         how.database = *database;

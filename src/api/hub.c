@@ -42,6 +42,7 @@ int blaze_hub_open(
         how.handshake_ms = options->handshake_ms;
     how.closed = options->closed != 0;
     how.secret = secret.given ? &secret.secret : NULL;
+    how.allow_network_fs = options->allow_network_fs != 0;
     how.on_log = options->on_log;
     how.context = options->context;
     struct bz_hub *hub;

@@ -8,6 +8,7 @@
  *    "peers":[{"node":ID,"cursor":N,"reached":N,"seen":RFC 3339}, ...],
  *    "links":[{"url":..., "state":..., ...}, ...],
  *    "storage":{"log_bytes":N,"base_bytes":N,"memory_bytes":N,"checkpoints":N,"syncs":N},
+ *    "warnings":[{"kind":"free_disk","value":N,"threshold":N,"text":"..."}, ...],
  *    "sealed":false, "version":"..."}
  */
 #include "api_priv.h"
@@ -155,6 +156,8 @@ static int append_all(struct bz_buf *out, blaze_db *db, struct bz_read *read, bl
     bz_api_links_json(db, out);
     bz_buf_append8(out, ']');
     append_storage(out, bz_db_store(db->db));
+    bz_buf_printf(out, ",\"warnings\":");
+    bz_api_warnings_json(db, out);
     bz_buf_printf(out, ",\"version\":\"%s\"}", blaze_version());
     bz_buf_append8(out, '\0');
     return out->error == 0 ? BLAZE_OK : bz_error_code(error, out->error);

@@ -53,6 +53,7 @@ static int db_new(struct bz_db **out, const char *path, const struct bz_db_optio
     db->wall_ms = options->wall_ms != NULL ? options->wall_ms : system_wall_ms;
     db->entropy = options->entropy != NULL ? options->entropy : system_entropy;
     db->context = options->context;
+    db->health.thresholds = options->warn;
     pthread_mutex_init(&db->lock, NULL);
     pthread_cond_init(&db->settled, NULL);
     bz_watch_init(&db->watch);
@@ -77,8 +78,20 @@ static int open_store(
     store.map_count = BZ_MAP_COUNT;
     store.create = options->create;
     store.read_only = options->read_only;
-    return options->memory ? bz_store_open_memory(&db->store, &store, error)
-                           : bz_store_open(&db->store, path, &store, error);
+    int rc = options->memory ? bz_store_open_memory(&db->store, &store, error)
+                             : bz_store_open(&db->store, path, &store, error);
+    if (rc == 0)
+        bz_store_set_size_listener(db->store, bz_health_ask, db);
+    return rc;
+}
+
+/* Ends the calls of the store first: they come to `db`. */
+static int close_store(struct bz_db *db, blaze_error *error)
+{
+    struct bz_store *store = db->store;
+    bz_store_set_size_listener(store, NULL, NULL);
+    db_free(db);
+    return bz_store_close(store, error);
 }
 
 /* Fills an empty store. */
@@ -194,11 +207,11 @@ int bz_db_open(
     if (rc == 0) {
         rc = options->create ? open_new(db, path, options, error) : open_existing(db, path, error);
         if (rc != 0)
-            bz_store_close(db->store, NULL);
-    }
-    if (rc != 0)
+            close_store(db, NULL);
+    } else {
         db_free(db);
-    else
+    }
+    if (rc == 0)
         *out = db;
     return rc;
 }
@@ -209,9 +222,7 @@ int bz_db_close(struct bz_db *db, blaze_error *error)
     assert(db->open == 0);
     pthread_mutex_unlock(&db->lock);
     bz_loose_end(db);
-    struct bz_store *store = db->store;
-    db_free(db);
-    return bz_store_close(store, error);
+    return close_store(db, error);
 }
 
 void bz_db_identity(struct bz_db *db, struct bz_identity *out)

@@ -27,6 +27,14 @@ struct bz_rows;
 struct bz_observer;
 struct bz_filter; /* query/query.h */
 
+/* Sizes to warn of; 0: never. */
+struct bz_thresholds {
+    uint64_t database_bytes; /* on the disk, more than this */
+    uint64_t log_bytes;      /* more than this */
+    uint64_t free_bytes;     /* that the file system has left, fewer than this */
+    uint32_t free_percent;   /* the same as part of its size */
+};
+
 struct bz_db_options {
     bool create; /* make it; BLAZE_EEXIST if it is there; otherwise BLAZE_ENOTFOUND if not */
     bool read_only;
@@ -35,6 +43,7 @@ struct bz_db_options {
     blaze_id database;                   /* with create: its id, or all zero for a new one */
     struct bz_store_options store;       /* sizes and times; maps are set here */
     enum bz_durability apply_durability; /* of what peers bring */
+    struct bz_thresholds warn;
     /* The outside world, replaced in the simulator; NULL: the system's. */
     uint64_t (*wall_ms)(void *context);
     int (*entropy)(void *context, void *data, size_t size);
@@ -221,6 +230,34 @@ void bz_db_unlisten(struct bz_listener_handle *handle);
 
 /* Looks for commits of other processes and notifies if there are any. Any thread. */
 void bz_db_poll(struct bz_db *db);
+
+/* ---- warnings ---- */
+
+enum bz_warning_kind {
+    BZ_WARNING_DATABASE_SIZE,
+    BZ_WARNING_LOG_SIZE,
+    BZ_WARNING_FREE_DISK,
+    BZ_WARNING_KINDS
+};
+
+struct bz_warning {
+    enum bz_warning_kind kind;
+    uint64_t value, threshold; /* in bytes */
+    char text[256];            /* what to do */
+};
+
+/* Those of which the thresholds are crossed now; their number. None in memory. */
+unsigned bz_db_warnings(struct bz_db *db, struct bz_warning out[BZ_WARNING_KINDS]);
+
+/*
+ * Calls on_warning(context, warning), on the observers' thread and without locks, when a threshold
+ * is found to be crossed, and again only after it was found well clear of it in between: after
+ * checkpoints, when the log grows, on bz_db_warnings(), and now. One callback; NULL to remove. No
+ * call of the one before is running any more when this returns, unless it is made from within one.
+ */
+int bz_db_set_warning(struct bz_db *db,
+    void (*on_warning)(void *context, const struct bz_warning *warning), void *context,
+    blaze_error *error);
 
 /* Reads everything and checks that records, indexes, change log, counts, conflicts and digest
  * agree. Each fault is told to `each` (may be NULL) in a line of text; BLAZE_ECORRUPT, with the

@@ -18,6 +18,7 @@
  *   walk.c      walks over the key ranges of a plan
  *   find.c      rows
  *   observe.c   observers, listeners, noticing commits
+ *   health.c    warnings of sizes
  *   replica.c   sending changes
  *   apply.c     taking in changes
  *   check.c     whether everything agrees
@@ -135,6 +136,16 @@ struct bz_watch {
     atomic_uint interested; /* observers and listeners: 0 makes a commit cheap */
 };
 
+/* Who is told of thresholds that are crossed; see health.c. The watch's lock guards it. */
+struct bz_health {
+    struct bz_thresholds thresholds; /* never change */
+    void (*on_warning)(void *context, const struct bz_warning *warning);
+    void *context;
+    bool due; /* for the watch's thread to look */
+    bool running;
+    bool told[BZ_WARNING_KINDS];
+};
+
 struct bz_db {
     struct bz_store *store;
     char *path;
@@ -160,6 +171,7 @@ struct bz_db {
     unsigned open; /* reads, transactions and replicas handed out */
 
     struct bz_watch watch;
+    struct bz_health health;
 };
 
 /* Bytes for a new id (RFC 9562 version 4). */
@@ -323,8 +335,18 @@ int bz_walk_id(const struct bz_walk *walk, blaze_id *id, blaze_error *error);
 
 void bz_watch_init(struct bz_watch *watch);
 void bz_watch_release(struct bz_watch *watch); /* ends the thread */
+/* With the lock held: starts the thread, unless it runs. */
+int bz_watch_start(struct bz_db *db, blaze_error *error);
 /* Tells that positions up to this one are visible. */
 void bz_db_advance(struct bz_db *db, uint64_t position);
+
+/* ---- health.c ---- */
+
+/* Has the thread look whether a threshold is crossed, if anybody wants to know. `context` is the
+ * database. */
+void bz_health_ask(void *context);
+/* Looks, and tells; on the thread, with the lock held, which is let go of meanwhile. */
+void bz_health_tell(struct bz_db *db);
 
 /* ---- replica.c, apply.c ---- */
 

@@ -259,6 +259,10 @@ static void *observe_loop(void *context)
     struct bz_watch *watch = &db->watch;
     pthread_mutex_lock(&watch->lock);
     while (!watch->stop) {
+        if (db->health.due) {
+            bz_health_tell(db);
+            continue;
+        }
         struct bz_observer *observer = next_behind(watch, atomic_load(&db->position));
         if (observer == NULL) {
             pthread_cond_wait(&watch->changed, &watch->lock);
@@ -279,8 +283,7 @@ static void *observe_loop(void *context)
     return NULL;
 }
 
-/* Starts the thread with the first observer. Called with the lock held. */
-static int ensure_thread(struct bz_db *db, blaze_error *error)
+int bz_watch_start(struct bz_db *db, blaze_error *error)
 {
     struct bz_watch *watch = &db->watch;
     if (watch->thread_runs)
@@ -349,7 +352,7 @@ int bz_db_observe(struct bz_db *db, struct bz_bytes collection,
     observer->position = position;
     pthread_mutex_lock(&watch->lock);
     if (rc == 0)
-        rc = ensure_thread(db, error);
+        rc = bz_watch_start(db, error);
     if (rc == 0) {
         observer->next = watch->observers;
         watch->observers = observer;

@@ -39,7 +39,9 @@ static int open_db(
     if (path == NULL)
         return bz_error_code(error, BLAZE_ENOMEM);
     struct bz_db_options options = {
-        .store.segment_bytes = SEGMENT_BYTES, .store.secret = hub->options.secret};
+        .store = {.segment_bytes = SEGMENT_BYTES,
+            .allow_network = hub->options.allow_network_fs,
+            .secret = hub->options.secret}};
     int rc = bz_db_open(out, path, &options, error);
     if (rc == BLAZE_ENOTFOUND && enrol) {
         options.create = true;

@@ -363,7 +363,9 @@ int bz_hub_open(struct bz_hub **out, const char *directory, const struct bz_hub_
     struct bz_hub *hub = new_hub(directory, options);
     if (hub == NULL)
         return bz_error_code(error, BLAZE_ENOMEM);
-    int rc = lock_directory(hub, error);
+    int rc = options->allow_network_fs ? 0 : bz_path_check_local(directory, error);
+    if (rc == 0)
+        rc = lock_directory(hub, error);
     if (rc == 0)
         rc = bz_loop_open(&hub->loop, error);
     if (rc == 0)

@@ -32,6 +32,7 @@ struct bz_hub_options {
     unsigned threads;         /* for sessions [2] */
     bool closed;              /* take in no new databases */
     const struct bz_vault_secret *secret; /* that seals all of its databases, or NULL; copied */
+    bool allow_network_fs;    /* also where other machines may write to the files */
     /* One line, without a newline, of what happens; on a thread of the hub, one call at a time. May
      * be NULL. */
     void (*on_log)(void *context, const char *line);
@@ -41,8 +42,8 @@ struct bz_hub_options {
 void bz_hub_options_init(struct bz_hub_options *options);
 
 /* Makes the directory if it is not there, and listens at every URL or fails. BLAZE_EADDRINUSE,
- * BLAZE_EBUSY if another hub serves the directory, BLAZE_EINVAL, BLAZE_EPERM, BLAZE_EIO,
- * BLAZE_ENOMEM. */
+ * BLAZE_EBUSY if another hub serves the directory, BLAZE_EINVAL, BLAZE_EPERM (on a network file
+ * system, too), BLAZE_EIO, BLAZE_ENOMEM. */
 int bz_hub_open(struct bz_hub **out, const char *directory, const struct bz_hub_options *options,
     blaze_error *error);
 

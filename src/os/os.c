@@ -11,7 +11,6 @@
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -306,15 +305,6 @@ int bz_path_remove(const char *path, blaze_error *error)
 {
     if (remove(path) != 0)
         return bz_error_errno(error, errno, "remove %s", path);
-    return 0;
-}
-
-int bz_path_free_bytes(const char *path, uint64_t *out, blaze_error *error)
-{
-    struct statvfs st;
-    if (statvfs(path, &st) != 0)
-        return bz_error_errno(error, errno, "stat file system of %s", path);
-    *out = (uint64_t)st.f_bavail * st.f_frsize;
     return 0;
 }
 

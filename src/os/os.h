@@ -99,6 +99,23 @@ struct bz_file_mark {
 };
 int bz_path_mark(const char *path, struct bz_file_mark *out, blaze_error *error);
 
+/* The file system that a path lies on. */
+struct bz_file_system {
+    uint64_t type;       /* as statfs() numbers it */
+    char name[32];       /* of what runs in user space, as it is mounted: "fuse.sshfs"; else "" */
+    const char *network; /* what it is called if other machines share it: "NFS"; NULL: none do */
+    uint64_t size_bytes;
+    uint64_t free_bytes; /* that may still be written by who is not root */
+};
+
+/* Of what is not there yet, the file system of the directory it is to be in. (filesystem.c) */
+int bz_path_file_system(const char *path, struct bz_file_system *out, blaze_error *error);
+
+/* BLAZE_EPERM, saying what to do, on a file system that other machines share. What processes have
+ * in common, locks and mapped pages, does not hold between machines. Readers are refused as well:
+ * they cannot know that nobody writes on another one. */
+int bz_path_check_local(const char *path, blaze_error *error);
+
 /* What may still be written to the file system of `path`. */
 int bz_path_free_bytes(const char *path, uint64_t *out, blaze_error *error);
 
@@ -119,5 +136,10 @@ char *bz_path_join(const char *dir, const char *name);
  */
 enum bz_os_op { BZ_OS_OPEN, BZ_OS_READ, BZ_OS_WRITE, BZ_OS_SYNC, BZ_OS_TRUNCATE, BZ_OS_RENAME };
 void bz_os_set_fault(int (*fail)(void *context, enum bz_os_op op, const char *path), void *context);
+
+/* Tests only: bz_path_file_system() lets `change(context, found)` alter what the system told, all
+ * but `network`, which follows from it. NULL switches it off. */
+void bz_os_set_file_system(
+    void (*change)(void *context, struct bz_file_system *found), void *context);
 
 #endif

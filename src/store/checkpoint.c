@@ -61,6 +61,14 @@ static void ask_for_checkpoint(struct bz_disk *disk)
     pthread_mutex_unlock(&disk->wake_lock);
 }
 
+void bz_background_resized(struct bz_disk *disk)
+{
+    pthread_mutex_lock(&disk->wake_lock);
+    disk->resized = true;
+    wake(disk);
+    pthread_mutex_unlock(&disk->wake_lock);
+}
+
 /* ---- freezing ---- */
 
 static size_t table_bytes(const struct bz_memtable *table)
@@ -193,6 +201,8 @@ static int checkpoint_frozen(struct bz_disk *disk, blaze_error *error)
 
     pthread_mutex_lock(&disk->wake_lock);
     atomic_store(&disk->checkpoint_error, rc);
+    disk->resized = true;
+    wake(disk);
     pthread_cond_broadcast(&disk->room);
     pthread_mutex_unlock(&disk->wake_lock);
     return rc;
@@ -259,7 +269,8 @@ static void *run(void *context)
         bool sync = due(disk->relaxed_due, now);
         bool aged = due(disk->aged_due, now);
         bool move = aged || disk->full_due;
-        if (!sync && !move) {
+        bool resized = disk->resized;
+        if (!sync && !move && !resized) {
             sleep_until_due(disk);
             continue;
         }
@@ -267,7 +278,7 @@ static void *run(void *context)
             disk->relaxed_due = 0;
         if (aged)
             disk->aged_due = 0;
-        disk->full_due = false;
+        disk->full_due = disk->resized = false;
         pthread_mutex_unlock(&disk->wake_lock);
         if (sync) {
             atomic_store(&disk->relaxed_armed, false); /* first: what comes now wants a new one */
@@ -280,6 +291,8 @@ static void *run(void *context)
             rc = bz_disk_checkpoint(disk, NULL);
         else if (move)
             rc = checkpoint_frozen(disk, NULL);
+        if (resized)
+            bz_listener_call(&disk->size_listener);
         pthread_mutex_lock(&disk->wake_lock);
         if (rc != 0 && !atomic_load(&disk->failed))
             disk->aged_due = bz_os_mono_ns() + RETRY_NS;

@@ -242,10 +242,13 @@ static int append(struct bz_disk *disk, blaze_error *error)
     struct bz_log *log = &disk->log;
     uint32_t payload = (uint32_t)(disk->frame.size - BZ_FRAME_HEADER);
     uint32_t unsynced = unsynced_commits(disk);
+    uint64_t segment = log->tail.segment;
     bool synced;
     atomic_store(&disk->shared->appending, 1);
     int rc = bz_log_make_room(log, payload, unsynced, &synced, error);
     atomic_store(&disk->shared->segment, log->tail.segment); /* also if the commit fails */
+    if (log->tail.segment != segment)
+        bz_background_resized(disk);
     if (rc == 0 && synced)
         bz_sync_known(disk, log->tail.lsn);
     if (rc == 0)

@@ -339,6 +339,7 @@ static struct bz_disk *disk_new(const char *path, const struct bz_store_options 
     pthread_mutex_init(&disk->wake_lock, NULL);
     init_conds(disk);
     bz_listener_init(&disk->listener);
+    bz_listener_init(&disk->size_listener);
     bz_buf_init(&disk->frame, 2u * BZ_STORE_COMMIT_MAX);
     for (unsigned i = 0; i < BZ_SEATS; i++) {
         struct bz_seat *seat = &disk->seats[i];
@@ -373,6 +374,7 @@ static void disk_free(struct bz_disk *disk)
     registry_remove(disk);
     bz_buf_release(&disk->frame);
     bz_listener_release(&disk->listener);
+    bz_listener_release(&disk->size_listener);
     pthread_cond_destroy(&disk->room);
     pthread_cond_destroy(&disk->wake);
     pthread_mutex_destroy(&disk->wake_lock);
@@ -560,10 +562,13 @@ int bz_store_open(struct bz_store **out, const char *path, const struct bz_store
 {
     if (options->map_count == 0 || options->map_count > BZ_STORE_MAPS_MAX)
         return bz_error_set(error, BLAZE_EINVAL, "a store has 1 to %u maps", BZ_STORE_MAPS_MAX);
+    int rc = options->allow_network ? 0 : bz_path_check_local(path, error);
+    if (rc != 0)
+        return rc;
     struct bz_disk *disk = disk_new(path, options);
     if (disk == NULL)
         return bz_error_code(error, BLAZE_ENOMEM);
-    int rc = open_disk(disk, options, error);
+    rc = open_disk(disk, options, error);
     if (rc != 0) {
         disk_free(disk);
         return rc;
@@ -645,6 +650,12 @@ static void disk_set_listener(struct bz_store *store, void (*notify)(void *conte
     bz_listener_set(&((struct bz_disk *)store)->listener, notify, context);
 }
 
+static void disk_set_size_listener(
+    struct bz_store *store, void (*notify)(void *context), void *context)
+{
+    bz_listener_set(&((struct bz_disk *)store)->size_listener, notify, context);
+}
+
 static const char *disk_watch_path(struct bz_store *store)
 {
     return ((struct bz_disk *)store)->log_path;
@@ -668,6 +679,7 @@ static void disk_stats(struct bz_store *store, struct bz_store_stats *out)
         .memtable_bytes = bytes,
         .checkpoints = atomic_load(&disk->checkpoints),
         .compactions = atomic_load(&disk->compactions),
+        .checkpoint_error = atomic_load(&disk->checkpoint_error),
         .syncs = atomic_load(&disk->syncs),
         .written_bytes = atomic_load(&disk->written),
         .sealed = disk->sealed,
@@ -697,6 +709,7 @@ const struct bz_store_ops bz_disk_ops = {
     .checkpoint = disk_checkpoint,
     .verify = disk_verify,
     .set_listener = disk_set_listener,
+    .set_size_listener = disk_set_size_listener,
     .watch_path = disk_watch_path,
     .stats = disk_stats,
 };

@@ -155,6 +155,7 @@ struct bz_disk {
     uint64_t relaxed_due; /* when to sync, 0: nothing to sync */
     uint64_t aged_due;    /* when to checkpoint */
     bool full_due;        /* the memtable is full */
+    bool resized;         /* the size listener is to be called */
     bool stop;
     atomic_bool relaxed_armed;
     atomic_bool aged_armed;
@@ -171,6 +172,7 @@ struct bz_disk {
     atomic_int compaction_error; /* of the last one */
 
     struct bz_listener listener;
+    struct bz_listener size_listener; /* called by the background thread */
     atomic_size_t open_handles;
     atomic_uint_fast64_t checkpoints, compactions, syncs, written;
 
@@ -270,6 +272,9 @@ void bz_background_relaxed(struct bz_disk *disk);
 
 /* Has the memtable moved to the base when it is old enough, or soon. */
 void bz_background_aged(struct bz_disk *disk, bool soon);
+
+/* Has the size listener called. */
+void bz_background_resized(struct bz_disk *disk);
 
 /* With `writer` held and no transaction open: freezes the active memtable, unless it is empty, and
  * has it moved. False if one is frozen already. */

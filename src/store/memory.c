@@ -580,6 +580,14 @@ static void memory_set_listener(
     bz_listener_set(&((struct memory_store *)store)->listener, notify, context);
 }
 
+static void memory_set_size_listener(
+    struct bz_store *store, void (*notify)(void *context), void *context)
+{
+    (void)store; /* nothing on a disk, nothing to tell */
+    (void)notify;
+    (void)context;
+}
+
 static const char *memory_watch_path(struct bz_store *store)
 {
     (void)store;
@@ -626,6 +634,7 @@ static const struct bz_store_ops memory_ops = {
     .checkpoint = memory_nothing,
     .verify = memory_verify,
     .set_listener = memory_set_listener,
+    .set_size_listener = memory_set_size_listener,
     .watch_path = memory_watch_path,
     .stats = memory_stats,
 };

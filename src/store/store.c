@@ -213,6 +213,12 @@ void bz_store_set_listener(struct bz_store *store, void (*notify)(void *context)
     store->ops->set_listener(store, notify, context);
 }
 
+void bz_store_set_size_listener(
+    struct bz_store *store, void (*notify)(void *context), void *context)
+{
+    store->ops->set_size_listener(store, notify, context);
+}
+
 const char *bz_store_watch_path(struct bz_store *store)
 {
     return store->ops->watch_path(store);

@@ -50,6 +50,7 @@ struct bz_store_options {
     bool create;                /* make the directory if it is not there; else BLAZE_ENOTFOUND */
     bool alone;                 /* BLAZE_EBUSY if another has it open; nobody else can open it */
     bool read_only;             /* needs no right to write; see bz_store_open() */
+    bool allow_network;         /* also on a file system that other machines share */
     uint32_t relaxed_window_ms; /* 0: the default, 100 */
     uint64_t checkpoint_bytes;  /* memtable size that starts a checkpoint; 0: 64 MiB */
     uint32_t checkpoint_ms;     /* age that starts one; 0: 30,000 */
@@ -64,7 +65,7 @@ struct bz_store_options {
  * Opens the store in directory `path`, recovering what a crash left. BLAZE_EBUSY (naming the pid
  * where known) if this process has it open already; BLAZE_ECORRUPT naming file and offset;
  * BLAZE_EINVAL if `path` is no directory; BLAZE_EEXIST if a store is to be created where other
- * things are.
+ * things are; BLAZE_EPERM on a network file system.
  *
  * With a secret a new store is sealed, and a sealed one opened: BLAZE_EAUTH if it is another one or
  * none is given, BLAZE_EINVAL for a store that is not sealed. BLAZE_EEXIST instead of both if it
@@ -165,6 +166,12 @@ int bz_store_verify(struct bz_store *store, void (*each)(void *context, const ch
  * this returns; so not from within one). */
 void bz_store_set_listener(struct bz_store *store, void (*notify)(void *context), void *context);
 
+/* Calls notify(context) when the store may take more or less of the disk than before: after a
+ * checkpoint, done or failed, and when the log has got another segment. On a thread of the store,
+ * without locks held; do not write, nor wait, in it. One; NULL to remove, as above. */
+void bz_store_set_size_listener(
+    struct bz_store *store, void (*notify)(void *context), void *context);
+
 /* The folder whose files change when another process commits (to be watched), or NULL. */
 const char *bz_store_watch_path(struct bz_store *store);
 
@@ -176,6 +183,7 @@ struct bz_store_stats {
     uint64_t memtable_bytes;
     uint64_t checkpoints;
     uint64_t compactions;
+    int checkpoint_error; /* of the last one that was tried; 0 if it went well */
     uint64_t syncs;
     uint64_t written_bytes; /* by this handle, log only */
     bool sealed;

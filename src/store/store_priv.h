@@ -73,6 +73,7 @@ struct bz_store_ops {
     int (*verify)(struct bz_store *store, void (*each)(void *context, const char *problem),
         void *context, blaze_error *error);
     void (*set_listener)(struct bz_store *store, void (*notify)(void *context), void *context);
+    void (*set_size_listener)(struct bz_store *store, void (*notify)(void *context), void *context);
     const char *(*watch_path)(struct bz_store *store);
     void (*stats)(struct bz_store *store, struct bz_store_stats *out);
 };

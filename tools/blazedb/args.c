@@ -11,6 +11,7 @@ static const struct cli_option common[] = {
     {"no-progress", NULL, "no progress bars"},
     {"passphrase-file", "FILE", "what the database is sealed with: the first line of a file"},
     {"key-file", "FILE", "what the database is sealed with: a file of 32 or more random bytes"},
+    {"allow-network-fs", NULL, "open a database on a network file system"},
     {NULL},
 };
 

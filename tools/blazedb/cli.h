@@ -123,6 +123,9 @@ int cli_seal_create(const struct cli *cli, struct cli_seal *out);
 
 /* ---- databases and arguments (open.c) ---- */
 
+/* The defaults, with what the options that all commands share say of opening. */
+void cli_open_options(const struct cli *cli, blaze_open_options *out);
+
 /* Opens the database named by the first word. EXIT_DONE, or a code with the error printed. */
 int cli_open(const struct cli *cli, blaze_db **out);
 

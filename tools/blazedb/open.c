@@ -8,6 +8,12 @@
 
 #define STDIN_MAX ((size_t)128 << 20) /* a document of 16 MiB is never longer in JSON */
 
+void cli_open_options(const struct cli *cli, blaze_open_options *out)
+{
+    blaze_open_options_init(out);
+    out->allow_network_fs = cli_option(cli, "allow-network-fs") != NULL;
+}
+
 static int open_how(const struct cli *cli, bool read_only, blaze_db **out)
 {
     const char *path = cli->words[0];
@@ -17,7 +23,7 @@ static int open_how(const struct cli *cli, bool read_only, blaze_db **out)
     int code = cli_seal_read(cli, &seal);
     if (code != EXIT_DONE)
         return code;
-    blaze_open_options_init(&options);
+    cli_open_options(cli, &options);
     options.read_only = read_only;
     options.seal = seal.seal;
     int rc = blaze_open(out, path, &options, &error);

@@ -7,7 +7,7 @@
 int cmd_create(struct cli *cli)
 {
     blaze_open_options options;
-    blaze_open_options_init(&options);
+    cli_open_options(cli, &options);
     options.create = 1;
     const char *role = cli_option(cli, "role");
     if (role != NULL && strcmp(role, "server") == 0)

@@ -42,6 +42,7 @@ int cmd_serve(struct cli *cli)
             EXIT_USAGE, "serve", "say where to listen, such as --listen tcp://127.0.0.1:7667");
     options.listen = listen;
     options.closed = cli_option(cli, "closed") != NULL;
+    options.allow_network_fs = cli_option(cli, "allow-network-fs") != NULL;
     if (cli_option(cli, "log") != NULL)
         options.on_log = on_log;
     struct cli_seal seal;

@@ -40,6 +40,18 @@ static void print_status_field(blaze_text name, const blaze_value *value)
         }
 }
 
+/* What each says is to be done. */
+static void print_warnings(const blaze_value *warnings)
+{
+    blaze_iter iter;
+    blaze_value warning, text;
+    if (blaze_iter_init(&iter, warnings) != BLAZE_OK)
+        return;
+    while (blaze_iter_next(&iter, NULL, &warning) == BLAZE_OK)
+        if (blaze_value_field(&warning, "text", &text) == BLAZE_OK)
+            printf("%-12s %.*s\n", "warning", (int)text.as.text.size, text.as.text.data);
+}
+
 /* What people look for comes first; the rest as it comes. */
 static int print_status_table(const char *json)
 {
@@ -54,6 +66,8 @@ static int print_status_table(const char *json)
     for (size_t i = 0; rc == BLAZE_OK && i < sizeof order / sizeof *order; i++)
         if (blaze_value_field(&all, order[i], &value) == BLAZE_OK)
             print_status_field((blaze_text){order[i], strlen(order[i])}, &value);
+    if (rc == BLAZE_OK && blaze_value_field(&all, "warnings", &value) == BLAZE_OK)
+        print_warnings(&value);
     blaze_doc_free(doc);
     return rc;
 }

@@ -165,7 +165,7 @@ int cmd_join(struct cli *cli)
     blaze_sync_options options;
     blaze_open_options open;
     struct cli_seal seal;
-    blaze_open_options_init(&open);
+    cli_open_options(cli, &open);
     int code = cli_seal_create(cli, &seal);
     if (code != EXIT_DONE || (code = begin(cli, &watcher, &options, "join")) != EXIT_DONE)
         return code;
