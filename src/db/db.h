@@ -88,7 +88,8 @@ struct bz_find {
 /* Rows in order. An unknown collection has none. */
 int bz_read_find(
     struct bz_read *read, const struct bz_find *find, struct bz_rows **out, blaze_error *error);
-/* Borrowed until the next call; BLAZE_END. */
+/* The document borrows until the next call for these rows, whatever else is read or written in
+ * between. BLAZE_END. */
 int bz_rows_next(struct bz_rows *rows, blaze_id *id, blaze_value *document, blaze_error *error);
 void bz_rows_close(struct bz_rows *rows);
 /* The number of rows that bz_read_find() would give. Where an index holds just those that match

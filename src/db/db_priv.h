@@ -97,7 +97,8 @@ int bz_log_seek(struct bz_cursor *cursor, uint64_t position, blaze_error *error)
 struct bz_bytes bz_record_key(
     uint8_t out[BZ_RECORD_KEY_SIZE], uint32_t collection, const blaze_id *id);
 
-/* A record as it lies in the store; borrows from the view. BLAZE_ENOTFOUND. */
+/* A record as it lies in the store, borrowed until the next one is loaded through the view.
+ * BLAZE_ENOTFOUND. */
 struct bz_stored {
     uint64_t position; /* of its log entry */
     struct bz_bytes record;

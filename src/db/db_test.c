@@ -262,6 +262,56 @@ static void a_read_older_than_an_index_does_without_it(void **state)
     must(bz_db_close(db, error));
 }
 
+/* A row's document stays as it is while others are read, and written, until the next row. */
+static void check_row_stays(struct bz_read *read, struct bz_db_txn *txn, const char *sort)
+{
+    struct bz_find find = {.collection = TEXT("c"), .sort = sort};
+    struct bz_rows *rows = NULL, *others = NULL;
+    blaze_value value, other, n;
+    blaze_id id;
+    must(bz_read_find(read, &find, &rows, error));
+    must(bz_read_find(read, &find, &others, error));
+    for (int i = 0; i < 8; i++) {
+        must(bz_rows_next(rows, &id, &value, error));
+        uint32_t number = bz_load32be(id.bytes + 12);
+        blaze_id next = id_of(number % 8 + 1);
+        must(bz_rows_next(others, &id, &other, error));
+        must(bz_read_get(read, TEXT("c"), &next, &other, error));
+        if (txn != NULL)
+            must(try_write(txn, UPDATE, "c", number % 8 + 1, "{\"m\":1}", error));
+        must(blaze_value_field(&value, "n", &n));
+        assert_int_equal(n.as.integer, 100 - number);
+    }
+    assert_int_equal(bz_rows_next(rows, &id, &value, NULL), BLAZE_END);
+    bz_rows_close(rows);
+    bz_rows_close(others);
+}
+
+static void a_row_stays_until_the_next_one(void **state)
+{
+    (void)state;
+    struct bz_db *db = open_disk("a", true);
+    static const char *const orders[] = {NULL, "n", "k"}; /* by the records, an index, a sorter */
+    for (uint32_t i = 1; i <= 8; i++) {
+        char json[40];
+        snprintf(json, sizeof json, "{\"n\":%u,\"k\":%u}", 100 - i, i % 3);
+        write_json(db, INSERT, "c", i, json);
+    }
+    must(bz_db_index_create(db, TEXT("c"), "n", "by_n", error));
+    must(bz_store_checkpoint(bz_db_store(db), error));
+    for (size_t i = 0; i < sizeof orders / sizeof orders[0]; i++) {
+        struct bz_read *read = NULL;
+        struct bz_db_txn *txn = NULL;
+        must(bz_read_begin(db, &read, error));
+        check_row_stays(read, NULL, orders[i]);
+        bz_read_end(read);
+        must(bz_db_begin(db, &txn, error));
+        check_row_stays(bz_db_txn_read(txn), txn, orders[i]);
+        must(bz_db_commit(txn, BZ_DURABLE_FULL, error));
+    }
+    must(bz_db_close(db, error));
+}
+
 /* ---- killed ---- */
 
 /* Writes records in commits of their own and tells the number of each when it is durable. */
@@ -685,6 +735,7 @@ int main(void)
         test(a_document_grows_to_its_limit_and_not_past_it),
         test(wrong_indexes_are_refused),
         test(a_read_older_than_an_index_does_without_it),
+        test(a_row_stays_until_the_next_one),
         test(what_was_committed_survives_a_kill),
         test(a_copied_directory_becomes_a_node_of_its_own),
         test(relaxed_commits_that_a_power_cut_took_come_back_from_the_peer),
