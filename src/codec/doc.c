@@ -12,18 +12,11 @@ void bz_doc_value(struct bz_bytes doc, const struct blaze_names *names, blaze_va
 int bz_doc_field(
     struct bz_bytes doc, const struct blaze_names *names, uint32_t id, blaze_value *out)
 {
-    struct bz_cursor c;
     struct bz_field field;
-    int rc = bz_cursor_init(&c, doc);
-    while (rc == 0 && (rc = bz_cursor_next(&c, true, &field)) == 0) {
-        if (field.name != NULL || field.key > id)
-            return BLAZE_ENOTFOUND;
-        if (field.key == id) {
-            bz_field_value(&field, names, out);
-            return 0;
-        }
-    }
-    return rc == BLAZE_END ? BLAZE_ENOTFOUND : rc;
+    int rc = bz_map_find(doc, id, &field);
+    if (rc == 0)
+        bz_field_value(&field, names, out);
+    return rc;
 }
 
 void bz_doc_iter_init(struct bz_doc_iter *it, struct bz_bytes doc, const struct blaze_names *names)

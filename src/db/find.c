@@ -121,7 +121,6 @@ static int read_row(
     struct bz_rows *rows, const struct bz_stored *stored, struct row *row, blaze_error *error)
 {
     struct bz_bytes document;
-    bz_arena_reset(&rows->read->arena);
     int rc = bz_read_document(rows->read, stored, &row->id, &rows->document, &document, error);
     if (rc == 0)
         bz_doc_value(document, bz_catalog_names(rows->read->db->catalog), &row->document);

@@ -157,6 +157,7 @@ int bz_read_document(struct bz_read *read, const struct bz_stored *stored, const
     if (bz_rec_simple_body(stored->record, document))
         return 0;
     struct bz_nodes nodes = bz_catalog_nodes(read->db->catalog);
+    bz_arena_reset(&read->arena);
     int rc = decode(read, stored, id, &rec, error);
     if (rc != 0)
         return rc;
@@ -179,10 +180,8 @@ static int find_document(struct bz_read *read, struct bz_bytes collection, const
     int rc = bz_catalog_collection(read->db->catalog, collection, &number);
     if (rc == 0)
         rc = bz_stored_load(read->view, number, id, &stored, error);
-    if (rc == 0) {
-        bz_arena_reset(&read->arena);
+    if (rc == 0)
         rc = bz_read_document(read, &stored, id, &read->document, document, error);
-    }
     if (rc == BLAZE_ENOTFOUND && error != NULL) {
         char text[BLAZE_ID_TEXT_SIZE];
         return bz_error_set(error, rc, "there is no record %s", blaze_id_format(id, text));
