@@ -356,18 +356,23 @@ int blaze_doc_add_value(blaze_doc *doc, const char *name, const blaze_value *val
     }
 }
 
-/* Encodes the document, if it has changed since. Nothing sticks but what adding can no longer
- * mend. */
+/* Nothing sticks of what follows but what adding can no longer mend. */
+
+int bz_doc_error(const blaze_doc *doc)
+{
+    return doc->error != 0 ? doc->error : doc->depth != 1 ? BLAZE_EINVAL : 0;
+}
+
+/* Encodes the document, if it has changed since. */
 static int encode(blaze_doc *doc)
 {
-    if (doc->error != 0 || doc->encoded_is_current)
-        return doc->error;
-    if (doc->depth != 1)
-        return BLAZE_EINVAL;
+    int rc = bz_doc_error(doc);
+    if (rc != 0 || doc->encoded_is_current)
+        return rc;
     bz_buf_clear(&doc->encoded);
     bz_names_unref(doc->names); /* a copy that was changed: from now on its names are text */
     doc->names = NULL;
-    int rc = bz_parts_append(&doc->encoded, doc->parts, doc->count, BZ_DOC_MAX);
+    rc = bz_parts_append(&doc->encoded, doc->parts, doc->count, BZ_DOC_MAX);
     if (rc == 0 && doc->encoded.size > BLAZE_MAX_DOCUMENT)
         rc = BLAZE_ELIMIT;
     if (rc != 0)
@@ -387,4 +392,46 @@ int blaze_doc_value(blaze_doc *doc, blaze_value *out)
     if (rc == 0)
         bz_doc_value(bz_buf_bytes(&doc->encoded), doc->names, out);
     return rc;
+}
+
+bool bz_doc_has(const blaze_doc *doc, struct bz_bytes name)
+{
+    if (doc->is_copy) {
+        blaze_value map, field;
+        bz_doc_value(bz_buf_bytes(&doc->encoded), doc->names, &map);
+        return bz_value_field(&map, name, &field) == 0;
+    }
+    for (size_t i = 0; i < doc->count; i++) {
+        if (bz_bytes_equal(bz_bytes(doc->parts[i].name, doc->parts[i].key), name))
+            return true;
+    }
+    return false;
+}
+
+/* Whether its encoding is within the limit. What is counted of a part is at least a seventeenth of
+ * what it takes (a UUID in an array), so that there is mostly no need to look. */
+static bool is_within(const blaze_doc *doc)
+{
+    size_t directory;
+    return doc->bytes <= BLAZE_MAX_DOCUMENT / 32 ||
+           bz_parts_size(doc->parts, doc->count, true, &directory) <= BLAZE_MAX_DOCUMENT;
+}
+
+int bz_doc_intern_built(struct bz_buf *out, blaze_doc *doc, struct blaze_names *names, bool *unset)
+{
+    int rc = bz_doc_error(doc);
+    if (rc != 0)
+        return rc;
+    *unset = false;
+    if (doc->is_copy) {
+        blaze_value map;
+        bz_doc_value(bz_buf_bytes(&doc->encoded), doc->names, &map);
+        return bz_doc_intern(out, &map, names);
+    }
+    if (!is_within(doc))
+        return fail(doc, BLAZE_ELIMIT);
+    for (size_t i = 0; i < doc->count; i++)
+        *unset = *unset || doc->parts[i].tag == BZ_TAG_UNSET;
+    rc = bz_parts_intern(out, doc->parts, doc->count, names);
+    return rc == BLAZE_EEXIST ? fail(doc, rc) : rc;
 }

@@ -106,6 +106,9 @@ struct bz_stored {
 int bz_stored_load(struct bz_view *view, uint32_t collection, const blaze_id *id,
     struct bz_stored *out, blaze_error *error);
 int bz_stored_split(struct bz_bytes value, struct bz_stored *out, blaze_error *error);
+/* Decodes it into the arena; it borrows what the stored record does. */
+int bz_stored_decode(struct bz_arena *arena, const struct bz_stored *stored, const blaze_id *id,
+    struct bz_rec *out, blaze_error *error);
 int bz_record_corrupt(blaze_error *error, const blaze_id *id);
 
 /* Whether a record of one live whole write, whose body is all that there is to see. */
@@ -247,10 +250,9 @@ struct bz_db_txn {
     size_t mark_counts_used, mark_counts_capacity;
 
     struct bz_arena arena; /* of the current call */
-    struct bz_buf body, fields, record;
-    struct bz_buf before, after; /* documents */
+    struct bz_buf body, record;
+    struct bz_buf document;
     struct bz_buf key_before, key_after;
-    struct bz_doc_writer *writer;
     struct bz_read read;
     struct bz_db_txn *next;
 };
@@ -283,13 +285,14 @@ int bz_write_record(struct bz_db_txn *txn, struct bz_txn_collection *collection,
 
 /* ---- index.c ---- */
 
-/* Changes the entries of all indexes from those of one document to those of another; data NULL:
- * none. */
+/* Changes the entries of all indexes from those of one visible state of a record to those of
+ * another; NULL: not visible. */
 int bz_index_update(struct bz_db_txn *txn, const struct bz_txn_collection *collection,
-    const blaze_id *id, struct bz_bytes before, struct bz_bytes after, blaze_error *error);
-/* Replaces *key by the key of the entry of a document: index, value, id. */
+    const blaze_id *id, const struct bz_rec *before, const struct bz_rec *after,
+    blaze_error *error);
+/* Replaces *key by the key of the entry of a visible record: index, value, id. */
 int bz_index_key(struct bz_arena *arena, struct bz_buf *key, const struct bz_index *index,
-    struct bz_bytes document, const struct blaze_names *names, const blaze_id *id, bool *cut);
+    const struct bz_rec *rec, struct bz_catalog *catalog, const blaze_id *id, bool *cut);
 
 /* ---- walk.c ---- */
 

@@ -140,16 +140,6 @@ int bz_read_load_state(struct bz_read *read, const struct bz_state **out, blaze_
 
 /* ---- records ---- */
 
-/* Decodes a stored record into the arena of the read. */
-static int decode(struct bz_read *read, const struct bz_stored *stored, const blaze_id *id,
-    struct bz_rec *out, blaze_error *error)
-{
-    int rc = bz_rec_decode(&read->arena, stored->record, stored->position, out);
-    if (rc == 0)
-        return 0;
-    return rc == BLAZE_ENOMEM ? bz_error_code(error, rc) : bz_record_corrupt(error, id);
-}
-
 int bz_read_document(struct bz_read *read, const struct bz_stored *stored, const blaze_id *id,
     struct bz_buf *out, struct bz_bytes *document, blaze_error *error)
 {
@@ -158,7 +148,7 @@ int bz_read_document(struct bz_read *read, const struct bz_stored *stored, const
         return 0;
     struct bz_nodes nodes = bz_catalog_nodes(read->db->catalog);
     bz_arena_reset(&read->arena);
-    int rc = decode(read, stored, id, &rec, error);
+    int rc = bz_stored_decode(&read->arena, stored, id, &rec, error);
     if (rc != 0)
         return rc;
     if (!bz_rec_alive(&rec, &nodes))
