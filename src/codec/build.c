@@ -13,18 +13,21 @@
 #include <math.h>
 
 struct level {
-    size_t first; /* its first part in the stack */
+    struct level *around; /* NULL: the document itself */
+    struct level *within; /* for the next container in it, once one was needed */
+    size_t first;         /* its first part in the stack */
     bool map;
     struct bz_bytes name; /* under which it goes into the one around it */
 };
 
 struct blaze_doc {
-    struct bz_arena arena; /* names and payloads */
+    struct bz_arena arena; /* names, payloads, levels */
     struct bz_part *parts;
     size_t count;
     size_t capacity;
     size_t bytes; /* at least so many will the encoding have */
-    struct level levels[BLAZE_MAX_NESTING];
+    struct level top;
+    struct level *innermost;
     size_t depth; /* open containers, the document included */
     int error;
     bool encoded_is_current;
@@ -65,7 +68,8 @@ void blaze_doc_clear(blaze_doc *doc)
     doc->count = 0;
     doc->bytes = 0;
     doc->depth = 1;
-    doc->levels[0] = (struct level){.first = 0, .map = true};
+    doc->top = (struct level){.map = true};
+    doc->innermost = &doc->top;
     doc->error = 0;
     doc->encoded_is_current = false;
     doc->is_copy = false;
@@ -166,7 +170,7 @@ static int add(blaze_doc *doc, const char *name, const blaze_value *value)
 {
     struct bz_bytes text;
     int rc = open_copy(doc);
-    const struct level *level = &doc->levels[doc->depth - 1];
+    const struct level *level = doc->innermost;
     if (rc == 0)
         rc = check_name(level, name, &text);
     if (rc != 0)
@@ -249,20 +253,37 @@ int blaze_doc_add_unset(blaze_doc *doc, const char *name)
     return add(doc, name, &(blaze_value){.type = BZ_TYPE_UNSET});
 }
 
+/* The level within the innermost one; NULL when out of memory. */
+static struct level *level_within(blaze_doc *doc)
+{
+    struct level *around = doc->innermost;
+    if (around->within == NULL) {
+        around->within = bz_arena_zalloc(&doc->arena, sizeof *around);
+        if (around->within != NULL)
+            around->within->around = around;
+    }
+    return around->within;
+}
+
 static int begin(blaze_doc *doc, const char *name, bool map)
 {
     struct bz_bytes text;
     int rc = open_copy(doc);
     if (rc == 0)
-        rc = check_name(&doc->levels[doc->depth - 1], name, &text);
+        rc = check_name(doc->innermost, name, &text);
     if (rc != 0)
         return fail(doc, rc);
     if (doc->depth == BLAZE_MAX_NESTING)
         return fail(doc, BLAZE_ELIMIT);
+    struct level *level = level_within(doc);
     struct bz_bytes copy = bz_arena_copy(&doc->arena, text);
-    if (text.size > 0 && copy.data == NULL)
+    if (level == NULL || (text.size > 0 && copy.data == NULL))
         return fail(doc, BLAZE_ENOMEM);
-    doc->levels[doc->depth++] = (struct level){.first = doc->count, .map = map, .name = copy};
+    level->first = doc->count;
+    level->map = map;
+    level->name = copy;
+    doc->innermost = level;
+    doc->depth++;
     return 0;
 }
 
@@ -282,8 +303,8 @@ int blaze_doc_end(blaze_doc *doc)
         return doc->error;
     if (doc->depth == 1)
         return fail(doc, BLAZE_EINVAL);
-    const struct level *ended = &doc->levels[doc->depth - 1];
-    const struct level *around = ended - 1;
+    const struct level *ended = doc->innermost;
+    struct level *around = ended->around;
     size_t count = doc->count - ended->first;
     struct bz_part *parts = count > 0 ? doc->parts + ended->first : NULL;
     struct bz_part part = {.name = ended->name.data, .key = (uint32_t)ended->name.size};
@@ -293,6 +314,7 @@ int blaze_doc_end(blaze_doc *doc)
     if (rc != 0)
         return fail(doc, rc);
     doc->count = ended->first;
+    doc->innermost = around;
     doc->depth--;
     size_t size = part.key + (around->map ? 3u : 2u);
     rc = make_room(doc, around, size);

@@ -138,6 +138,14 @@ struct bz_watch {
     atomic_uint interested; /* observers and listeners: 0 makes a commit cheap */
 };
 
+/* A place for one idle read. Each has its own part of the processors' caches, and a thread looks
+ * first where it looked last: so threads that read at once do not meet. */
+struct bz_idle_read {
+    _Atomic(struct bz_read *) read;
+    char apart[64 - sizeof(void *)];
+};
+#define BZ_IDLE_READS 16
+
 struct bz_db {
     struct bz_store *store;
     char *path;
@@ -153,14 +161,16 @@ struct bz_db {
     _Atomic(uint64_t) polled_lsn; /* the commit that bz_db_poll() saw last */
     _Atomic(uint64_t) fresh_lsn;  /* the catalog holds all that commits up to here need */
 
+    struct bz_idle_read idle_reads[BZ_IDLE_READS];
+    atomic_uint reads; /* made: idle and in use */
+
     pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t settled;
     struct bz_catalog *catalog; /* the pointer never changes; refreshing it takes the lock */
     bool writing;               /* a transaction of this process may add to the catalog */
     bool settling;              /* a commit that adds to it is on its way */
-    struct bz_read *idle_reads;
     struct bz_db_txn *idle_txns;
-    unsigned open; /* reads, transactions and replicas handed out */
+    unsigned open; /* transactions and replicas handed out */
 
     struct bz_watch watch;
 };
@@ -199,12 +209,14 @@ struct bz_read {
     struct bz_buf document;
     struct bz_state state; /* of the snapshot, once loaded */
     bool state_loaded;
+    struct bz_bytes name; /* of the collection that was asked for last; data NULL: none yet */
+    uint32_t collection;
     unsigned rows; /* open on it */
-    struct bz_read *next;
 };
 
 void bz_read_init(struct bz_read *read, struct bz_db *db);
 void bz_read_release(struct bz_read *read);
+void bz_reads_free(struct bz_db *db); /* the idle ones, which are all (asserted) */
 
 /* The state of the view: of the transaction as it stands, or of the snapshot. */
 int bz_read_load_state(struct bz_read *read, const struct bz_state **out, blaze_error *error);

@@ -98,6 +98,7 @@ static void txn_give(struct bz_db_txn *txn)
     txn->txn = NULL;
     txn->view = NULL;
     txn->read.view = NULL;
+    txn->read.name = bz_bytes(NULL, 0); /* the catalog may forget it */
     pthread_mutex_lock(&db->lock);
     txn->next = db->idle_txns;
     db->idle_txns = txn;
