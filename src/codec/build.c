@@ -139,19 +139,22 @@ static int make_room(blaze_doc *doc, const struct level *level, size_t size)
     return 0;
 }
 
-/* Copies what the part borrows, if it is not within it. */
-static int own(blaze_doc *doc, struct bz_part *part)
+/* Copies a part's name, and the payload if it is borrowed and does not fit within the part. */
+static int own(blaze_doc *doc, struct bz_part *part, struct bz_bytes name)
 {
-    if (part->data == NULL)
-        return 0;
-    struct bz_bytes data = bz_bytes(part->data, part->size);
-    if (data.size <= sizeof part->small) {
-        memcpy(part->small, data.data, data.size);
-        part->data = NULL;
-        return 0;
-    }
-    part->data = bz_arena_copy(&doc->arena, data).data;
-    return part->data == NULL ? BLAZE_ENOMEM : 0;
+    const uint8_t *payload = part->data;
+    bool fits = payload == NULL || part->size <= sizeof part->small;
+    uint8_t *copy = bz_arena_alloc(&doc->arena, name.size + (fits ? 0 : part->size));
+    if (copy == NULL)
+        return BLAZE_ENOMEM;
+    if (payload != NULL && part->size > 0)
+        memcpy(fits ? part->small : copy + name.size, payload, part->size);
+    part->data = fits ? NULL : copy + name.size;
+    if (name.size > 0)
+        memcpy(copy, name.data, name.size);
+    part->name = name.size > 0 ? copy : NULL;
+    part->key = (uint32_t)name.size;
+    return 0;
 }
 
 /* Before a change: takes a copy's fields as parts. */
@@ -182,11 +185,8 @@ static int add(blaze_doc *doc, const char *name, const blaze_value *value)
         return fail(doc, rc);
     struct bz_part *part = &doc->parts[doc->count];
     bz_part_value(part, value);
-    struct bz_bytes copy = bz_arena_copy(&doc->arena, text);
-    if ((text.size > 0 && copy.data == NULL) || own(doc, part) != 0)
+    if (own(doc, part, text) != 0)
         return fail(doc, BLAZE_ENOMEM);
-    part->name = copy.data;
-    part->key = (uint32_t)text.size;
     doc->bytes += size;
     doc->count++;
     doc->encoded_is_current = false;
