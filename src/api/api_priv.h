@@ -73,8 +73,9 @@ enum bz_durability bz_api_durability(blaze_durability durability);
 /* "WHAT must not be NULL". */
 int bz_api_null(blaze_error *error, const char *what);
 
-/* The document as a value, if it is whole and does not claim the reserved field. */
-int bz_api_document(blaze_doc *document, blaze_value *out, blaze_error *error);
+/* Whether the document is whole, as far as can be told before it is written, and does not claim the
+ * reserved field. */
+int bz_api_document(const blaze_doc *document, blaze_error *error);
 
 /* Says which record is missing or there already, instead of the general sentence. Any other code
  * is returned as it is. */

@@ -29,12 +29,7 @@ static void db_free(struct bz_db *db)
     if (db == NULL)
         return;
     bz_watch_release(&db->watch);
-    while (db->idle_reads != NULL) {
-        struct bz_read *read = db->idle_reads;
-        db->idle_reads = read->next;
-        bz_read_release(read);
-        bz_free(read);
-    }
+    bz_reads_free(db);
     bz_txns_free(db->idle_txns);
     bz_catalog_free(db->catalog);
     pthread_cond_destroy(&db->settled);

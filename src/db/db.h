@@ -108,7 +108,8 @@ struct bz_find {
 /* Rows in order. An unknown collection has none. */
 int bz_read_find(
     struct bz_read *read, const struct bz_find *find, struct bz_rows **out, blaze_error *error);
-/* Borrowed until the next call; BLAZE_END. */
+/* The document borrows until the next call for these rows, whatever else is read or written in
+ * between. BLAZE_END. */
 int bz_rows_next(struct bz_rows *rows, blaze_id *id, blaze_value *document, blaze_error *error);
 void bz_rows_close(struct bz_rows *rows);
 /* The number of rows that bz_read_find() would give. Where an index holds just those that match
@@ -161,18 +162,18 @@ int bz_db_begin(struct bz_db *db, struct bz_db_txn **out, blaze_error *error);
 /* Reads within the transaction, its own writes included; owned by it. */
 struct bz_read *bz_db_txn_read(struct bz_db_txn *txn);
 
-/* Documents are maps of any names table. A failed call changes nothing and the transaction goes
+/* A failed call changes nothing and the transaction goes
  * on, except where memory, the disk or the database failed (BLAZE_ENOMEM, _EIO, _ENOSPC, _ECORRUPT)
  * or the transaction has grown past what a commit may hold (BLAZE_ELIMIT): then it can only be
  * aborted, and further calls give BLAZE_EFAILED. */
 int bz_db_insert(struct bz_db_txn *txn, struct bz_bytes collection, const blaze_id *id,
-    const blaze_value *document, blaze_error *error); /* BLAZE_EEXIST */
+    blaze_doc *document, blaze_error *error); /* BLAZE_EEXIST */
 int bz_db_put(struct bz_db_txn *txn, struct bz_bytes collection, const blaze_id *id,
-    const blaze_value *document, blaze_error *error);
+    blaze_doc *document, blaze_error *error);
 int bz_db_update(struct bz_db_txn *txn, struct bz_bytes collection, const blaze_id *id,
-    const blaze_value *fields, blaze_error *error); /* BLAZE_ENOTFOUND */
+    blaze_doc *fields, blaze_error *error); /* BLAZE_ENOTFOUND */
 int bz_db_upsert(struct bz_db_txn *txn, struct bz_bytes collection, const blaze_id *id,
-    const blaze_value *fields, blaze_error *error); /* update, or insert if there is none */
+    blaze_doc *fields, blaze_error *error); /* update, or insert if there is none */
 int bz_db_delete(struct bz_db_txn *txn, struct bz_bytes collection, const blaze_id *id,
     blaze_error *error); /* BLAZE_ENOTFOUND */
 int bz_db_delete_all(

@@ -43,10 +43,12 @@ struct bz_rows {
     uint64_t left; /* rows still to give */
 };
 
-/* A row as it is found. */
+/* A row as it is found: the document lies under the walk, in `rows->document`, or, where it was
+ * fetched by id, in what the next fetch of whoever reads here may take away. */
 struct row {
     blaze_id id;
     blaze_value document;
+    bool fetched;
 };
 
 /* ---- planning ---- */
@@ -119,10 +121,10 @@ static int read_row(
     struct bz_rows *rows, const struct bz_stored *stored, struct row *row, blaze_error *error)
 {
     struct bz_bytes document;
-    bz_arena_reset(&rows->read->arena);
     int rc = bz_read_document(rows->read, stored, &row->id, &rows->document, &document, error);
     if (rc == 0)
         bz_doc_value(document, bz_catalog_names(rows->read->db->catalog), &row->document);
+    row->fetched = false;
     return rc;
 }
 
@@ -130,7 +132,24 @@ static int fetch_row(struct bz_rows *rows, struct row *row, blaze_error *error)
 {
     struct bz_stored stored;
     int rc = bz_stored_load(rows->read->view, rows->collection, &row->id, &stored, error);
-    return rc != 0 ? rc : read_row(rows, &stored, row, error);
+    if (rc == 0)
+        rc = read_row(rows, &stored, row, error);
+    row->fetched = true;
+    return rc;
+}
+
+/* Makes a fetched document stay until the next row, whatever else is read or written meanwhile. */
+static int keep_document(struct bz_rows *rows, struct row *row, blaze_error *error)
+{
+    struct bz_bytes bytes = bz_bytes(row->document.as.nested.data, row->document.as.nested.size);
+    if (bytes.data == rows->document.data)
+        return 0;
+    bz_buf_clear(&rows->document);
+    bz_buf_append(&rows->document, bytes.data, bytes.size);
+    if (rows->document.error != 0)
+        return bz_error_code(error, rows->document.error);
+    bz_doc_value(bz_buf_bytes(&rows->document), row->document.as.nested.names, &row->document);
+    return 0;
 }
 
 /* Reads the record of the entry under the walk. BLAZE_ENOTFOUND if it is not visible or does not
@@ -316,6 +335,8 @@ int bz_rows_next(struct bz_rows *rows, blaze_id *id, blaze_value *document, blaz
         rc = next_listed(rows, &row, error);
     else if (rows->walks)
         rc = next_row(rows, &row, error);
+    if (rc == 0 && row.fetched)
+        rc = keep_document(rows, &row, error);
     if (rc == 0) {
         *id = row.id;
         *document = row.document;
