@@ -176,6 +176,7 @@ int main(int argc, char **argv)
             groups[i].run(&bench);
     bench_dir_remove(dir);
     free(dir);
+    bench_report_goals(&bench);
     if (bench.markdown != NULL)
         bench_report_markdown(&bench);
     close_output(bench.json);
