@@ -4,6 +4,7 @@
 
 #include "bench.h"
 #include "files.h"
+#include "guard.h"
 
 #include <blazedb/version.h>
 #include <errno.h>
@@ -169,12 +170,11 @@ int main(int argc, char **argv)
     if (asprintf(&dir, "%s/blazedb-bench-%ld", bench.dir, (long)getpid()) < 0)
         bench_die("out of memory");
     bench.dir = dir;
-    bench_dir_fresh(dir);
+    bench_guard(dir);
     print_head(&bench);
     for (size_t i = 0; i < GROUPS; i++)
         if (optind == argc || wanted[i])
             groups[i].run(&bench);
-    bench_dir_remove(dir);
     free(dir);
     bench_report_goals(&bench);
     if (bench.markdown != NULL)
