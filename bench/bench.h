@@ -90,6 +90,8 @@ void bench_rounds(struct bench *bench, const char *group, uint64_t most,
 /* The groups. */
 void bench_codec(struct bench *bench);
 void bench_write(struct bench *bench);
+void bench_cost(struct bench *bench);
+void bench_latency(struct bench *bench);
 void bench_read(struct bench *bench);
 void bench_size(struct bench *bench);
 void bench_sync(struct bench *bench);
@@ -97,6 +99,9 @@ void bench_live(struct bench *bench);
 
 /* Says why on stderr and ends the program: a benchmark that cannot do its work has no figure. */
 void bench_die(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
+
+/* The value which `share` of the values do not exceed; sorts them. */
+double bench_percentile(double *values, size_t count, double share);
 
 /* Seconds that only go forward. */
 double bench_now(void);

@@ -34,6 +34,12 @@ static int compare_doubles(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+double bench_percentile(double *values, size_t count, double share)
+{
+    qsort(values, count, sizeof *values, compare_doubles);
+    return values[(size_t)((double)(count - 1) * share)];
+}
+
 static void summarise(struct bench_figure *figure, double *values, unsigned count)
 {
     qsort(values, count, sizeof *values, compare_doubles);

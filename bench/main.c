@@ -24,6 +24,8 @@ static const struct {
 } groups[] = {
     {"codec", bench_codec, "bytes a record, encoding, decoding, one field"},
     {"write", bench_write, "commits, bulk load, update, delete"},
+    {"cost", bench_cost, "bytes to the disk and syncs a commit, write amplification"},
+    {"latency", bench_latency, "single commits while checkpoints and compactions go on"},
     {"read", bench_read, "get, range, filter, top ten, count"},
     {"size", bench_size, "disk, opening, memory"},
     {"sync", bench_sync, "new copies, changes, the wire, memory of both ends"},
