@@ -7,6 +7,7 @@
 #include "files.h"
 
 #include <blazedb.h>
+#include <jansson.h>
 #include <stdlib.h>
 
 #define COLLECTION "orders"
@@ -65,6 +66,19 @@ static void flush(struct bench_db *db)
 {
     blaze_error error;
     check(blaze_flush(db->blaze, &error), &error);
+}
+
+static uint64_t checkpoints(struct bench_db *db)
+{
+    char *status;
+    blaze_error error;
+    check(blaze_status(db->blaze, &status, &error), &error);
+    json_t *root = json_loads(status, 0, NULL);
+    json_t *made = json_object_get(json_object_get(root, "storage"), "checkpoints");
+    uint64_t value = (uint64_t)json_integer_value(made);
+    json_decref(root);
+    blaze_free(status);
+    return value;
 }
 
 static struct bench_session *session(struct bench_db *db)
@@ -270,6 +284,7 @@ const struct bench_engine bench_engine_blaze = {.name = "blazedb",
     .close = close_db,
     .flush = flush,
     .settle = flush,
+    .checkpoints = checkpoints,
     .session = session,
     .end = end,
     .write = write_one,

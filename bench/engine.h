@@ -55,6 +55,7 @@ struct bench_engine {
     void (*close)(struct bench_db *db);
     void (*flush)(struct bench_db *db);  /* all that was written is on disk */
     void (*settle)(struct bench_db *db); /* and is where it will stay: checkpoint, compaction */
+    uint64_t (*checkpoints)(struct bench_db *db); /* made so far; NULL: the engine does not tell */
 
     struct bench_session *(*session)(struct bench_db *db);
     void (*end)(struct bench_session *session);

@@ -14,7 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define ARGUMENTS_MAX 16
+#define ARGUMENTS_MAX 20
 
 char *bench_path(const char *dir, const char *name)
 {
@@ -50,9 +50,9 @@ static uint64_t walked_bytes;
 static int add_bytes(const char *path, const struct stat *info, int type, struct FTW *ftw)
 {
     (void)path;
+    (void)type;
     (void)ftw;
-    if (type == FTW_F)
-        walked_bytes += (uint64_t)info->st_blocks * 512;
+    walked_bytes += (uint64_t)info->st_blocks * 512;
     return 0;
 }
 
@@ -79,9 +79,9 @@ static uint64_t proc_number(const char *path, const char *key)
     return value;
 }
 
-uint64_t bench_written_bytes(void)
+uint64_t bench_io_number(const char *key)
 {
-    return proc_number("/proc/self/io", "wchar:");
+    return proc_number("/proc/self/io", key);
 }
 
 uint64_t bench_memory_peak(void)
@@ -148,6 +148,14 @@ void bench_child_line(struct bench_child *child, char *line, size_t room)
         line[size++] = c;
     }
     line[size] = '\0';
+}
+
+void bench_child_run(const char *const *arguments, char *line, size_t room)
+{
+    struct bench_child child;
+    bench_child_start(&child, arguments);
+    bench_child_line(&child, line, room);
+    bench_child_wait(&child, 0);
 }
 
 double bench_child_number(const char *line, const char *name)

@@ -4,6 +4,7 @@
 
 #include "bench.h"
 #include "files.h"
+#include "guard.h"
 
 #include <blazedb/version.h>
 #include <errno.h>
@@ -23,6 +24,8 @@ static const struct {
 } groups[] = {
     {"codec", bench_codec, "bytes a record, encoding, decoding, one field"},
     {"write", bench_write, "commits, bulk load, update, delete"},
+    {"cost", bench_cost, "bytes to the disk and syncs a commit, write amplification"},
+    {"latency", bench_latency, "single commits while checkpoints and compactions go on"},
     {"read", bench_read, "get, range, filter, top ten, count"},
     {"size", bench_size, "disk, opening, memory"},
     {"sync", bench_sync, "new copies, changes, the wire, memory of both ends"},
@@ -169,13 +172,13 @@ int main(int argc, char **argv)
     if (asprintf(&dir, "%s/blazedb-bench-%ld", bench.dir, (long)getpid()) < 0)
         bench_die("out of memory");
     bench.dir = dir;
-    bench_dir_fresh(dir);
+    bench_guard(dir);
     print_head(&bench);
     for (size_t i = 0; i < GROUPS; i++)
         if (optind == argc || wanted[i])
             groups[i].run(&bench);
-    bench_dir_remove(dir);
     free(dir);
+    bench_report_goals(&bench);
     if (bench.markdown != NULL)
         bench_report_markdown(&bench);
     close_output(bench.json);

@@ -25,22 +25,13 @@ struct player {
     double peak; /* of the loading process */
 };
 
-/* Starts a child on the player's database and reads its answer. */
-static void start(
-    const struct player *p, const char *verb, struct bench_child *child, char *line, size_t room)
+/* A child's work on the player's database; one figure of its answer. */
+static double run_child(const struct player *p, const char *verb, const char *figure)
 {
     const char *const arguments[] = {
         verb, p->engine->name, p->variant, p->dir, p->n, p->order, NULL};
-    bench_child_start(child, arguments);
-    bench_child_line(child, line, room);
-}
-
-static double run_child(const struct player *p, const char *verb, const char *figure)
-{
-    struct bench_child child;
     char line[256];
-    start(p, verb, &child, line, sizeof line);
-    bench_child_wait(&child, 0);
+    bench_child_run(arguments, line, sizeof line);
     return bench_child_number(line, figure);
 }
 
@@ -83,9 +74,12 @@ static double run_open(void *context)
 static double run_open_killed(void *context)
 {
     struct player *p = context;
+    const char *const arguments[] = {
+        "die", p->engine->name, p->variant, p->dir, p->n, p->order, NULL};
     struct bench_child child;
     char line[256];
-    start(p, "die", &child, line, sizeof line);
+    bench_child_start(&child, arguments);
+    bench_child_line(&child, line, sizeof line);
     kill(child.pid, SIGKILL);
     bench_child_wait(&child, 1);
     return run_open(p);

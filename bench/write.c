@@ -39,7 +39,6 @@ struct player {
     unsigned threads;
     uint64_t commits; /* at most, by all threads */
     double seconds;   /* at most */
-    bool count_bytes;
 };
 
 /* ---- bulk load ---- */
@@ -140,14 +139,12 @@ static double run_commits(void *context)
     struct player *p = context;
     struct bench_db *db = p->engine->open(p->dir, p->profile, p->variant);
     double seconds;
-    uint64_t before = bench_written_bytes();
     size_t done = run_threads(p, db, p->verb == BENCH_DELETE ? 0 : p->next, &seconds);
-    double bytes = (double)(bench_written_bytes() - before);
     p->engine->close(db);
     p->next += p->commits; /* threads may stop at different counts: no number is used twice */
     if (p->verb == BENCH_DELETE)
         p->alive -= done;
-    return p->count_bytes ? bytes / (double)done : (double)done / seconds;
+    return (double)done / seconds;
 }
 
 /* ---- rows ---- */
@@ -161,8 +158,7 @@ struct round {
 static double measure(struct round *round, const char *name, const char *unit,
     double (*run)(void *context), bool with_limit, const struct bench_goal *goals)
 {
-    struct bench_row row = {
-        "write", name, unit, round->n, strcmp(unit, "bytes") == 0, false, {{0}}};
+    struct bench_row row = {"write", name, unit, round->n};
     for (size_t i = 0; goals != NULL && i < BENCH_GOALS_MAX && goals[i].against != NULL; i++)
         row.goals[i] = goals[i];
     struct bench_contestant contestants[PLAYERS];
@@ -214,7 +210,6 @@ struct commits {
     unsigned threads;
     uint64_t most;
     bool with_limit;
-    bool bytes;
 };
 
 static double measure_commits(
@@ -229,34 +224,29 @@ static double measure_commits(
         p->threads = row->threads;
         p->commits = (most < 32 ? 32 : most) / row->threads * row->threads;
         p->seconds = quick ? 0.2 : 1;
-        p->count_bytes = row->bytes;
     }
-    return measure(
-        round, row->name, row->bytes ? "bytes" : "commits/s", run_commits, row->with_limit, goals);
+    return measure(round, row->name, "commits/s", run_commits, row->with_limit, goals);
 }
 
 static void measure_all_commits(struct round *round)
 {
     static const struct commits durable_1 = {
-        "durable commits, 1 thread", BENCH_FULL, BENCH_INSERT, 1, 5000, true, false};
+        "durable commits, 1 thread", BENCH_FULL, BENCH_INSERT, 1, 5000, true};
     static const struct commits durable_8 = {
-        "durable commits, 8 threads", BENCH_FULL, BENCH_INSERT, 8, 20000, true, false};
-    static const struct commits bytes = {
-        "bytes written per durable commit", BENCH_FULL, BENCH_INSERT, 1, 1000, true, true};
+        "durable commits, 8 threads", BENCH_FULL, BENCH_INSERT, 8, 20000, true};
     static const struct commits relaxed = {
-        "relaxed commits", BENCH_RELAXED, BENCH_INSERT, 1, 50000, false, false};
+        "relaxed commits", BENCH_RELAXED, BENCH_INSERT, 1, 50000, false};
     static const struct commits update = {
-        "update, durable", BENCH_FULL, BENCH_UPDATE, 1, 5000, false, false};
+        "update, durable", BENCH_FULL, BENCH_UPDATE, 1, 5000, false};
     static const struct commits update_relaxed = {
-        "update, relaxed", BENCH_RELAXED, BENCH_UPDATE, 1, 50000, false, false};
+        "update, relaxed", BENCH_RELAXED, BENCH_UPDATE, 1, 50000, false};
     static const struct commits delete_relaxed = {
-        "delete, relaxed", BENCH_RELAXED, BENCH_DELETE, 1, 50000, false, false};
+        "delete, relaxed", BENCH_RELAXED, BENCH_DELETE, 1, 50000, false};
 
     const struct bench_goal one[] = {{engines[APPEND]->name, 0.8, 0}, {"sqlite", 2, 0}, {NULL}};
     double single = measure_commits(round, &durable_1, one);
     const struct bench_goal eight[] = {{"one thread", 3, single}, {"rocksdb", 1, 0}, {NULL}};
     measure_commits(round, &durable_8, single > 0 ? eight : eight + 1);
-    measure_commits(round, &bytes, NULL);
     const struct bench_goal loose[] = {{"rocksdb", 1.5, 0}, {"sqlite", 10, 0}, {NULL}};
     measure_commits(round, &relaxed, loose);
     measure_commits(round, &update, NULL);
