@@ -189,8 +189,10 @@ int bz_manifest_decode(struct bz_manifest *manifest, struct bz_bytes bytes, cons
         return bz_error_set(error, BLAZE_EVERSION,
             "%s: format version %u, of a newer program; this one knows %u", path, version, VERSION);
     if ((flags == SEALED) != (key != NULL))
-        return damaged(
-            path, key != NULL ? "is not sealed, but the database is" : "is sealed", error);
+        return damaged(path,
+            key != NULL ? "is not sealed, but the database is"
+                        : "is sealed, but its file `key` is missing",
+            error);
     if (key != NULL)
         return open_sealed(manifest, bytes, path, key, error);
     size_t size = bytes.size - SUM_SIZE;
