@@ -32,7 +32,7 @@ struct bz_hub_options {
     unsigned threads;         /* for sessions [2] */
     bool closed;              /* take in no new databases */
     const struct bz_vault_secret *secret; /* that seals all of its databases, or NULL; copied */
-    bool allow_network_fs;    /* also where other machines may write to the files */
+    bool allow_network_fs;                /* also where other machines may write to the files */
     /* One line, without a newline, of what happens; on a thread of the hub, one call at a time. May
      * be NULL. */
     void (*on_log)(void *context, const char *line);

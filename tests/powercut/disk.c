@@ -229,8 +229,8 @@ static void note_name(struct node *node, const char *name)
 {
     size_t size = strlen(name);
     node->log = size > 4 && strcmp(name + size - 4, ".wal") == 0;
-    node->base = strncmp(name, "manifest", 8) == 0 ||
-                 (size > 4 && strcmp(name + size - 4, ".tbl") == 0);
+    node->base =
+        strncmp(name, "manifest", 8) == 0 || (size > 4 && strcmp(name + size - 4, ".tbl") == 0);
 }
 
 static void change_name(struct node *dir, const char *from, const char *to, struct node *node)

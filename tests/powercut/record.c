@@ -11,7 +11,8 @@
  *
  * What is written through a mapping cannot be seen here. The store maps one file writable, `lock`:
  * it tells running processes of each other and carries nothing that has to last. The test compares
- * what the trace adds up to with the real files, and so would find whatever else escapes this layer.
+ * what the trace adds up to with the real files, and so would find whatever else escapes this
+ * layer.
  */
 
 #include "record.h"
