@@ -75,6 +75,7 @@ static struct bz_db_options options_of(const struct plan *plan)
                 .table_bytes = plan->large ? 512u << 10 : 16u << 10,
                 .level_bytes = plan->large ? 2u << 20 : 48u << 10,
                 .relaxed_window_ms = 3,
+                .secret = plan_secret(plan),
             },
     };
 }
