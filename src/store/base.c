@@ -98,10 +98,10 @@ int bz_base_create(struct bz_base *base, const struct bz_log_position *start, bl
 }
 
 /* The file must know the same maps in the same order, or fewer: then the rest is new. */
-static int check_maps(
-    const struct bz_base *base, const struct bz_manifest *manifest, blaze_error *error)
+static int check_maps(struct bz_base *base, const struct bz_manifest *manifest, blaze_error *error)
 {
     const struct bz_buf *ours = &base->maps, *theirs = &manifest->maps;
+    base->maps_grown = theirs->size < ours->size;
     if (theirs->size <= ours->size &&
         (theirs->size == 0 || memcmp(theirs->data, ours->data, theirs->size) == 0))
         return 0;
@@ -123,6 +123,24 @@ int bz_base_load(struct bz_base *base, struct bz_tree *known, bool tolerant, str
         rc = bz_tree_open(
             out, &manifest, base->tables_path, base->key, base->cache, known, tolerant, error);
     bz_manifest_release(&manifest);
+    return rc;
+}
+
+int bz_base_add_maps(
+    struct bz_base *base, struct bz_tree *known, struct bz_tree **out, blaze_error *error)
+{
+    struct bz_tree *tree, *next = NULL;
+    int rc = bz_base_load(base, known, false, &tree, error);
+    if (rc != 0)
+        return rc;
+    rc = bz_tree_change(&next, tree, NULL, 0, NULL, 0, error);
+    bz_tree_release(tree);
+    if (rc == 0)
+        rc = bz_base_commit(base, next, error);
+    if (rc == 0)
+        *out = next;
+    else
+        bz_tree_release(next);
     return rc;
 }
 

@@ -484,6 +484,25 @@ static int make_directory(
     return rc == BLAZE_EEXIST ? 0 : rc;
 }
 
+/* A program that knows fewer maps must not open what has entries of the new ones: so their names
+ * come first. */
+static int add_maps(struct bz_disk *disk, blaze_error *error)
+{
+    struct bz_tree *tree;
+    if (!disk->tables.maps_grown)
+        return 0;
+    int rc = bz_file_lock(&disk->checkpoint_file, true, true, NULL, error);
+    if (rc != 0)
+        return rc;
+    rc = bz_base_add_maps(&disk->tables, atomic_load(&disk->layers)->tree, &tree, error);
+    if (rc == 0) {
+        rc = bz_disk_switch(disk, tree, error);
+        bz_tree_release(tree);
+    }
+    bz_file_unlock(&disk->checkpoint_file, NULL);
+    return rc;
+}
+
 /* Removes what a crash left of tables, unless somebody may be writing some. */
 static void sweep(struct bz_disk *disk)
 {
@@ -520,6 +539,8 @@ static int open_disk(
      * a checkpoint had it open, and so has synced them. */
     if (atomic_load(&disk->layers)->tree->log.lsn == 0)
         rc = sync_names(disk, error);
+    if (rc == 0)
+        rc = add_maps(disk, error);
     if (rc != 0)
         return rc;
     refresh_shared(disk);

@@ -126,7 +126,7 @@ static void a_bad_secret_makes_nothing(void **state)
     struct bz_vault_secret secret = passphrase("");
     assert_refused(&secret, true, BLAZE_EINVAL, "1 to 1024 bytes");
     assert_false(bz_path_exists(in("key")));
-    assert_false(bz_path_exists(in("base.mdb")));
+    assert_false(bz_path_exists(in("manifest")));
 }
 
 static void damage_to_the_key_is_told_from_a_wrong_passphrase(void **state)

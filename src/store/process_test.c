@@ -511,7 +511,6 @@ static void maps_may_be_added_but_not_changed(void **state)
     assert_int_equal(bz_txn_begin(store, &txn, NULL), 0);
     assert_int_equal(bz_txn_put(txn, 2, bz_bytes_text("k"), bz_bytes_text("v"), NULL), 0);
     assert_int_equal(bz_txn_commit(txn, BZ_DURABLE_FULL, NULL), 0);
-    assert_int_equal(bz_store_checkpoint(store, NULL), 0);
     assert_int_equal(bz_store_close(store, NULL), 0);
     options.maps = bz_test_maps;
     options.map_count = 2;
