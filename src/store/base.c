@@ -98,10 +98,10 @@ int bz_base_create(struct bz_base *base, const struct bz_log_position *start, bl
 }
 
 /* The file must know the same maps in the same order, or fewer: then the rest is new. */
-static int check_maps(struct bz_base *base, const struct bz_manifest *manifest, blaze_error *error)
+static int check_maps(
+    const struct bz_base *base, const struct bz_manifest *manifest, blaze_error *error)
 {
     const struct bz_buf *ours = &base->maps, *theirs = &manifest->maps;
-    base->maps_grown = theirs->size < ours->size;
     if (theirs->size <= ours->size &&
         (theirs->size == 0 || memcmp(theirs->data, ours->data, theirs->size) == 0))
         return 0;
@@ -144,15 +144,29 @@ int bz_base_add_maps(
     return rc;
 }
 
-int bz_base_sequence(const struct bz_base *base, uint64_t *out, blaze_error *error)
+static int look(const struct bz_base *base, uint64_t *sequence, bool *has_maps, blaze_error *error)
 {
     struct bz_manifest manifest;
     bz_manifest_init(&manifest);
     int rc = bz_manifest_read(&manifest, base->manifest_path, base->key, error);
-    if (rc == 0)
-        *out = manifest.sequence;
+    if (rc == 0) {
+        *sequence = manifest.sequence;
+        *has_maps = manifest.maps.size >= base->maps.size;
+    }
     bz_manifest_release(&manifest);
     return rc;
+}
+
+int bz_base_sequence(const struct bz_base *base, uint64_t *out, blaze_error *error)
+{
+    bool has_maps;
+    return look(base, out, &has_maps, error);
+}
+
+int bz_base_has_maps(const struct bz_base *base, bool *out, blaze_error *error)
+{
+    uint64_t sequence;
+    return look(base, &sequence, out, error);
 }
 
 /* ---- a checkpoint ---- */

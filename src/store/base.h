@@ -23,7 +23,6 @@ struct bz_base {
     const uint8_t *key; /* of a sealed store; borrowed */
     struct bz_block_cache *cache;
     struct bz_buf maps;   /* names, as in the manifest */
-    bool maps_grown;      /* the manifest that was read last has fewer */
     uint64_t cache_bytes; /* of opened blocks */
     uint64_t table_bytes; /* of a table, about */
     uint64_t level_bytes; /* of level 1; each further one may have ten times as much */
@@ -63,6 +62,9 @@ int bz_base_flush(struct bz_base *base, struct bz_tree *known, const struct bz_m
 
 /* Replaces the manifest by that of `tree`. BLAZE_EFAILED: either may be there. */
 int bz_base_commit(struct bz_base *base, const struct bz_tree *tree, blaze_error *error);
+
+/* Whether the manifest knows all maps. */
+int bz_base_has_maps(const struct bz_base *base, bool *out, blaze_error *error);
 
 /* Writes the names of maps that the manifest does not have yet; *out is what the base then is. With
  * the lock `checkpoint`. `known` as above. */

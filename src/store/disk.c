@@ -489,9 +489,11 @@ static int make_directory(
 static int add_maps(struct bz_disk *disk, blaze_error *error)
 {
     struct bz_tree *tree;
-    if (!disk->tables.maps_grown)
-        return 0;
-    int rc = bz_file_lock(&disk->checkpoint_file, true, true, NULL, error);
+    bool there;
+    int rc = bz_base_has_maps(&disk->tables, &there, error);
+    if (rc != 0 || there)
+        return rc;
+    rc = bz_file_lock(&disk->checkpoint_file, true, true, NULL, error);
     if (rc != 0)
         return rc;
     rc = bz_base_add_maps(&disk->tables, atomic_load(&disk->layers)->tree, &tree, error);
