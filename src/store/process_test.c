@@ -55,6 +55,8 @@ static struct bz_store *open_store(bool read_only)
         .read_only = read_only,
         .segment_bytes = 32u << 10,
         .checkpoint_bytes = 128u << 10,
+        .table_bytes = 16u << 10,
+        .level_bytes = 64u << 10,
         .relaxed_window_ms = 5,
     };
     struct bz_store *store = NULL;
