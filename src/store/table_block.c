@@ -5,8 +5,11 @@
  *
  *   0  4  n: number of entries
  *   4  4  size of the keys
- *   8     restarts: for each eighth entry but the first, where its key (2 bytes) and where its
- * value (2 bytes) begins, counted from the first of each
+ *   8  4  skip: how many bytes the first and the last key have in common
+ *   12    restarts: for each eighth entry but the first
+ *           2 bytes  where its key begins, counted from the first key
+ *           2 bytes  where its value begins, counted from the first value
+ *           4 bytes  what follows the skipped bytes of its key, as a number (its prefix)
  *   ...   keys: of each entry
  *           varint  how many bytes it shares with the key before; 0 at a restart
  *           varint  how many follow
@@ -25,8 +28,8 @@
 
 #include <assert.h>
 
-#define FIXED        8u
-#define RESTART_SIZE 4u
+#define FIXED        12u
+#define RESTART_SIZE 8u
 
 /* ---- reading ---- */
 
@@ -42,8 +45,10 @@ bool bz_table_block_decode(struct bz_bytes in, struct bz_table_block *out)
     uint32_t count = bz_load32le(in.data);
     uint32_t keys_size = bz_load32le(in.data + 4);
     uint64_t restarts = count == 0 ? 0 : restart_count(count) * RESTART_SIZE;
-    if (count == 0 || restarts + keys_size > in.size - FIXED || (count > 1 && in.size > UINT16_MAX))
+    if (count == 0 || bz_load32le(in.data + 8) > BZ_TABLE_KEY_MAX ||
+        restarts + keys_size > in.size - FIXED || (count > 1 && in.size > UINT16_MAX))
         return false;
+    out->skip = bz_load32le(in.data + 8);
     out->restarts = in.data + FIXED;
     out->keys = out->restarts + restarts;
     out->values = out->keys + keys_size;
@@ -93,34 +98,85 @@ bool bz_table_block_restart(
     return true;
 }
 
-/* Orders the target and a restart's key. */
-static int compare_restart(
-    const struct bz_table_block *block, uint32_t i, const struct bz_table_target *target, bool *ok)
+/* The key of the entry at `p`, which is a whole one; no bytes where it is malformed. */
+static struct bz_bytes key_at(const uint8_t *p, const uint8_t *end)
 {
-    const uint8_t *p, *value;
     struct bz_table_block_entry entry;
-    *ok = bz_table_block_restart(block, i, &p, &value) &&
-          (p = bz_table_block_read(p, block->values, &entry)) != NULL && entry.shared == 0;
-    return *ok ? bz_table_target_compare(target, bz_bytes(p, entry.rest)) : 0;
+    p = bz_table_block_read(p, end, &entry);
+    return p != NULL && entry.shared == 0 ? bz_bytes(p, entry.rest) : bz_bytes(NULL, 0);
 }
 
-int bz_table_block_search(
-    const struct bz_table_block *block, const struct bz_table_target *target, uint32_t *out)
+static struct bz_bytes restart_key(const struct bz_table_block *block, uint32_t i)
 {
-    uint32_t low = 0, high = (uint32_t)restart_count(block->count) + 1;
+    const uint8_t *p, *value;
+    if (!bz_table_block_restart(block, i, &p, &value))
+        return bz_bytes(NULL, 0);
+    return key_at(p, block->values);
+}
+
+/* 4 bytes of a key behind those skipped, as if zeroes followed it. */
+static uint32_t prefix_of(struct bz_bytes key, uint32_t skip)
+{
+    uint8_t bytes[4] = {0};
+    size_t left = key.size > skip ? key.size - skip : 0;
+    memcpy(bytes, key.data + (left > 0 ? skip : 0), left < 4 ? left : 4);
+    return bz_load32be(bytes);
+}
+
+/* How many restarts behind the first have a prefix that is less than this one. */
+static uint32_t count_below(const struct bz_table_block *block, uint64_t prefix)
+{
+    uint32_t low = 0, high = (uint32_t)restart_count(block->count);
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (bz_load32le(block->restarts + RESTART_SIZE * (size_t)middle + 4) < prefix)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+/* Of the restarts from `low` to before `high` the last one at or before the target, as `low` is. */
+static int search_among(const struct bz_table_block *block, const struct bz_table_target *target,
+    uint32_t low, uint32_t high, uint32_t *out)
+{
     while (high - low > 1) {
         uint32_t middle = low + (high - low) / 2;
-        bool ok;
-        int order = compare_restart(block, middle, target, &ok);
-        if (!ok)
+        struct bz_bytes key = restart_key(block, middle);
+        if (key.size == 0)
             return BLAZE_ECORRUPT;
-        if (order < 0)
+        if (bz_table_target_compare(target, key) < 0)
             high = middle;
         else
             low = middle;
     }
     *out = low;
     return 0;
+}
+
+int bz_table_block_search(
+    const struct bz_table_block *block, const struct bz_table_target *target, uint32_t *out)
+{
+    *out = 0;
+    if (block->count <= BZ_TABLE_RESTART)
+        return 0;
+    struct bz_bytes first = restart_key(block, 0);
+    if (first.size == 0 || first.size < block->skip)
+        return BLAZE_ECORRUPT;
+    first.size = block->skip;
+    size_t size = target->size < block->skip ? target->size : block->skip;
+    int order = bz_bytes_compare(bz_bytes(target->bytes, size), first);
+    if (order < 0)
+        return 0;
+    if (order > 0) {
+        *out = (uint32_t)restart_count(block->count);
+        return 0;
+    }
+    uint32_t prefix = bz_load32be(target->bytes + block->skip);
+    uint32_t low = count_below(block, prefix);
+    uint32_t high = count_below(block, (uint64_t)prefix + 1);
+    return search_among(block, target, low, high + 1, out);
 }
 
 /*
@@ -208,6 +264,15 @@ static bool follows(const struct check *check, uint32_t number,
            (entry->shared == check->size || rest[0] > check->key[entry->shared]);
 }
 
+static bool check_prefix(const struct bz_table_block *block, uint32_t restart)
+{
+    struct bz_bytes key = restart_key(block, restart);
+    if (restart == 0 || key.size == 0)
+        return restart == 0;
+    uint32_t prefix = bz_load32le(block->restarts + RESTART_SIZE * (size_t)(restart - 1) + 4);
+    return prefix == prefix_of(key, block->skip);
+}
+
 static bool check_entry(const struct bz_table_block *block, uint32_t number, struct check *check,
     struct bz_table_block_counts *counts)
 {
@@ -215,7 +280,8 @@ static bool check_entry(const struct bz_table_block *block, uint32_t number, str
     if (number % BZ_TABLE_RESTART == 0) {
         const uint8_t *p, *value;
         if (!bz_table_block_restart(block, number / BZ_TABLE_RESTART, &p, &value) ||
-            p != check->p || value != check->value)
+            p != check->p || value != check->value ||
+            !check_prefix(block, number / BZ_TABLE_RESTART))
             return false;
     }
     const uint8_t *rest = bz_table_block_read(check->p, block->values, &entry);
@@ -264,8 +330,10 @@ bool bz_table_block_check(const struct bz_table_index *index, uint32_t i, struct
             return false;
     }
     counts->entries += block.count;
+    struct bz_bytes last = bz_bytes(check.key, check.size);
     return check.p == block.values && check.value == block.end &&
-           may_be_last(index, i, bz_bytes(check.key, check.size));
+           bz_table_shared(restart_key(&block, 0), last) == block.skip &&
+           may_be_last(index, i, last);
 }
 
 /* ---- making ---- */
@@ -301,7 +369,7 @@ int bz_table_builder_add(
     if (builder->count % BZ_TABLE_RESTART != 0) {
         shared = bz_table_shared(bz_bytes(builder->last, builder->last_size), key);
     } else if (builder->count > 0) {
-        uint8_t restart[RESTART_SIZE];
+        uint8_t restart[RESTART_SIZE] = {0}; /* without the prefix, which depends on the last key */
         bz_store16le(restart, (uint16_t)builder->keys.size);
         bz_store16le(restart + 2, (uint16_t)builder->values.size);
         bz_buf_append(&builder->restarts, restart, sizeof restart);
@@ -320,11 +388,27 @@ int bz_table_builder_add(
     return 0;
 }
 
+/* Completes the list of restarts. How many bytes first and last key have in common. */
+static uint32_t set_prefixes(struct bz_table_builder *builder)
+{
+    const uint8_t *keys = builder->keys.data, *end = keys + builder->keys.size;
+    struct bz_bytes last = bz_bytes(builder->last, builder->last_size);
+    uint32_t skip = (uint32_t)bz_table_shared(key_at(keys, end), last);
+    for (size_t i = 0; i < builder->restarts.size; i += RESTART_SIZE) {
+        uint8_t *restart = builder->restarts.data + i;
+        struct bz_bytes key = key_at(keys + bz_load16le(restart), end);
+        bz_store32le(restart + 4, prefix_of(key, skip));
+    }
+    return skip;
+}
+
 void bz_table_builder_end(
     struct bz_table_builder *builder, struct bz_bytes values, struct bz_buf *out)
 {
+    uint32_t skip = set_prefixes(builder);
     bz_buf_append32le(out, builder->count);
     bz_buf_append32le(out, (uint32_t)builder->keys.size);
+    bz_buf_append32le(out, skip);
     bz_buf_append(out, builder->restarts.data, builder->restarts.size);
     bz_buf_append(out, builder->keys.data, builder->keys.size);
     bz_buf_append(out, values.data, values.size);

@@ -156,6 +156,7 @@ struct bz_table_block {
     const uint8_t *values;
     const uint8_t *end;
     uint32_t count; /* of entries, at least 1 */
+    uint32_t skip;  /* bytes that all keys have in common */
 };
 
 struct bz_table_block_entry {
