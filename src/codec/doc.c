@@ -9,16 +9,6 @@ void bz_doc_value(struct bz_bytes doc, const struct blaze_names *names, blaze_va
     *out = (blaze_value){.type = BLAZE_MAP, .as.nested = {doc.data, doc.size, names}};
 }
 
-int bz_doc_field(
-    struct bz_bytes doc, const struct blaze_names *names, uint32_t id, blaze_value *out)
-{
-    struct bz_field field;
-    int rc = bz_map_find(doc, id, &field);
-    if (rc == 0)
-        bz_field_value(&field, names, out);
-    return rc;
-}
-
 void bz_doc_iter_init(struct bz_doc_iter *it, struct bz_bytes doc, const struct blaze_names *names)
 {
     struct bz_cursor c;

@@ -63,6 +63,16 @@ static uint64_t ordered_bits(double d)
     return bits ^ (bits >> 63 ? UINT64_MAX : (uint64_t)1 << 63);
 }
 
+bool bz_key_number(struct bz_bytes key, double *nearest)
+{
+    if (key.size < 9 || key.data[0] != CLASS_NUMBER)
+        return false;
+    uint64_t bits = bz_load64be(key.data + 1);
+    bits ^= bits >> 63 ? (uint64_t)1 << 63 : UINT64_MAX;
+    memcpy(nearest, &bits, sizeof bits);
+    return true;
+}
+
 static void append_number(struct keying *k, double nearest, int distance)
 {
     uint8_t key[1 + 8 + 2] = {CLASS_NUMBER};

@@ -155,10 +155,6 @@ static inline int bz_cursor_next(struct bz_cursor *c, bool map, struct bz_field 
     return bz_cursor_payload(c, out);
 }
 
-/* The field with an id, of a map. Passing over a field costs little more than its tag, so that this
- * is how to get at one field. BLAZE_ENOTFOUND, BLAZE_ECORRUPT. */
-int bz_map_find(struct bz_bytes map, uint32_t id, struct bz_field *out);
-
 /* The value of a field; it borrows the container's bytes and `names`. */
 void bz_field_value(
     const struct bz_field *field, const struct blaze_names *names, blaze_value *out);

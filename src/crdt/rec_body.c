@@ -200,6 +200,8 @@ int bz_rec_trim(struct bz_arena *arena, struct bz_rec *rec)
         struct bz_bytes body = rec->writes[i].body;
         struct holder holder = {rec, i, has_member(&rec->rest, i), 0};
         size_t kept;
+        if (holder.holds_rest && rec->cell_count == 0)
+            continue; /* as a delete leaves it: rest is all that there is */
         int rc = bz_doc_select(arena, body, holds, &holder, &body, &kept);
         if (rc != 0)
             return rc;
