@@ -9,6 +9,7 @@
  * build with assertions stops at the first call from another.
  */
 
+#include "base/buf.h"
 #include "db/db.h"
 
 #include <assert.h>
@@ -82,6 +83,16 @@ int bz_api_cursor_open(struct bz_read *read, bool owned, const char *collection,
 /* database.c: as blaze_open(); a new database gets the id `database` if it is not NULL. */
 int bz_api_open(blaze_db **out, const char *path, const blaze_open_options *options,
     const blaze_id *database, blaze_error *error);
+
+/* seal.c: what a blaze_seal says, a key file being read. */
+struct bz_api_secret {
+    bool given; /* there is a passphrase or a key file */
+    struct bz_vault_secret secret;
+    struct bz_buf file;
+};
+/* BLAZE_EINVAL, or what keeps the key file from being read. The passphrase is borrowed. */
+int bz_api_secret_init(struct bz_api_secret *out, const blaze_seal *seal, blaze_error *error);
+void bz_api_secret_release(struct bz_api_secret *secret); /* wipes */
 
 /* link.c: the database's connections, opened with the first use. They also notice what other
  * processes commit. */

@@ -8,6 +8,7 @@
 void blaze_open_options_init(blaze_open_options *options)
 {
     *options = (blaze_open_options){.size = sizeof *options};
+    blaze_seal_init(&options->seal);
 }
 
 static int check_options(const blaze_open_options *options, blaze_error *error)
@@ -40,9 +41,19 @@ int bz_api_open(blaze_db **out, const char *path, const blaze_open_options *opti
     if (path[0] == '\0')
         return bz_error_set(error, BLAZE_EINVAL, "the path of a database must not be empty");
 
+    struct bz_api_secret secret;
+    rc = bz_api_secret_init(&secret, &options->seal, error);
+    if (rc != BLAZE_OK)
+        return rc;
+    if (secret.given && options->memory) {
+        bz_api_secret_release(&secret);
+        return bz_error_set(error, BLAZE_EINVAL, "a database in memory is not sealed");
+    }
     blaze_db *db = bz_zalloc(sizeof *db);
-    if (db == NULL)
+    if (db == NULL) {
+        bz_api_secret_release(&secret);
         return bz_error_code(error, BLAZE_ENOMEM);
+    }
     db->durability = bz_api_durability(options->durability);
     db->read_only = options->read_only != 0;
     pthread_mutex_init(&db->lock, NULL);
@@ -51,10 +62,12 @@ int bz_api_open(blaze_db **out, const char *path, const blaze_open_options *opti
         .read_only = options->read_only != 0,
         .memory = options->memory != 0,
         .role = (uint8_t)options->role,
+        .store.secret = secret.given ? &secret.secret : NULL,
     };
     if (database != NULL)
         how.database = *database;
     rc = bz_db_open(&db->db, path, &how, error);
+    bz_api_secret_release(&secret);
     if (rc != BLAZE_OK) {
         pthread_mutex_destroy(&db->lock);
         bz_free(db);

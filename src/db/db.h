@@ -46,6 +46,17 @@ int bz_db_open(
 /* Removes the files of a database that nobody has open, and the directory if that is then empty. */
 void bz_db_remove(const char *path);
 
+/*
+ * Rewrites the database at `path`, which nobody has open, as one that `to` seals, with a new data
+ * key; NULL for one that is not sealed, both here and for `from`, what it is sealed by now. It
+ * stays the same node. The copy is made beside it, as PATH.rekey, and takes its place in one step:
+ * a crash leaves the old or the new one at `path`, whole, and perhaps something at PATH.rekey,
+ * which the next rekey takes away. BLAZE_EBUSY if anyone has it open, BLAZE_EAUTH, BLAZE_EINVAL,
+ * BLAZE_ENOTFOUND, BLAZE_ENOSPC, and what else opening and writing may fail with.
+ */
+int bz_db_rekey(const char *path, const struct bz_vault_secret *from,
+    const struct bz_vault_secret *to, blaze_error *error);
+
 /* All reads, transactions, rows, observers and replicas must be closed (asserted). */
 int bz_db_close(struct bz_db *db, blaze_error *error);
 

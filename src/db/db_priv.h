@@ -8,6 +8,7 @@
  *   db.c        opening and closing, settings
  *   identity.c  who this copy is, and noticing that it is a copy
  *   state.c     the values of the small maps: state, counts, peers, log entries
+ *   rekey.c     rewriting a database under another key
  *   loose.c     relaxed commits and power cuts
  *   txn.c       transactions and savepoints
  *   write.c     the one write path, and the local verbs on it
@@ -172,6 +173,9 @@ int bz_identity_create(
 /* Reads it. BLAZE_ENOTFOUND if this store holds no database, BLAZE_EVERSION, BLAZE_ECORRUPT.
  * *copied: the directory is not where it was written. */
 int bz_identity_load(struct bz_db *db, struct bz_view *view, bool *copied, blaze_error *error);
+/* Notes that the database now is in `directory`, and still the same node: for who has moved all of
+ * it there, and sees to it that nothing stays behind. BLAZE_ENOTFOUND. */
+int bz_identity_move(const char *directory, struct bz_txn *txn, blaze_error *error);
 /* Becomes a node of its own: new node id, new log epoch, under the writer lock. */
 int bz_identity_renew(struct bz_db *db, struct bz_txn *txn, blaze_error *error);
 

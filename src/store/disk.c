@@ -7,6 +7,8 @@
  *   log/            the segments of the log
  *   lock            whose lock is the writer's place; holds struct bz_shared
  *   checkpoint      whose lock is held for a checkpoint
+ *   open            whose lock is held by all who have it open; see presence.h
+ *   key             of a sealed store; see keyfile.h
  *
  * A log that is damaged, or shorter than what is known to have been synced, is refused for writing:
  * to go on from there would give the numbers of commits that others may have seen to new ones.
@@ -16,6 +18,8 @@
 #include "store/disk.h"
 
 #include "base/alloc.h"
+#include "crypto/keys.h"
+#include "store/keyfile.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -146,7 +150,8 @@ static int forget_synced(struct bz_disk *disk, blaze_error *error)
     return bz_file_sync(&disk->lock_file, error);
 }
 
-/* With the lock file locked: makes the log, then the base, whose name says that all is there. */
+/* With the lock file locked: makes the key, the log, then the base, whose name says that all is
+ * there. */
 static int create_files(struct bz_disk *disk, const char *base_path,
     const struct bz_store_options *options, uint64_t segment_bytes, blaze_error *error)
 {
@@ -154,6 +159,10 @@ static int create_files(struct bz_disk *disk, const char *base_path,
         return 0; /* another process was first */
     struct bz_log_position start;
     int rc = forget_synced(disk, error);
+    if (rc == 0)
+        rc = bz_keyfile_create(disk->path, options->secret, &disk->data_key, error);
+    if (rc == 0)
+        disk->sealed = options->secret != NULL;
     if (rc == 0)
         rc = bz_log_create(disk->log_path, segment_bytes, &start, error);
     if (rc == 0)
@@ -342,7 +351,7 @@ static struct bz_disk *disk_new(const char *path, const struct bz_store_options 
         options->checkpoint_bytes ? options->checkpoint_bytes : CHECKPOINT_BYTES;
     disk->checkpoint_ms = options->checkpoint_ms ? options->checkpoint_ms : CHECKPOINT_MS;
     disk->boot = bz_os_boot_id();
-    disk->lock_file.fd = disk->merge_file.fd = -1;
+    disk->lock_file.fd = disk->merge_file.fd = disk->presence.fd = -1;
     pthread_mutex_init(&disk->writer, NULL);
     pthread_mutex_init(&disk->tail, NULL);
     pthread_mutex_init(&disk->sync_lock, NULL);
@@ -380,6 +389,7 @@ static void disk_free(struct bz_disk *disk)
         bz_file_unmap(disk->shared, SHARED_SIZE);
     bz_file_close(&disk->lock_file);
     bz_file_close(&disk->merge_file);
+    bz_file_close(&disk->presence);
     registry_remove(disk);
     bz_buf_release(&disk->frame);
     bz_listener_release(&disk->listener);
@@ -393,6 +403,7 @@ static void disk_free(struct bz_disk *disk)
     pthread_mutex_destroy(&disk->writer);
     bz_free(disk->path);
     bz_free(disk->log_path);
+    bz_wipe(&disk->data_key, sizeof disk->data_key);
     bz_free(disk);
 }
 
@@ -406,9 +417,14 @@ static int open_files(struct bz_disk *disk, const char *base_path,
     bool there = bz_path_exists(base_path);
     if (!there && !create_it)
         return bz_error_set(error, BLAZE_ENOTFOUND, "%s: no database there", disk->path);
-    int rc = open_lock_files(disk, base_path, error);
+    int rc = bz_presence_take(
+        &disk->presence, disk->path, &disk->identity, options->alone, options->read_only, error);
+    if (rc == 0)
+        rc = open_lock_files(disk, base_path, error);
     if (rc == 0 && !there)
         rc = create(disk, base_path, options, segment_bytes, error);
+    if (rc == 0 && !disk->sealed) /* unless it was just made */
+        rc = bz_keyfile_open(disk->path, options, &disk->data_key, &disk->sealed, error);
     if (rc == 0)
         rc = bz_base_open(&disk->kv, base_path, options, disk->unregistered, error);
     if (rc == 0)
@@ -422,7 +438,8 @@ static int is_foreign(void *context, const char *name)
 {
     (void)context;
     return strcmp(name, "log") != 0 && strcmp(name, "lock") != 0 &&
-           strcmp(name, "checkpoint") != 0 && strncmp(name, "base.mdb", strlen("base.mdb")) != 0;
+           strcmp(name, "checkpoint") != 0 && strcmp(name, "open") != 0 && !bz_keyfile_is(name) &&
+           strncmp(name, "base.mdb", strlen("base.mdb")) != 0;
 }
 
 /* A new store does not go where other things are: they may be removed with it one day. */
@@ -496,15 +513,22 @@ static int remove_entry(void *directory, const char *name)
     return 0;
 }
 
+static int remove_key(void *directory, const char *name)
+{
+    return bz_keyfile_is(name) ? remove_entry(directory, name) : 0;
+}
+
 void bz_store_remove(const char *path)
 {
-    static const char *const names[] = {"base.mdb", "base.mdb-lock", "checkpoint", "lock", "log"};
+    static const char *const names[] = {
+        "base.mdb", "base.mdb-lock", "checkpoint", "lock", "open", "log"};
     char *log = bz_path_join(path, "log");
     if (log != NULL)
         bz_dir_list(log, remove_entry, log, NULL);
     bz_free(log);
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         remove_entry((void *)path, names[i]);
+    bz_dir_list(path, remove_key, (void *)path, NULL);
 }
 
 int bz_store_open(struct bz_store **out, const char *path, const struct bz_store_options *options,
@@ -608,6 +632,7 @@ static void disk_stats(struct bz_store *store, struct bz_store_stats *out)
         .checkpoints = atomic_load(&disk->checkpoints),
         .syncs = atomic_load(&disk->syncs),
         .written_bytes = atomic_load(&disk->written),
+        .sealed = disk->sealed,
         .damaged = disk->damage.code != 0 ? disk->damage.text : NULL,
     };
 }

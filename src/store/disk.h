@@ -34,6 +34,7 @@
 
 #include "store/base.h"
 #include "store/listener.h"
+#include "store/presence.h"
 #include "store/store_priv.h"
 
 #define BZ_SEATS 64u
@@ -100,6 +101,7 @@ struct bz_disk {
     uint32_t checkpoint_ms;
 
     struct bz_base kv;
+    struct bz_file presence; /* see presence.h */
     struct bz_file lock_file;
     struct bz_shared *shared;
     struct bz_disk *next_open; /* in the registry */
@@ -109,6 +111,8 @@ struct bz_disk {
     bool unregistered;   /* as a reader of the base; then `merge_file` is locked all the time */
     bool shared_private; /* there is no lock file, nor can there be one: `shared` is our own */
     blaze_error damage;  /* of the log; opened read-only all the same, for what is before it */
+    bool sealed;
+    struct bz_data_key data_key; /* of a sealed store */
 
     pthread_mutex_t writer;
     struct bz_disk_txn txn;

@@ -24,6 +24,7 @@
 
 #include "base/bytes.h"
 #include "base/error.h"
+#include "crypto/vault.h"
 
 #define BZ_STORE_KEY_MAX    511u
 #define BZ_STORE_VALUE_MAX  (128u << 20)
@@ -48,11 +49,13 @@ struct bz_store_options {
     const char *const *maps; /* names; a map is then known by its index here */
     uint32_t map_count;
     bool create;                /* make the directory if it is not there; else BLAZE_ENOTFOUND */
+    bool alone;                 /* BLAZE_EBUSY if another has it open; nobody else can open it */
     bool read_only;             /* needs no right to write; see bz_store_open() */
     uint32_t relaxed_window_ms; /* 0: the default, 100 */
     uint64_t checkpoint_bytes;  /* memtable size that starts a checkpoint; 0: 64 MiB */
     uint32_t checkpoint_ms;     /* age that starts one; 0: 30,000 */
     uint64_t segment_bytes;     /* of the log, at most; 0: 16 MiB */
+    const struct bz_vault_secret *secret; /* of a sealed store; borrowed until it is open */
 };
 
 /*
@@ -60,6 +63,10 @@ struct bz_store_options {
  * where known) if this process has it open already; BLAZE_ECORRUPT naming file and offset;
  * BLAZE_EINVAL if `path` is no directory; BLAZE_EEXIST if a store is to be created where other
  * things are.
+ *
+ * With a secret a new store is sealed, and a sealed one opened: BLAZE_EAUTH if it is another one or
+ * none is given, BLAZE_EINVAL for a store that is not sealed. BLAZE_EEXIST instead of both if it
+ * was to be created.
  *
  * Read-only, it writes nothing but LMDB's reader table (and the lock file, if that is lost); where
  * it may not even do that, checkpoints of all processes wait until it is closed. A log that is
@@ -77,6 +84,13 @@ int bz_store_close(struct bz_store *store, blaze_error *error);
 
 /* Removes the files of a store that nobody has open, and nothing else: the directory stays. */
 void bz_store_remove(const char *path);
+
+/* Has the sealed store at `path` open with another secret from now on, or with the same one and
+ * other costs. The data stays as it is, and so do those who have the store open. A crash leaves the
+ * one or the other. BLAZE_EAUTH, BLAZE_EINVAL if it is not sealed, BLAZE_ENOTFOUND, BLAZE_ECORRUPT;
+ * BLAZE_EBUSY if another does the same at this moment. */
+int bz_store_change_secret(const char *path, const struct bz_vault_secret *from,
+    const struct bz_vault_secret *to, blaze_error *error);
 
 /* ---- reading ---- */
 
@@ -154,8 +168,9 @@ struct bz_store_stats {
     uint64_t checkpoints;
     uint64_t syncs;
     uint64_t written_bytes; /* by this handle, log only */
-    const char *damaged;    /* what is wrong with the log, so that this is only what came before; */
-                            /* NULL if nothing is. Lives as long as the store */
+    bool sealed;
+    const char *damaged; /* what is wrong with the log, so that this is only what came before; */
+                         /* NULL if nothing is. Lives as long as the store */
 };
 void bz_store_stats(struct bz_store *store, struct bz_store_stats *out);
 
