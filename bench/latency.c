@@ -72,13 +72,8 @@ static void measure(struct bench *bench, struct player *players, bool full)
     for (size_t i = 0; i < PLAYERS; i++) {
         players[i].durability = full ? "full" : "relaxed";
         players[i].checkpoints = -1;
-        contestants[i] = (struct bench_contestant){.name = engines[i]->name,
-            .kind = i == OURS     ? BENCH_OURS
-                    : i == APPEND ? BENCH_LIMIT
-                                  : BENCH_PEER,
-            .missing = engines[i]->missing,
-            .context = &players[i],
-            .run_rows = run};
+        contestants[i] = bench_contestant(engines[i], &players[i]);
+        contestants[i].run_rows = run;
     }
     bench_measure_rows(bench, rows, FIGURES, contestants, full ? PLAYERS : APPEND);
     printf("    ours made at least %.0f checkpoints in each turn\n", players[OURS].checkpoints);

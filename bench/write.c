@@ -19,10 +19,11 @@
 #define WARM_SHARE  10   /* of the commits, made untimed before a repetition: caches start cold */
 #define FRESH       4096 /* records that inserts take in turn, under ever new ids */
 
-enum { OURS, SQLITE, LMDB, ROCKSDB, APPEND, PLAYERS };
+enum { OURS, SEALED, SQLITE, LMDB, ROCKSDB, APPEND, PLAYERS };
 
 static const struct bench_engine *const engines[PLAYERS] = {&bench_engine_blaze,
-    &bench_engine_sqlite, &bench_engine_lmdb, &bench_engine_rocksdb, &bench_engine_append};
+    &bench_engine_sealed, &bench_engine_sqlite, &bench_engine_lmdb, &bench_engine_rocksdb,
+    &bench_engine_append};
 
 /* What one contestant of a row works on. */
 struct player {
@@ -174,23 +175,26 @@ struct round {
 static double measure(struct round *round, const char *name, const char *unit,
     double (*run)(void *context), bool with_limit, const struct bench_goal *goals)
 {
-    struct bench_row row = {"write", name, unit, round->n};
+    struct bench_row row = {.group = "write",
+        .name = name,
+        .unit = unit,
+        .n = round->n,
+        .sealed_goal = BENCH_SEALED_GOAL};
     for (size_t i = 0; goals != NULL && i < BENCH_GOALS_MAX && goals[i].against != NULL; i++)
         row.goals[i] = goals[i];
     struct bench_contestant contestants[PLAYERS];
     size_t count = with_limit ? PLAYERS : APPEND;
-    for (size_t i = 0; i < count; i++)
-        contestants[i] = (struct bench_contestant){engines[i]->name,
-            i == OURS     ? BENCH_OURS
-            : i == APPEND ? BENCH_LIMIT
-                          : BENCH_PEER,
-            engines[i]->missing, run, &round->players[i]};
+    for (size_t i = 0; i < count; i++) {
+        contestants[i] = bench_contestant(engines[i], &round->players[i]);
+        contestants[i].run = run;
+    }
     return bench_measure(round->bench, &row, contestants, count);
 }
 
 static bool takes_part(const struct bench *bench, size_t player)
 {
-    return engines[player]->missing == NULL && (player == OURS || !bench->without_peers);
+    return engines[player]->missing == NULL &&
+           (player == OURS || player == SEALED || !bench->without_peers);
 }
 
 static void measure_load(struct round *round, const char *name, enum bench_profile profile,
