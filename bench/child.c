@@ -48,8 +48,9 @@ int bench_child_main(int count, char **arguments)
 
 const struct bench_engine *bench_engine_named(const char *name)
 {
-    static const struct bench_engine *const engines[] = {&bench_engine_blaze, &bench_engine_sqlite,
-        &bench_engine_sqlite_json, &bench_engine_lmdb, &bench_engine_rocksdb, &bench_engine_append};
+    static const struct bench_engine *const engines[] = {&bench_engine_blaze, &bench_engine_sealed,
+        &bench_engine_sqlite, &bench_engine_sqlite_json, &bench_engine_lmdb, &bench_engine_rocksdb,
+        &bench_engine_append};
     for (size_t i = 0; i < sizeof engines / sizeof engines[0]; i++)
         if (strcmp(engines[i]->name, name) == 0)
             return engines[i];

@@ -15,12 +15,13 @@
 #include <stdlib.h>
 #include <time.h>
 
-enum { OURS, SQLITE, LMDB, ROCKSDB, APPEND, PLAYERS };
+enum { OURS, SEALED, SQLITE, LMDB, ROCKSDB, APPEND, PLAYERS };
 
 #define COMMITS 2000
 
 static const struct bench_engine *const engines[PLAYERS] = {&bench_engine_blaze,
-    &bench_engine_sqlite, &bench_engine_lmdb, &bench_engine_rocksdb, &bench_engine_append};
+    &bench_engine_sealed, &bench_engine_sqlite, &bench_engine_lmdb, &bench_engine_rocksdb,
+    &bench_engine_append};
 
 struct player {
     const struct bench_engine *engine;
@@ -92,12 +93,7 @@ static size_t fill_contestants(
 {
     size_t count = with_limit ? PLAYERS : APPEND;
     for (size_t i = 0; i < count; i++)
-        contestants[i] = (struct bench_contestant){.name = engines[i]->name,
-            .kind = i == OURS     ? BENCH_OURS
-                    : i == APPEND ? BENCH_LIMIT
-                                  : BENCH_PEER,
-            .missing = engines[i]->missing,
-            .context = &players[i]};
+        contestants[i] = bench_contestant(engines[i], &players[i]);
     return count;
 }
 
@@ -136,7 +132,7 @@ static void measure_amplification(struct bench *bench, uint64_t n, struct player
 static void load_missing(const struct bench *bench, struct player *players)
 {
     for (size_t i = 0; i < APPEND; i++) {
-        bool left_out = engines[i]->missing != NULL || (bench->without_peers && i != OURS);
+        bool left_out = engines[i]->missing != NULL || (bench->without_peers && i > SEALED);
         double given, written;
         if (left_out || players[i].next > 0)
             continue;

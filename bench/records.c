@@ -132,7 +132,7 @@ void bench_order(uint64_t i, struct bench_record *out, char text[BENCH_TEXT_MAX]
 }
 
 #define LETTERS      ((size_t)1 << 20)
-#define LARGE_LETTER 4000
+#define LARGE_LETTER 8000
 
 void bench_order_large(uint64_t i, struct bench_record *out, char text[BENCH_TEXT_MAX])
 {
