@@ -109,12 +109,14 @@ static int check_maps(
         error, BLAZE_EVERSION, "%s: has other maps than this program knows", base->manifest_path);
 }
 
-int bz_base_load(struct bz_base *base, struct bz_tree *known, bool tolerant, struct bz_tree **out,
-    blaze_error *error)
+/* One attempt, at the manifest of sequence *sequence. */
+static int load(struct bz_base *base, struct bz_tree *known, bool tolerant, struct bz_tree **out,
+    uint64_t *sequence, blaze_error *error)
 {
     struct bz_manifest manifest;
     bz_manifest_init(&manifest);
     int rc = bz_manifest_read(&manifest, base->manifest_path, base->key, error);
+    *sequence = manifest.sequence;
     if (rc == 0)
         rc = check_maps(base, &manifest, error);
     if (rc == 0 && known != NULL && known->sequence == manifest.sequence)
@@ -126,22 +128,18 @@ int bz_base_load(struct bz_base *base, struct bz_tree *known, bool tolerant, str
     return rc;
 }
 
-int bz_base_add_maps(
-    struct bz_base *base, struct bz_tree *known, struct bz_tree **out, blaze_error *error)
+int bz_base_load(struct bz_base *base, struct bz_tree *known, bool tolerant, struct bz_tree **out,
+    blaze_error *error)
 {
-    struct bz_tree *tree, *next = NULL;
-    int rc = bz_base_load(base, known, false, &tree, error);
-    if (rc != 0)
-        return rc;
-    rc = bz_tree_change(&next, tree, NULL, 0, NULL, 0, error);
-    bz_tree_release(tree);
-    if (rc == 0)
-        rc = bz_base_commit(base, next, error);
-    if (rc == 0)
-        *out = next;
-    else
-        bz_tree_release(next);
-    return rc;
+    uint64_t tried = 0, sequence;
+    for (;;) {
+        int rc = load(base, known, false, out, &sequence, error);
+        if (rc != BLAZE_ECORRUPT || sequence == 0)
+            return rc;
+        if (sequence == tried)
+            return tolerant ? load(base, known, true, out, &sequence, error) : rc;
+        tried = sequence;
+    }
 }
 
 static int look(const struct bz_base *base, uint64_t *sequence, bool *has_maps, blaze_error *error)
@@ -167,6 +165,24 @@ int bz_base_has_maps(const struct bz_base *base, bool *out, blaze_error *error)
 {
     uint64_t sequence;
     return look(base, &sequence, out, error);
+}
+
+int bz_base_add_maps(
+    struct bz_base *base, struct bz_tree *known, struct bz_tree **out, blaze_error *error)
+{
+    struct bz_tree *tree, *next = NULL;
+    int rc = bz_base_load(base, known, false, &tree, error);
+    if (rc != 0)
+        return rc;
+    rc = bz_tree_change(&next, tree, NULL, 0, NULL, 0, error);
+    bz_tree_release(tree);
+    if (rc == 0)
+        rc = bz_base_commit(base, next, error);
+    if (rc == 0)
+        *out = next;
+    else
+        bz_tree_release(next);
+    return rc;
 }
 
 /* ---- a checkpoint ---- */

@@ -44,8 +44,9 @@ bool bz_base_exists(const struct bz_base *base);
 int bz_base_create(struct bz_base *base, const struct bz_log_position *start, blaze_error *error);
 
 /* The tree as the manifest now has it; `known` (may be NULL) lends the tables that it has, and is
- * retained if it is still the current one. `tolerant` as in bz_tree_open(). BLAZE_ECORRUPT,
- * BLAZE_EVERSION. */
+ * retained if it is still the current one. A table that another process has just removed is no
+ * damage: only what is missing of one manifest twice is. `tolerant` as in bz_tree_open().
+ * BLAZE_ECORRUPT, BLAZE_EVERSION. */
 int bz_base_load(struct bz_base *base, struct bz_tree *known, bool tolerant, struct bz_tree **out,
     blaze_error *error);
 

@@ -252,8 +252,7 @@ static int recover_once(struct bz_disk *disk, uint64_t final, blaze_error *error
     blaze_error detail = {0};
     atomic_store(&disk->sequence, atomic_load(&disk->shared->sequence));
     bz_path_mark(disk->tables.manifest_path, &disk->manifest, NULL);
-    bool tolerant = final != 0 && disk->base.read_only;
-    int rc = bz_base_load(&disk->tables, NULL, tolerant, &tree, error);
+    int rc = bz_base_load(&disk->tables, NULL, disk->base.read_only, &tree, error);
     if (rc != 0)
         return rc;
     rc = replay(disk, tree, &detail);

@@ -93,10 +93,13 @@ static void assert_ends_well(pid_t pid)
         fail_msg("a child ended with status %x", (unsigned)status);
 }
 
+/* What the last call that takes it said. */
+static blaze_error told;
+
 static void child_must(int line, bool ok)
 {
     if (!ok) {
-        fprintf(stderr, "child: line %d\n", line);
+        fprintf(stderr, "child: line %d: %s\n", line, told.text);
         _exit(1);
     }
 }
@@ -112,24 +115,26 @@ static int commit_next(struct bz_store *store, enum bz_durability durability, ui
     struct bz_bytes value;
     char key[32];
     uint8_t storage[300], count[8];
-    int rc = bz_txn_begin(store, &txn, NULL);
+    int rc = bz_txn_begin(store, &txn, &told);
     if (rc != 0)
         return rc;
     struct bz_view *view = bz_txn_view(txn);
     uint64_t i = 1;
-    if (bz_view_get(view, 0, bz_bytes_text("count"), &value, NULL) == 0)
+    if (bz_view_get(view, 0, bz_bytes_text("count"), &value, &told) == 0)
         i = bz_load64le(value.data) + 1;
     bz_store64le(count, i);
-    rc = bz_test_history(view) == (int64_t)i - 1 ? 0 : BLAZE_ECORRUPT;
+    rc = bz_test_history(view) == (int64_t)i - 1
+             ? 0
+             : bz_error_set(&told, BLAZE_ECORRUPT, "not the state after commit %d", (int)i - 1);
     if (rc == 0)
-        rc = bz_txn_put(txn, 0, bz_bytes_text("count"), bz_bytes(count, 8), NULL);
+        rc = bz_txn_put(txn, 0, bz_bytes_text("count"), bz_bytes(count, 8), &told);
     if (rc == 0)
-        rc = bz_txn_put(txn, 1, bz_test_key(i, key), bz_test_value(i, storage), NULL);
+        rc = bz_txn_put(txn, 1, bz_test_key(i, key), bz_test_value(i, storage), &told);
     if (rc == 0 && i > 3)
-        rc = bz_txn_delete(txn, 1, bz_test_key(i - 3, key), NULL);
+        rc = bz_txn_delete(txn, 1, bz_test_key(i - 3, key), &told);
     *number = i;
     if (rc == 0)
-        return bz_txn_commit(txn, durability, NULL);
+        return bz_txn_commit(txn, durability, &told);
     bz_txn_abort(txn);
     return rc;
 }
@@ -146,7 +151,7 @@ static void write_until_killed(int which)
         MUST(commit_next(store, full ? BZ_DURABLE_FULL : BZ_DURABLE_RELAXED, &number) == 0);
         atomic_store(&board->done[which], number);
         if (rng_below(&random, 50) == 0)
-            MUST(bz_store_checkpoint(store, NULL) == 0);
+            MUST(bz_store_checkpoint(store, &told) == 0);
     }
 }
 
@@ -154,11 +159,12 @@ static void write_until_killed(int which)
 static void wait_for_commits(struct rng *random, uint64_t writers)
 {
     while (atomic_load(&board->started) < writers)
-        sched_yield();
+        assert_int_equal(waitpid(-1, NULL, WNOHANG), 0); /* none has failed */
     uint64_t until = atomic_load(&board->done[0]) + rng_below(random, 60);
     uint64_t spins = rng_below(random, 2000); /* so that it is not always after a commit */
     while (atomic_load(&board->done[0]) < until)
-        sched_yield();
+        sched_yield(); /* a child that has failed is waited for until ctest gives up: see its line
+                        */
     for (volatile uint64_t i = 0; i < spins; i++)
         ;
 }
@@ -230,7 +236,7 @@ static void write_a_share(int which)
         MUST(bz_test_history_now(store) >= (int64_t)number);
         MUST(bz_store_lsn(store) > seen);
         if (i % 100 == 50 + which)
-            MUST(bz_store_checkpoint(store, NULL) == 0);
+            MUST(bz_store_checkpoint(store, &told) == 0);
     }
     atomic_store(&board->done[which], 1);
     MUST(bz_store_close(store, NULL) == 0);

@@ -255,8 +255,6 @@ static int follow_base(struct bz_disk *disk, blaze_error *error)
     }
     if (rc == 0)
         atomic_store(&disk->sequence, sequence);
-    else if (atomic_load(&disk->shared->sequence) != sequence)
-        rc = 0; /* what it names is gone because there is yet another one */
     pthread_mutex_unlock(&disk->tail);
     return rc;
 }
