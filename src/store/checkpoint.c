@@ -99,7 +99,7 @@ bool bz_disk_freeze(struct bz_disk *disk)
 }
 
 /* Twice the limit, and the last one not yet gone. */
-static bool crowded(struct bz_disk *disk)
+bool bz_disk_crowded(struct bz_disk *disk)
 {
     pthread_mutex_lock(&disk->layers_lock);
     const struct bz_layers *layers = atomic_load(&disk->layers);
@@ -111,11 +111,9 @@ static bool crowded(struct bz_disk *disk)
 
 int bz_disk_wait_for_room(struct bz_disk *disk, blaze_error *error)
 {
-    if (!crowded(disk))
-        return 0;
     int rc = 0;
     pthread_mutex_lock(&disk->wake_lock);
-    while (rc == 0 && crowded(disk)) {
+    while (rc == 0 && bz_disk_crowded(disk)) {
         int failed = atomic_exchange(&disk->checkpoint_error, 0);
         disk->full_due = true;
         wake(disk);

@@ -80,17 +80,31 @@ static int take_place(struct bz_disk *disk, struct bz_seat **seat, blaze_error *
     return rc;
 }
 
+/* The writer's place in this process, once there is room for what it writes. It is not kept while
+ * waiting for that: whoever makes room has to freeze memtables, which takes it, too. */
+static int enter(struct bz_disk *disk, blaze_error *error)
+{
+    for (;;) {
+        pthread_mutex_lock(&disk->writer);
+        if (!bz_disk_crowded(disk) && !atomic_load(&disk->failed))
+            return 0;
+        pthread_mutex_unlock(&disk->writer);
+        int rc = atomic_load(&disk->failed) ? bz_disk_failed(disk, error)
+                                            : bz_disk_wait_for_room(disk, error);
+        if (rc != 0)
+            return rc;
+    }
+}
+
 int bz_disk_txn_begin(struct bz_store *store, struct bz_txn **out, blaze_error *error)
 {
     struct bz_disk *disk = (struct bz_disk *)store;
     struct bz_disk_txn *txn = &disk->txn;
     struct bz_seat *seat;
-    pthread_mutex_lock(&disk->writer);
-    int rc = atomic_load(&disk->failed) ? bz_disk_failed(disk, error) : 0;
-    if (rc == 0)
-        rc = bz_disk_wait_for_room(disk, error);
-    if (rc == 0)
-        rc = take_place(disk, &seat, error);
+    int rc = enter(disk, error);
+    if (rc != 0)
+        return rc;
+    rc = take_place(disk, &seat, error);
     if (rc != 0) {
         pthread_mutex_unlock(&disk->writer);
         return rc;

@@ -280,7 +280,10 @@ void bz_background_resized(struct bz_disk *disk);
  * has it moved. False if one is frozen already. */
 bool bz_disk_freeze(struct bz_disk *disk);
 
-/* With `writer` held: waits while the base is too far behind; the error that keeps it there. */
+/* Whether the base is too far behind for another commit. */
+bool bz_disk_crowded(struct bz_disk *disk);
+
+/* Without `writer`: waits while it is; the error that keeps it there. */
 int bz_disk_wait_for_room(struct bz_disk *disk, blaze_error *error);
 
 /* Moves all that is appended into the base. */

@@ -321,6 +321,21 @@ static void memory_and_log_stay_bounded_however_much_is_written(void **state)
 }
 
 /* Whether the log was moved by the close, or before it by a checkpoint. */
+/* The age of the memtable asks for a checkpoint at the moment when a writer waits for one: who
+ * waits must not hold what a checkpoint needs. */
+static void a_writer_that_waits_for_room_does_not_stop_who_makes_it(void **state)
+{
+    (void)state;
+    struct bz_store_options options = options_for(0);
+    options.checkpoint_bytes = 4096;
+    options.checkpoint_ms = 1;
+    open_with(options);
+    for (uint64_t i = 1; i <= 4000; i++)
+        assert_int_equal(bz_test_commit(store, i, BZ_DURABLE_RELAXED, NULL), 0);
+    assert_int_equal(bz_test_history_now(store), 4000);
+    close_store();
+}
+
 static void a_closed_store_keeps_next_to_nothing_of_its_log(void **state)
 {
     (void)state;
@@ -377,6 +392,7 @@ int main(void)
         TEST(relaxed_commits_are_synced_within_their_window),
         TEST(relaxed_commits_do_not_wait_for_the_disk),
         TEST(an_old_memtable_moves_to_the_base),
+        TEST(a_writer_that_waits_for_room_does_not_stop_who_makes_it),
         TEST(a_closed_store_keeps_next_to_nothing_of_its_log),
         TEST(memory_and_log_stay_bounded_however_much_is_written),
         TEST(an_open_snapshot_does_not_stop_checkpoints),
