@@ -237,10 +237,18 @@ void bz_reads_free(struct bz_db *db); /* the idle ones, which are all (asserted)
 /* The state of the view: of the transaction as it stands, or of the snapshot. */
 int bz_read_load_state(struct bz_read *read, const struct bz_state **out, blaze_error *error);
 
-/* The visible document of a stored record: in place, or put together in `out`. BLAZE_ENOTFOUND for
- * a dead one. */
-int bz_read_document(struct bz_read *read, const struct bz_stored *stored, const blaze_id *id,
-    struct bz_buf *out, struct bz_bytes *document, blaze_error *error);
+/* What is to be seen of a stored record: the document, where it lies, or, if several writes make
+ * it, those, from which it can be put together. */
+struct bz_visible {
+    struct bz_bytes document; /* data NULL: */
+    struct bz_rec rec;        /* this; decoded in the arena of the read, for the current call */
+};
+/* BLAZE_ENOTFOUND for a dead one. */
+int bz_read_visible(struct bz_read *read, const struct bz_stored *stored, const blaze_id *id,
+    struct bz_visible *out, blaze_error *error);
+/* Sees to it that `document` is there, if need be put together in `out`. */
+int bz_visible_document(
+    const struct bz_read *read, struct bz_visible *visible, struct bz_buf *out, blaze_error *error);
 
 /* ---- txn.c ---- */
 

@@ -175,24 +175,29 @@ int bz_read_load_state(struct bz_read *read, const struct bz_state **out, blaze_
 
 /* ---- records ---- */
 
-int bz_read_document(struct bz_read *read, const struct bz_stored *stored, const blaze_id *id,
-    struct bz_buf *out, struct bz_bytes *document, blaze_error *error)
+int bz_read_visible(struct bz_read *read, const struct bz_stored *stored, const blaze_id *id,
+    struct bz_visible *out, blaze_error *error)
 {
-    struct bz_rec rec;
-    if (bz_rec_simple_body(stored->record, document))
+    if (bz_rec_simple_body(stored->record, &out->document))
         return 0;
     struct bz_nodes nodes = bz_catalog_nodes(read->db->catalog);
+    out->document = bz_bytes(NULL, 0);
     bz_arena_reset(&read->arena);
-    int rc = bz_stored_decode(&read->arena, stored, id, &rec, error);
-    if (rc != 0)
-        return rc;
-    if (!bz_rec_alive(&rec, &nodes))
-        return BLAZE_ENOTFOUND;
+    int rc = bz_stored_decode(&read->arena, stored, id, &out->rec, error);
+    return rc == 0 && !bz_rec_alive(&out->rec, &nodes) ? BLAZE_ENOTFOUND : rc;
+}
+
+int bz_visible_document(
+    const struct bz_read *read, struct bz_visible *visible, struct bz_buf *out, blaze_error *error)
+{
+    struct bz_nodes nodes = bz_catalog_nodes(read->db->catalog);
+    if (visible->document.data != NULL)
+        return 0;
     bz_buf_clear(out);
-    rc = bz_rec_document(out, &rec, &nodes);
+    int rc = bz_rec_document(out, &visible->rec, &nodes);
     if (rc != 0)
         return bz_error_code(error, rc);
-    *document = bz_buf_bytes(out);
+    visible->document = bz_buf_bytes(out);
     return 0;
 }
 
@@ -212,9 +217,9 @@ static int find_collection(struct bz_read *read, struct bz_bytes name, uint32_t 
     return 0;
 }
 
-/* The bytes of the visible document. BLAZE_ENOTFOUND, in few words: it is often the answer. */
-static int find_document(struct bz_read *read, struct bz_bytes collection, const blaze_id *id,
-    struct bz_bytes *document, blaze_error *error)
+/* BLAZE_ENOTFOUND, in few words: it is often the answer. */
+static int find_record(struct bz_read *read, struct bz_bytes collection, const blaze_id *id,
+    struct bz_visible *out, blaze_error *error)
 {
     uint32_t number;
     struct bz_stored stored;
@@ -222,7 +227,7 @@ static int find_document(struct bz_read *read, struct bz_bytes collection, const
     if (rc == 0)
         rc = bz_stored_load(read->view, number, id, &stored, error);
     if (rc == 0)
-        rc = bz_read_document(read, &stored, id, &read->document, document, error);
+        rc = bz_read_visible(read, &stored, id, out, error);
     if (rc == BLAZE_ENOTFOUND && error != NULL) {
         char text[BLAZE_ID_TEXT_SIZE];
         return bz_error_set(error, rc, "there is no record %s", blaze_id_format(id, text));
@@ -233,18 +238,20 @@ static int find_document(struct bz_read *read, struct bz_bytes collection, const
 int bz_read_get(struct bz_read *read, struct bz_bytes collection, const blaze_id *id,
     blaze_value *out, blaze_error *error)
 {
-    struct bz_bytes document;
-    int rc = find_document(read, collection, id, &document, error);
+    struct bz_visible visible;
+    int rc = find_record(read, collection, id, &visible, error);
     if (rc == 0)
-        bz_doc_value(document, bz_catalog_names(read->db->catalog), out);
+        rc = bz_visible_document(read, &visible, &read->document, error);
+    if (rc == 0)
+        bz_doc_value(visible.document, bz_catalog_names(read->db->catalog), out);
     return rc;
 }
 
 int bz_read_exists(
     struct bz_read *read, struct bz_bytes collection, const blaze_id *id, blaze_error *error)
 {
-    struct bz_bytes document;
-    return find_document(read, collection, id, &document, error);
+    struct bz_visible visible;
+    return find_record(read, collection, id, &visible, error);
 }
 
 static int load_count(struct bz_read *read, uint32_t number, uint64_t *out, blaze_error *error)
