@@ -20,7 +20,8 @@
 struct bench_result;
 
 struct bench {
-    uint64_t n; /* records of the largest round */
+    uint64_t n;   /* records of the largest round */
+    bool n_given; /* by whoever started the program */
     unsigned repetitions;
     double row_seconds; /* once a row has taken so long, no further repetition is begun */
     bool quick;
@@ -95,6 +96,7 @@ void bench_latency(struct bench *bench);
 void bench_read(struct bench *bench);
 void bench_size(struct bench *bench);
 void bench_sync(struct bench *bench);
+void bench_large(struct bench *bench);
 void bench_live(struct bench *bench);
 
 /* Says why on stderr and ends the program: a benchmark that cannot do its work has no figure. */

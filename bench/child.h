@@ -31,6 +31,11 @@ int bench_child_cost_update(char **arguments); /* ENGINE VARIANT DIR N ORDER: in
  * time each took. */
 int bench_child_latency(char **arguments);
 
+/* The large run, large_child.c. */
+int bench_child_large_load(char **arguments); /* PATH N: a line a step, and one for the close */
+int bench_child_large_open(char **arguments); /* PATH N: opens, and gets one record */
+int bench_child_large_work(char **arguments); /* PATH N gets|ranges|updates SECONDS */
+
 /*
  * The group `sync`, sync_child.c. Where an answer has `digest` and `records`, they are of the
  * database as the work left it.

@@ -50,19 +50,24 @@ static uint64_t walked_bytes;
 static int add_bytes(const char *path, const struct stat *info, int type, struct FTW *ftw)
 {
     (void)path;
-    (void)type;
     (void)ftw;
-    walked_bytes += (uint64_t)info->st_blocks * 512;
+    if (type != FTW_NS) /* gone since its name was read */
+        walked_bytes += (uint64_t)info->st_blocks * 512;
     return 0;
+}
+
+uint64_t bench_dir_blocks(const char *path)
+{
+    walked_bytes = 0;
+    if (nftw(path, add_bytes, 16, FTW_PHYS) != 0)
+        bench_die("%s: cannot walk: %s", path, strerror(errno));
+    return walked_bytes;
 }
 
 uint64_t bench_dir_bytes(const char *path)
 {
-    walked_bytes = 0;
-    sync(); /* blocks are given out when data is written back */
-    if (nftw(path, add_bytes, 16, FTW_PHYS) != 0)
-        bench_die("%s: cannot walk: %s", path, strerror(errno));
-    return walked_bytes;
+    sync();
+    return bench_dir_blocks(path);
 }
 
 /* The number after `key` in a file of /proc. */

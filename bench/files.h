@@ -15,8 +15,10 @@ void bench_dir_fresh(const char *path);
 void bench_dir_remove(const char *path);
 
 /* Bytes on disk of `path` and all files and folders below it, as `du` counts them: blocks that are
- * allocated, not the length that files claim to have. */
+ * allocated, not the length that files claim to have. Writes back first, as blocks are given out
+ * only then; the second does not, and may be asked while files come and go. */
 uint64_t bench_dir_bytes(const char *path);
+uint64_t bench_dir_blocks(const char *path);
 
 /* The number after `key` in /proc/self/io: what this process has read and written so far. */
 uint64_t bench_io_number(const char *key);

@@ -21,6 +21,7 @@ static const struct {
     const char *name;
     void (*run)(struct bench *bench);
     const char *about;
+    bool on_request; /* only where it is named */
 } groups[] = {
     {"codec", bench_codec, "bytes a record, encoding, decoding, one field"},
     {"write", bench_write, "commits, bulk load, update, delete"},
@@ -30,6 +31,7 @@ static const struct {
     {"size", bench_size, "disk, opening, memory"},
     {"sync", bench_sync, "new copies, changes, the wire, memory of both ends"},
     {"live", bench_live, "a commit until an observer elsewhere sees it"},
+    {"large", bench_large, "only if named: 100,000,000 small records, ours alone", true},
 };
 
 static void usage(FILE *out)
@@ -93,7 +95,8 @@ static void parse_options(struct bench *bench, int argc, char **argv)
     while ((option = getopt_long(argc, argv, "n:h", options, NULL)) != -1)
         switch (option) {
         case 'n':
-            n = parse_count(optarg, "-n", 100, 100000000);
+            n = parse_count(optarg, "-n", 100, 10000000000);
+            bench->n_given = true;
             break;
         case 'r':
             repetitions = parse_count(optarg, "--repetitions", 1, 101);
@@ -175,7 +178,7 @@ int main(int argc, char **argv)
     bench_guard(dir);
     print_head(&bench);
     for (size_t i = 0; i < GROUPS; i++)
-        if (optind == argc || wanted[i])
+        if (wanted[i] || (optind == argc && !groups[i].on_request))
             groups[i].run(&bench);
     free(dir);
     bench_report_goals(&bench);
