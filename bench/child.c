@@ -22,6 +22,13 @@ static const struct {
     {"open", ENGINE_ARGUMENTS, bench_child_open},
     {"gets", ENGINE_ARGUMENTS, bench_child_gets},
     {"die", ENGINE_ARGUMENTS, bench_child_die},
+    {"cost-commits", ENGINE_ARGUMENTS, bench_child_cost_commits},
+    {"cost-load", ENGINE_ARGUMENTS, bench_child_cost_load},
+    {"cost-update", ENGINE_ARGUMENTS, bench_child_cost_update},
+    {"latency", ENGINE_ARGUMENTS, bench_child_latency},
+    {"large-load", 2, bench_child_large_load},
+    {"large-open", 2, bench_child_large_open},
+    {"large-work", 4, bench_child_large_work},
     {"hub", 2, bench_child_hub},
     {"share", 5, bench_child_share},
     {"bulk", 2, bench_child_bulk},
@@ -44,8 +51,9 @@ int bench_child_main(int count, char **arguments)
 
 const struct bench_engine *bench_engine_named(const char *name)
 {
-    static const struct bench_engine *const engines[] = {&bench_engine_blaze, &bench_engine_sqlite,
-        &bench_engine_sqlite_json, &bench_engine_lmdb, &bench_engine_rocksdb};
+    static const struct bench_engine *const engines[] = {&bench_engine_blaze, &bench_engine_sealed,
+        &bench_engine_sqlite, &bench_engine_sqlite_json, &bench_engine_lmdb, &bench_engine_rocksdb,
+        &bench_engine_append};
     for (size_t i = 0; i < sizeof engines / sizeof engines[0]; i++)
         if (strcmp(engines[i]->name, name) == 0)
             return engines[i];
@@ -59,64 +67,29 @@ void bench_child_answer(double seconds)
     fflush(stdout);
 }
 
-struct job {
-    const struct bench_engine *engine;
-    const char *variant;
-    const char *dir;
-    uint64_t n;
-    enum bench_id_order order;
-};
-
-static struct job parse(char **arguments)
+struct bench_job bench_job_parse(char **arguments)
 {
-    return (struct job){bench_engine_named(arguments[0]), arguments[1], arguments[2],
+    return (struct bench_job){bench_engine_named(arguments[0]), arguments[1], arguments[2],
         strtoull(arguments[3], NULL, 10),
         strcmp(arguments[4], "ascending") == 0 ? BENCH_ASCENDING_IDS : BENCH_RANDOM_IDS};
 }
 
-static struct bench_db *open_job(const struct job *job, enum bench_profile profile)
+struct bench_db *bench_job_open(const struct bench_job *job, enum bench_profile profile)
 {
     return job->engine->open(job->dir, profile, job->variant);
 }
 
-int bench_child_load(char **arguments)
+void bench_job_load(const struct bench_job *job, struct bench_db *db, unsigned batch)
 {
-    struct job job = parse(arguments);
-    struct bench_db *db = open_job(&job, BENCH_LOAD);
-    struct bench_session *session = job.engine->session(db);
-    double start = bench_now();
-    for (uint64_t i = 0; i < job.n;) {
-        job.engine->begin(session);
-        for (unsigned b = 0; b < BENCH_BATCH && i < job.n; b++, i++) {
+    struct bench_session *session = job->engine->session(db);
+    for (uint64_t i = 0; i < job->n;) {
+        job->engine->begin(session);
+        for (unsigned b = 0; b < batch && i < job->n; b++, i++) {
             struct bench_record record;
             char text[BENCH_TEXT_MAX];
             struct bench_write w = {.verb = BENCH_INSERT, .record = &record};
             bench_order(i, &record, text);
-            bench_id(job.order, i, &w.id);
-            job.engine->add(session, &w);
-        }
-        job.engine->commit(session);
-    }
-    job.engine->flush(db);
-    bench_child_answer(bench_now() - start);
-    job.engine->end(session);
-    job.engine->settle(db);
-    job.engine->close(db);
-    return 0;
-}
-
-/* Updates `count` records, spread over all n, in batches. */
-static void update(const struct job *job, struct bench_db *db, uint64_t count, uint64_t step)
-{
-    struct bench_session *session = job->engine->session(db);
-    uint64_t record = 0;
-    for (uint64_t i = 0; i < count;) {
-        job->engine->begin(session);
-        for (unsigned b = 0; b < BENCH_BATCH && i < count; b++, i++) {
-            struct bench_write w = {.verb = BENCH_UPDATE};
-            record = (record + step) % job->n;
-            bench_id(job->order, record, &w.id);
-            bench_order_change(record, i, &w.status, &w.total);
+            bench_id(job->order, i, &w.id);
             job->engine->add(session, &w);
         }
         job->engine->commit(session);
@@ -139,12 +112,45 @@ static uint64_t step_through(uint64_t n)
     }
 }
 
+void bench_job_update(
+    const struct bench_job *job, struct bench_db *db, uint64_t count, unsigned batch)
+{
+    struct bench_session *session = job->engine->session(db);
+    uint64_t step = step_through(job->n);
+    uint64_t record = 0;
+    for (uint64_t i = 0; i < count;) {
+        job->engine->begin(session);
+        for (unsigned b = 0; b < batch && i < count; b++, i++) {
+            struct bench_write w = {.verb = BENCH_UPDATE};
+            record = (record + step) % job->n;
+            bench_id(job->order, record, &w.id);
+            bench_order_change(record, i, &w.status, &w.total);
+            job->engine->add(session, &w);
+        }
+        job->engine->commit(session);
+    }
+    job->engine->end(session);
+}
+
+int bench_child_load(char **arguments)
+{
+    struct bench_job job = bench_job_parse(arguments);
+    struct bench_db *db = bench_job_open(&job, BENCH_LOAD);
+    double start = bench_now();
+    bench_job_load(&job, db, BENCH_BATCH);
+    job.engine->flush(db);
+    bench_child_answer(bench_now() - start);
+    job.engine->settle(db);
+    job.engine->close(db);
+    return 0;
+}
+
 int bench_child_update(char **arguments)
 {
-    struct job job = parse(arguments);
-    struct bench_db *db = open_job(&job, BENCH_LOAD);
+    struct bench_job job = bench_job_parse(arguments);
+    struct bench_db *db = bench_job_open(&job, BENCH_LOAD);
     double start = bench_now();
-    update(&job, db, job.n, step_through(job.n));
+    bench_job_update(&job, db, job.n, BENCH_BATCH);
     job.engine->flush(db);
     bench_child_answer(bench_now() - start);
     job.engine->settle(db);
@@ -154,9 +160,9 @@ int bench_child_update(char **arguments)
 
 static int open_and_get(char **arguments, uint64_t gets)
 {
-    struct job job = parse(arguments);
+    struct bench_job job = bench_job_parse(arguments);
     double start = bench_now();
-    struct bench_db *db = open_job(&job, BENCH_FULL);
+    struct bench_db *db = bench_job_open(&job, BENCH_FULL);
     struct bench_session *session = job.engine->session(db);
     for (uint64_t i = 0; i < gets; i++) {
         blaze_id id;
@@ -182,10 +188,10 @@ int bench_child_gets(char **arguments)
 
 int bench_child_die(char **arguments)
 {
-    struct job job = parse(arguments);
-    struct bench_db *db = open_job(&job, BENCH_LOAD);
+    struct bench_job job = bench_job_parse(arguments);
+    struct bench_db *db = bench_job_open(&job, BENCH_LOAD);
     double start = bench_now();
-    update(&job, db, job.n / 10, step_through(job.n));
+    bench_job_update(&job, db, job.n / 10, BENCH_BATCH);
     bench_child_answer(bench_now() - start);
     for (;;)
         pause();

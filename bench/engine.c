@@ -7,6 +7,16 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+struct bench_contestant bench_contestant(const struct bench_engine *engine, void *context)
+{
+    enum bench_kind kind = engine == &bench_engine_blaze    ? BENCH_OURS
+                           : engine == &bench_engine_sealed ? BENCH_VARIANT
+                           : engine == &bench_engine_append ? BENCH_LIMIT
+                                                            : BENCH_PEER;
+    return (struct bench_contestant){
+        .name = engine->name, .kind = kind, .missing = engine->missing, .context = context};
+}
+
 void bench_load(const struct bench_engine *engine, struct bench_db *db,
     const struct bench_records *records, enum bench_id_order order, size_t batch)
 {

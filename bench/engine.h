@@ -14,6 +14,7 @@
  * the same atomic commit. Opening, writing and reading end the program when they fail.
  */
 
+#include "bench.h"
 #include "records.h"
 
 struct bench_db;      /* one database, any thread */
@@ -55,6 +56,7 @@ struct bench_engine {
     void (*close)(struct bench_db *db);
     void (*flush)(struct bench_db *db);  /* all that was written is on disk */
     void (*settle)(struct bench_db *db); /* and is where it will stay: checkpoint, compaction */
+    uint64_t (*checkpoints)(struct bench_db *db); /* made so far; NULL: the engine does not tell */
 
     struct bench_session *(*session)(struct bench_db *db);
     void (*end)(struct bench_session *session);
@@ -89,6 +91,7 @@ struct bench_engine {
 #define BENCH_TOP           10
 
 extern const struct bench_engine bench_engine_blaze;
+extern const struct bench_engine bench_engine_sealed;      /* ours, by a passphrase */
 extern const struct bench_engine bench_engine_sqlite;      /* a column for each field */
 extern const struct bench_engine bench_engine_sqlite_json; /* one column of JSON text */
 extern const struct bench_engine bench_engine_lmdb;
@@ -96,6 +99,12 @@ extern const struct bench_engine bench_engine_rocksdb;
 
 /* The limit of writing: a file to which 512 bytes a commit are appended, and fdatasync. */
 extern const struct bench_engine bench_engine_append;
+
+/* A contestant of this engine: ours, its variant, a limit or a peer, without its work. */
+struct bench_contestant bench_contestant(const struct bench_engine *engine, void *context);
+
+/* What a sealed database is to keep of the speed of one that is not; in bytes, its inverse. */
+#define BENCH_SEALED_GOAL 0.6
 
 /* Writes all records in commits of `batch` each, then flushes. */
 #define BENCH_BATCH 10000

@@ -14,7 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define ARGUMENTS_MAX 16
+#define ARGUMENTS_MAX 20
 
 char *bench_path(const char *dir, const char *name)
 {
@@ -51,18 +51,23 @@ static int add_bytes(const char *path, const struct stat *info, int type, struct
 {
     (void)path;
     (void)ftw;
-    if (type == FTW_F)
+    if (type != FTW_NS) /* gone since its name was read */
         walked_bytes += (uint64_t)info->st_blocks * 512;
     return 0;
 }
 
-uint64_t bench_dir_bytes(const char *path)
+uint64_t bench_dir_blocks(const char *path)
 {
     walked_bytes = 0;
-    sync(); /* blocks are given out when data is written back */
     if (nftw(path, add_bytes, 16, FTW_PHYS) != 0)
         bench_die("%s: cannot walk: %s", path, strerror(errno));
     return walked_bytes;
+}
+
+uint64_t bench_dir_bytes(const char *path)
+{
+    sync();
+    return bench_dir_blocks(path);
 }
 
 /* The number after `key` in a file of /proc. */
@@ -79,9 +84,9 @@ static uint64_t proc_number(const char *path, const char *key)
     return value;
 }
 
-uint64_t bench_written_bytes(void)
+uint64_t bench_io_number(const char *key)
 {
-    return proc_number("/proc/self/io", "wchar:");
+    return proc_number("/proc/self/io", key);
 }
 
 uint64_t bench_memory_peak(void)
@@ -148,6 +153,14 @@ void bench_child_line(struct bench_child *child, char *line, size_t room)
         line[size++] = c;
     }
     line[size] = '\0';
+}
+
+void bench_child_run(const char *const *arguments, char *line, size_t room)
+{
+    struct bench_child child;
+    bench_child_start(&child, arguments);
+    bench_child_line(&child, line, room);
+    bench_child_wait(&child, 0);
 }
 
 double bench_child_number(const char *line, const char *name)

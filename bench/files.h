@@ -14,11 +14,14 @@ char *bench_path(const char *dir, const char *name);
 void bench_dir_fresh(const char *path);
 void bench_dir_remove(const char *path);
 
-/* Bytes on disk of all files below `path`, as allocated, not as long as they claim to be. */
+/* Bytes on disk of `path` and all files and folders below it, as `du` counts them: blocks that are
+ * allocated, not the length that files claim to have. Writes back first, as blocks are given out
+ * only then; the second does not, and may be asked while files come and go. */
 uint64_t bench_dir_bytes(const char *path);
+uint64_t bench_dir_blocks(const char *path);
 
-/* Bytes given to write() and its like by this process so far. */
-uint64_t bench_written_bytes(void);
+/* The number after `key` in /proc/self/io: what this process has read and written so far. */
+uint64_t bench_io_number(const char *key);
 
 /* Of this process, in bytes: the most memory it ever held, and its own (not of files) now. */
 uint64_t bench_memory_peak(void);
@@ -37,6 +40,9 @@ void bench_child_start(struct bench_child *child, const char *const *arguments);
 
 /* Waits for its end; dies if it failed, unless `killed` says that it was to be killed. */
 void bench_child_wait(struct bench_child *child, int killed);
+
+/* Starts a child whose answer is one line, reads it, and waits for its end. */
+void bench_child_run(const char *const *arguments, char *line, size_t room);
 
 /* Ends the child's standard input. */
 void bench_child_end_input(struct bench_child *child);

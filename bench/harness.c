@@ -34,6 +34,12 @@ static int compare_doubles(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+double bench_percentile(double *values, size_t count, double share)
+{
+    qsort(values, count, sizeof *values, compare_doubles);
+    return values[(size_t)((double)(count - 1) * share)];
+}
+
 static void summarise(struct bench_figure *figure, double *values, unsigned count)
 {
     qsort(values, count, sizeof *values, compare_doubles);
@@ -43,17 +49,14 @@ static void summarise(struct bench_figure *figure, double *values, unsigned coun
     figure->greatest = values[count - 1];
 }
 
-static void remember(
-    struct bench *bench, const struct bench_row *row, double ours, double best, char *markdown)
+static void remember(struct bench *bench, const struct bench_result *result)
 {
     size_t size = (bench->result_count + 1) * sizeof *bench->results;
     struct bench_result *grown = realloc(bench->results, size);
     if (grown == NULL)
         bench_die("out of memory");
     bench->results = grown;
-    struct bench_result *result = &grown[bench->result_count++];
-    *result = (struct bench_result){*row, ours, best, markdown};
-    result->row.name = strdup(row->name); /* lives as long as the program */
+    grown[bench->result_count++] = *result;
 }
 
 bool bench_wants(const struct bench *bench, const char *row)
@@ -66,48 +69,122 @@ static const char *why_missing(const struct bench *bench, const struct bench_con
     return bench->without_peers && c->kind == BENCH_PEER ? "left out by --ours" : c->missing;
 }
 
-double bench_measure(struct bench *bench, const struct bench_row *row,
-    const struct bench_contestant *contestants, size_t count)
-{
-    static double values[BENCH_CONTESTANTS_MAX][REPETITIONS_MAX];
-    if (!bench_wants(bench, row->name))
-        return 0;
-    unsigned repetitions = row->once ? 1 : bench->repetitions;
-    unsigned warm_ups = row->once ? 0 : 1;
-    if (count > BENCH_CONTESTANTS_MAX || repetitions > REPETITIONS_MAX)
-        bench_die("too many contestants or repetitions");
+/* The repetitions' values: of each row and contestant. */
+struct values {
+    double of[BENCH_ROWS_MAX][BENCH_CONTESTANTS_MAX][REPETITIONS_MAX];
+};
 
+/* One repetition of one contestant; `values` gets one value a row. */
+static void run_once(const struct bench_contestant *contestant, double *values)
+{
+    if (contestant->run_rows != NULL)
+        contestant->run_rows(contestant->context, values);
+    else
+        values[0] = contestant->run(contestant->context);
+}
+
+/* Lets the contestants take turns; returns the number of repetitions that were measured. */
+static unsigned take_turns(const struct bench *bench, const struct bench_row *row, size_t row_count,
+    const struct bench_contestant *contestants, size_t count, struct values *values)
+{
+    unsigned repetitions = row->once ? 1 : bench->repetitions;
+    unsigned warm_ups = row->once || row->counted ? 0 : 1;
+    if (count > BENCH_CONTESTANTS_MAX || row_count > BENCH_ROWS_MAX ||
+        repetitions > REPETITIONS_MAX)
+        bench_die("too many contestants, rows or repetitions");
     double start = bench_now();
     unsigned done = 0;
     for (; done < warm_ups + repetitions; done++) {
         if (done > warm_ups && bench_now() - start > bench->row_seconds)
             break;
         for (size_t c = 0; c < count; c++) {
+            double turn[BENCH_ROWS_MAX];
             if (why_missing(bench, &contestants[c]) != NULL)
                 continue;
-            double value = contestants[c].run(contestants[c].context);
-            if (done >= warm_ups)
-                values[c][done - warm_ups] = value;
+            run_once(&contestants[c], turn);
+            for (size_t r = 0; done >= warm_ups && r < row_count; r++)
+                values->of[r][c][done - warm_ups] = turn[r];
         }
     }
-    repetitions = done - warm_ups;
+    return done - warm_ups;
+}
 
-    struct bench_figure figures[BENCH_CONTESTANTS_MAX];
-    double ours = 0;
-    for (size_t c = 0; c < count; c++) {
-        figures[c] = (struct bench_figure){
-            contestants[c].name, contestants[c].kind, why_missing(bench, &contestants[c]), 0, 0, 0};
-        if (figures[c].missing != NULL)
-            continue;
-        summarise(&figures[c], values[c], repetitions);
-        if (contestants[c].kind == BENCH_OURS)
-            ours = figures[c].median;
-    }
-    char *markdown;
-    bench_report_row(bench, row, repetitions, figures, count, &markdown);
+static void report(struct bench *bench, const struct bench_row *row, unsigned repetitions,
+    const struct bench_figure *figures, size_t count)
+{
+    struct bench_result result = {.row = *row};
     const struct bench_figure *best = bench_best_peer(row, figures, count);
-    remember(bench, row, ours, best != NULL ? best->median : 0, markdown);
-    return ours;
+    for (size_t i = 0; i < count; i++)
+        if (figures[i].kind == BENCH_OURS && figures[i].missing == NULL)
+            result.ours = figures[i].median;
+    result.best = best != NULL ? best->median : 0;
+    result.verdict = bench_report_row(bench, row, repetitions, figures, count, &result.markdown);
+    result.row.name = strdup(row->name); /* lives as long as the program */
+    if (result.row.name == NULL)
+        bench_die("out of memory");
+    remember(bench, &result);
+}
+
+/* What sealing costs: the variant beside ours, which is the limit of what it could reach. */
+static void report_variant(struct bench *bench, const struct bench_row *row, unsigned repetitions,
+    const struct bench_figure *variant, const struct bench_figure *ours)
+{
+    char name[160];
+    struct bench_row sealed = *row;
+    snprintf(name, sizeof name, "%s, sealed", row->name);
+    sealed.name = name;
+    memset(sealed.goals, 0, sizeof sealed.goals);
+    double share = row->sealed_goal;
+    if (share > 0)
+        sealed.goals[0] = (struct bench_goal){"unsealed", row->less_is_better ? 1 / share : share};
+    struct bench_figure figures[2] = {*variant, *ours};
+    figures[0].kind = BENCH_OURS;
+    figures[1].kind = BENCH_LIMIT;
+    figures[1].name = "unsealed";
+    report(bench, &sealed, repetitions, figures, 2);
+}
+
+void bench_measure_rows(struct bench *bench, const struct bench_row *rows, size_t row_count,
+    const struct bench_contestant *contestants, size_t count)
+{
+    static struct values values;
+    bool wanted = false;
+    for (size_t r = 0; r < row_count; r++)
+        wanted = wanted || bench_wants(bench, rows[r].name);
+    if (!wanted)
+        return;
+    unsigned repetitions = take_turns(bench, rows, row_count, contestants, count, &values);
+
+    for (size_t r = 0; r < row_count; r++) {
+        struct bench_figure figures[BENCH_CONTESTANTS_MAX];
+        struct bench_figure ours = {0}, variant = {.missing = "none"};
+        size_t shown = 0;
+        for (size_t c = 0; c < count; c++) {
+            struct bench_figure figure = {
+                contestants[c].name, contestants[c].kind, why_missing(bench, &contestants[c])};
+            if (figure.missing == NULL)
+                summarise(&figure, values.of[r][c], repetitions);
+            if (figure.kind == BENCH_VARIANT)
+                variant = figure;
+            else
+                figures[shown++] = figure;
+            if (figure.kind == BENCH_OURS)
+                ours = figure;
+        }
+        if (!bench_wants(bench, rows[r].name))
+            continue;
+        report(bench, &rows[r], repetitions, figures, shown);
+        if (variant.missing == NULL)
+            report_variant(bench, &rows[r], repetitions, &variant, &ours);
+    }
+}
+
+double bench_measure(struct bench *bench, const struct bench_row *row,
+    const struct bench_contestant *contestants, size_t count)
+{
+    size_t before = bench->result_count;
+    bench_measure_rows(bench, row, 1, contestants, count);
+    return bench->result_count > before ? bench->results[before].ours : 0;
 }
 
 void bench_rounds(struct bench *bench, const char *group, uint64_t most,

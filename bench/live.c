@@ -154,20 +154,10 @@ static void scene_close(struct scene *scene)
     free(scene->path_b);
 }
 
-/* ---- percentiles ---- */
-
-static int compare_doubles(const void *a, const void *b)
-{
-    double x = *(const double *)a;
-    double y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 /* In microseconds; sorts the values. */
 static double percentile(double *seconds, unsigned count, unsigned percent)
 {
-    qsort(seconds, count, sizeof *seconds, compare_doubles);
-    return seconds[(uint64_t)(count - 1) * percent / 100] * 1e6;
+    return bench_percentile(seconds, count, percent / 100.0) * 1e6;
 }
 
 /* ---- rows ---- */

@@ -4,6 +4,7 @@
 
 #include "bench.h"
 #include "files.h"
+#include "guard.h"
 
 #include <blazedb/version.h>
 #include <errno.h>
@@ -20,13 +21,17 @@ static const struct {
     const char *name;
     void (*run)(struct bench *bench);
     const char *about;
+    bool on_request; /* only where it is named */
 } groups[] = {
     {"codec", bench_codec, "bytes a record, encoding, decoding, one field"},
     {"write", bench_write, "commits, bulk load, update, delete"},
+    {"cost", bench_cost, "bytes to the disk and syncs a commit, write amplification"},
+    {"latency", bench_latency, "single commits while checkpoints and compactions go on"},
     {"read", bench_read, "get, range, filter, top ten, count"},
     {"size", bench_size, "disk, opening, memory"},
     {"sync", bench_sync, "new copies, changes, the wire, memory of both ends"},
     {"live", bench_live, "a commit until an observer elsewhere sees it"},
+    {"large", bench_large, "only if named: 100,000,000 small records, ours alone", true},
 };
 
 static void usage(FILE *out)
@@ -90,7 +95,8 @@ static void parse_options(struct bench *bench, int argc, char **argv)
     while ((option = getopt_long(argc, argv, "n:h", options, NULL)) != -1)
         switch (option) {
         case 'n':
-            n = parse_count(optarg, "-n", 100, 100000000);
+            n = parse_count(optarg, "-n", 100, 10000000000);
+            bench->n_given = true;
             break;
         case 'r':
             repetitions = parse_count(optarg, "--repetitions", 1, 101);
@@ -169,13 +175,13 @@ int main(int argc, char **argv)
     if (asprintf(&dir, "%s/blazedb-bench-%ld", bench.dir, (long)getpid()) < 0)
         bench_die("out of memory");
     bench.dir = dir;
-    bench_dir_fresh(dir);
+    bench_guard(dir);
     print_head(&bench);
     for (size_t i = 0; i < GROUPS; i++)
-        if (optind == argc || wanted[i])
+        if (wanted[i] || (optind == argc && !groups[i].on_request))
             groups[i].run(&bench);
-    bench_dir_remove(dir);
     free(dir);
+    bench_report_goals(&bench);
     if (bench.markdown != NULL)
         bench_report_markdown(&bench);
     close_output(bench.json);

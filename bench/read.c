@@ -13,11 +13,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PLAYERS     5
+#define PLAYERS     6
 #define THREADS_MAX 2
 
 static const struct bench_engine *const engines[PLAYERS] = {&bench_engine_blaze,
-    &bench_engine_sqlite, &bench_engine_sqlite_json, &bench_engine_lmdb, &bench_engine_rocksdb};
+    &bench_engine_sealed, &bench_engine_sqlite, &bench_engine_sqlite_json, &bench_engine_lmdb,
+    &bench_engine_rocksdb};
 
 struct player {
     const struct bench_engine *engine;
@@ -168,7 +169,11 @@ static void check_answers(const struct player *players, const char *row)
 static void measure(
     struct bench *bench, uint64_t n, struct player *players, const struct reads *reads)
 {
-    struct bench_row row = {"read", reads->name, reads->unit, n, false, false, {{0}}};
+    struct bench_row row = {.group = "read",
+        .name = reads->name,
+        .unit = reads->unit,
+        .n = n,
+        .sealed_goal = BENCH_SEALED_GOAL};
     memcpy(row.goals, reads->goals, sizeof row.goals);
     struct bench_contestant contestants[PLAYERS];
     for (size_t i = 0; i < PLAYERS; i++) {
@@ -176,8 +181,8 @@ static void measure(
         players[i].operations = reads->operations;
         players[i].held = reads->held;
         players[i].read = reads->read;
-        contestants[i] = (struct bench_contestant){engines[i]->name,
-            i == 0 ? BENCH_OURS : BENCH_PEER, engines[i]->missing, reads->run, &players[i]};
+        contestants[i] = bench_contestant(engines[i], &players[i]);
+        contestants[i].run = reads->run;
     }
     bench_measure(bench, &row, contestants, PLAYERS);
     if (bench_wants(bench, reads->name))
@@ -224,7 +229,7 @@ static void round_read(struct bench *bench, uint64_t n)
         *p = (struct player){.engine = engine, .records = &records};
         p->dir = bench_path(bench->dir, engine->name);
         bench_dir_fresh(p->dir);
-        if (engine->missing != NULL || (bench->without_peers && i > 0))
+        if (engine->missing != NULL || (bench->without_peers && i > 1))
             continue;
         struct bench_db *db = engine->open(p->dir, BENCH_LOAD, engine->variant);
         bench_load(engine, db, &records, BENCH_RANDOM_IDS, BENCH_BATCH);

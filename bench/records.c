@@ -131,6 +131,20 @@ void bench_order(uint64_t i, struct bench_record *out, char text[BENCH_TEXT_MAX]
     out->values[ORDER_ADDRESS] = finish_text(&s);
 }
 
+#define LETTERS      ((size_t)1 << 20)
+#define LARGE_LETTER 8000
+
+void bench_order_large(uint64_t i, struct bench_record *out, char text[BENCH_TEXT_MAX])
+{
+    static char letters[LETTERS];
+    if (letters[0] == '\0')
+        for (size_t at = 0; at < LETTERS; at++)
+            letters[at] = (char)('0' + bench_mix(at) % 64); /* all printable */
+    bench_order(i, out, text);
+    out->values[ORDER_ADDRESS] = (struct bench_value){
+        .as.text = {letters + bench_mix(i) % (LETTERS - LARGE_LETTER), LARGE_LETTER}};
+}
+
 void bench_order_change(uint64_t i, uint64_t round, const char **status, int64_t *total)
 {
     uint64_t x = bench_mix(i * 0x100000001b3u + round);

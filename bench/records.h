@@ -70,6 +70,9 @@ extern const struct bench_schema bench_cities;
 /* Order `i`; its texts lie in `text`, which the caller keeps as long as the record. */
 void bench_order(uint64_t i, struct bench_record *out, char text[BENCH_TEXT_MAX]);
 
+/* The same with an address of 8,000 letters, which hardly compress. */
+void bench_order_large(uint64_t i, struct bench_record *out, char text[BENCH_TEXT_MAX]);
+
 /* What update number `round` of order `i` writes: a new status and a new total. */
 void bench_order_change(uint64_t i, uint64_t round, const char **status, int64_t *total);
 

@@ -3,7 +3,7 @@
 /*
  * A row as text is one line and, under it, one line for each contestant:
  *
- *     durable commits, 1 thread                 1.10 x rocksdb   goals: >= 0.8 x limit: met
+ *     durable commits, 1 thread                 1.10 x rocksdb   goal met (>= 0.8 x limit: met)
  *         ours              4,012 commits/s   (3,950 .. 4,100)
  *         rocksdb           3,669
  *
@@ -71,6 +71,20 @@ static const struct bench_figure *find_name(
     return NULL;
 }
 
+/* What ours is held against: the best peer, and where there are no peers the limit. */
+static const struct bench_figure *find_reference(
+    const struct bench_row *row, const struct bench_figure *figures, size_t count)
+{
+    const struct bench_figure *best = bench_best_peer(row, figures, count);
+    const struct bench_figure *found = best != NULL ? best : find_kind(figures, count, BENCH_LIMIT);
+    return found != NULL && found->median > 0 ? found : NULL;
+}
+
+static const char *verdict_word(int verdict)
+{
+    return verdict < 0 ? "not judged" : verdict ? "met" : "missed";
+}
+
 /* What a goal asks for, in the row's unit; 0 if it cannot be said because the peer is missing. */
 static double goal_target(const struct bench_row *row, const struct bench_goal *goal,
     const struct bench_figure *figures, size_t count)
@@ -113,40 +127,35 @@ static json_t *value_or_null(const struct bench_figure *f, double value)
     return f == NULL || f->missing != NULL ? json_null() : json_real(value);
 }
 
-static json_t *peers_as_json(const struct bench_figure *figures, size_t count, bool spread)
+static json_t *peers_as_json(const struct bench_figure *figures, size_t count)
 {
     json_t *peers = json_object();
-    for (size_t i = 0; i < count; i++) {
-        const struct bench_figure *f = &figures[i];
-        if (spread && f->missing == NULL)
-            json_object_set_new(peers, f->name, json_pack("[ff]", f->least, f->greatest));
-        else if (!spread && f->kind == BENCH_PEER)
-            json_object_set_new(peers, f->name, value_or_null(f, f->median));
-    }
+    for (size_t i = 0; i < count; i++)
+        if (figures[i].kind == BENCH_PEER)
+            json_object_set_new(
+                peers, figures[i].name, value_or_null(&figures[i], figures[i].median));
     return peers;
 }
 
-static void write_json(FILE *out, const struct bench_row *row, unsigned repetitions,
-    const struct bench_figure *figures, size_t count, const char *goals, int verdict)
+static void write_json(FILE *out, const struct bench_row *row, const struct bench_figure *figures,
+    size_t count, const char *goals, int verdict)
 {
     const struct bench_figure *ours = find_kind(figures, count, BENCH_OURS);
     const struct bench_figure *limit = find_kind(figures, count, BENCH_LIMIT);
-    const struct bench_figure *best = bench_best_peer(row, figures, count);
+    const struct bench_figure *reference = find_reference(row, figures, count);
     json_t *object = json_object();
     json_object_set_new(object, "group", json_string(row->group));
     json_object_set_new(object, "row", json_string(row->name));
     json_object_set_new(object, "n", json_integer((json_int_t)row->n));
     json_object_set_new(object, "unit", json_string(row->unit));
-    json_object_set_new(object, "repetitions", json_integer((json_int_t)repetitions));
     json_object_set_new(object, "ours", value_or_null(ours, ours != NULL ? ours->median : 0));
-    json_object_set_new(object, "peers", peers_as_json(figures, count, false));
+    json_object_set_new(object, "peers", peers_as_json(figures, count));
     json_object_set_new(object, "limit", value_or_null(limit, limit != NULL ? limit->median : 0));
     json_object_set_new(object, "ratio",
-        ours != NULL && best != NULL ? json_real(ours->median / best->median) : json_null());
+        ours != NULL && reference != NULL ? json_real(ours->median / reference->median)
+                                          : json_null());
     json_object_set_new(object, "goal", goals[0] != '\0' ? json_string(goals) : json_null());
     json_object_set_new(object, "met", verdict < 0 ? json_null() : json_boolean(verdict));
-    json_object_set_new(object, "best", best != NULL ? json_string(best->name) : json_null());
-    json_object_set_new(object, "spread", peers_as_json(figures, count, true));
     json_dumpf(object, out, JSON_COMPACT | JSON_REAL_PRECISION(9));
     fputc('\n', out);
     fflush(out);
@@ -182,12 +191,12 @@ static void append_figures(struct bz_buf *out, const struct bench_figure *figure
     bz_buf_printf(out, first ? "– | " : " | ");
 }
 
-/* The row as "| row | n | unit | ours | limits | peers | ratio | goal |", to be freed. */
+/* The row as "| row | n | unit | ours | limits | peers | ratio | goal | met |", to be freed. */
 static char *as_markdown(const struct bench_row *row, const struct bench_figure *figures,
-    size_t count, const char *goals)
+    size_t count, const char *goals, int verdict)
 {
     const struct bench_figure *ours = find_kind(figures, count, BENCH_OURS);
-    const struct bench_figure *best = bench_best_peer(row, figures, count);
+    const struct bench_figure *reference = find_reference(row, figures, count);
     struct bz_buf out;
     char n[32];
     bz_buf_init(&out, 65536);
@@ -195,11 +204,12 @@ static char *as_markdown(const struct bench_row *row, const struct bench_figure 
     append_figures(&out, figures, count, BENCH_OURS, false);
     append_figures(&out, figures, count, BENCH_LIMIT, true);
     append_figures(&out, figures, count, BENCH_PEER, true);
-    if (ours != NULL && best != NULL)
-        bz_buf_printf(&out, "%.2f × %s | ", ours->median / best->median, best->name);
+    if (ours != NULL && reference != NULL)
+        bz_buf_printf(&out, "%.2f × %s | ", ours->median / reference->median, reference->name);
     else
         bz_buf_printf(&out, "– | ");
-    bz_buf_printf(&out, "%s |", goals[0] != '\0' ? goals : "–");
+    bz_buf_printf(&out, "%s | %s |", goals[0] != '\0' ? goals : "–",
+        goals[0] != '\0' ? verdict_word(verdict) : "–");
     char *line = out.error == 0 ? strndup((const char *)out.data, out.size) : NULL;
     bz_buf_release(&out);
     if (line == NULL)
@@ -207,18 +217,18 @@ static char *as_markdown(const struct bench_row *row, const struct bench_figure 
     return line;
 }
 
-void bench_report_row(struct bench *bench, const struct bench_row *row, unsigned repetitions,
+int bench_report_row(struct bench *bench, const struct bench_row *row, unsigned repetitions,
     const struct bench_figure *figures, size_t count, char **markdown)
 {
     char goals[256];
     int verdict = judge(goals, sizeof goals, row, figures, count);
     const struct bench_figure *ours = find_kind(figures, count, BENCH_OURS);
-    const struct bench_figure *best = bench_best_peer(row, figures, count);
+    const struct bench_figure *reference = find_reference(row, figures, count);
     printf("    %-46s", row->name);
-    if (ours != NULL && best != NULL)
-        printf(" %.2f x %s", ours->median / best->median, best->name);
+    if (ours != NULL && reference != NULL)
+        printf(" %.2f x %s", ours->median / reference->median, reference->name);
     if (goals[0] != '\0')
-        printf("   goal %s", goals);
+        printf("   goal %s (%s)", verdict_word(verdict), goals);
     if (!row->once && repetitions < bench->repetitions)
         printf("   (%u repetition%s)", repetitions, repetitions == 1 ? "" : "s");
     putchar('\n');
@@ -226,8 +236,9 @@ void bench_report_row(struct bench *bench, const struct bench_row *row, unsigned
         print_figure(row, &figures[i]);
     fflush(stdout);
     if (bench->json != NULL)
-        write_json(bench->json, row, repetitions, figures, count, goals, verdict);
-    *markdown = as_markdown(row, figures, count, goals);
+        write_json(bench->json, row, figures, count, goals, verdict);
+    *markdown = as_markdown(row, figures, count, goals, verdict);
+    return verdict;
 }
 
 void bench_report_round(const char *group, uint64_t n)
@@ -321,8 +332,8 @@ static void write_table(const struct bench *bench, const char *group)
 {
     fprintf(bench->markdown,
         "### %s\n\n"
-        "| row | n | unit | ours | limit | peers | ours / best peer | goal |\n"
-        "|---|---|---|---|---|---|---|---|\n",
+        "| row | n | unit | ours | limit | peers | ours / best peer, or limit | goal | |\n"
+        "|---|---|---|---|---|---|---|---|---|\n",
         group);
     for (size_t i = 0; i < bench->result_count; i++) {
         const struct bench_result *r = &bench->results[i];
@@ -337,4 +348,21 @@ void bench_report_markdown(const struct bench *bench)
     for (size_t i = 0; i < bench->result_count; i++) /* groups follow one another */
         if (i == 0 || strcmp(bench->results[i].row.group, bench->results[i - 1].row.group) != 0)
             write_table(bench, bench->results[i].row.group);
+}
+
+void bench_report_goals(const struct bench *bench)
+{
+    size_t met = 0, missed = 0;
+    for (size_t i = 0; i < bench->result_count; i++) {
+        met += bench->results[i].verdict == 1;
+        missed += bench->results[i].verdict == 0;
+    }
+    printf("\ngoals, in all rounds: %zu rows met theirs, %zu missed\n", met, missed);
+    for (size_t i = 0; i < bench->result_count; i++) {
+        const struct bench_result *r = &bench->results[i];
+        char n[32];
+        if (r->verdict == 0)
+            printf("    missed: %s: %s, n = %s\n", r->row.group, r->row.name,
+                number(n, (double)r->row.n));
+    }
 }

@@ -2,8 +2,9 @@
 
 /*
  * Group `write`. First the bulk loads, each into a new database; then single commits into databases
- * that hold n records already. Every repetition opens its database, writes, and closes it again, so
- * that no engine's background work falls into another's time.
+ * that hold n records already. Every repetition opens its database, warms up, writes, and closes it
+ * again, so that no engine's background work falls into another's time, and none has caches that
+ * another had no time to fill.
  */
 
 #include "bench.h"
@@ -15,12 +16,14 @@
 #include <string.h>
 
 #define THREADS_MAX 8
+#define WARM_SHARE  10   /* of the commits, made untimed before a repetition: caches start cold */
 #define FRESH       4096 /* records that inserts take in turn, under ever new ids */
 
-enum { OURS, SQLITE, LMDB, ROCKSDB, APPEND, PLAYERS };
+enum { OURS, SEALED, SQLITE, LMDB, ROCKSDB, APPEND, PLAYERS };
 
 static const struct bench_engine *const engines[PLAYERS] = {&bench_engine_blaze,
-    &bench_engine_sqlite, &bench_engine_lmdb, &bench_engine_rocksdb, &bench_engine_append};
+    &bench_engine_sealed, &bench_engine_sqlite, &bench_engine_lmdb, &bench_engine_rocksdb,
+    &bench_engine_append};
 
 /* What one contestant of a row works on. */
 struct player {
@@ -39,7 +42,6 @@ struct player {
     unsigned threads;
     uint64_t commits; /* at most, by all threads */
     double seconds;   /* at most */
-    bool count_bytes;
 };
 
 /* ---- bulk load ---- */
@@ -66,7 +68,8 @@ struct worker {
     struct bench_queue *queue;
     pthread_barrier_t *barrier;
     uint64_t first; /* this thread's numbers are first, first + threads ... */
-    size_t done;
+    size_t done;    /* the first of them to warm up */
+    size_t timed;
     double seconds;
     pthread_t thread;
 };
@@ -86,37 +89,48 @@ static void make_write(const struct player *p, uint64_t number, struct bench_wri
     }
 }
 
+static void write_next(struct worker *w, struct bench_session *session)
+{
+    const struct player *p = w->player;
+    struct bench_write write;
+    make_write(p, w->first + w->done * p->threads, &write);
+    if (w->queue != NULL)
+        bench_queue_write(w->queue, &write);
+    else
+        p->engine->write(session, &write);
+    w->done++;
+}
+
 static void *work(void *context)
 {
     struct worker *w = context;
     const struct player *p = w->player;
     struct bench_session *session = p->engine->session(w->db);
-    uint64_t most = p->commits / p->threads;
+    uint64_t warm = p->commits / p->threads / WARM_SHARE;
+    uint64_t most = warm + p->commits / p->threads;
+    while (w->done < warm)
+        write_next(w, session);
     pthread_barrier_wait(w->barrier);
     double start = bench_now();
     double now = start;
-    for (; w->done < most && now - start < p->seconds; w->done++, now = bench_now()) {
-        struct bench_write write;
-        make_write(p, w->first + w->done * p->threads, &write);
-        if (w->queue != NULL)
-            bench_queue_write(w->queue, &write);
-        else
-            p->engine->write(session, &write);
-    }
+    for (; w->done < most && now - start < p->seconds; now = bench_now())
+        write_next(w, session);
     w->seconds = now - start;
+    w->timed = w->done - warm;
     p->engine->end(session);
     return NULL;
 }
 
-/* Runs the threads; returns the commits done, and the longest time of a thread in *seconds. */
-static size_t run_threads(struct player *p, struct bench_db *db, uint64_t first, double *seconds)
+/* Runs the threads; returns all commits done. *rate is of those that were timed, by the longest
+ * time of a thread. */
+static size_t run_threads(struct player *p, struct bench_db *db, uint64_t first, double *rate)
 {
     struct worker workers[THREADS_MAX];
     pthread_barrier_t barrier;
     bool queued = p->threads > 1 && !p->engine->shares_syncs;
     struct bench_queue *queue = queued ? bench_queue_new(p->engine, db) : NULL;
-    size_t done = 0;
-    *seconds = 0;
+    size_t done = 0, timed = 0;
+    double seconds = 0;
     pthread_barrier_init(&barrier, NULL, p->threads);
     for (unsigned i = 0; i < p->threads; i++) {
         workers[i] = (struct worker){
@@ -127,8 +141,10 @@ static size_t run_threads(struct player *p, struct bench_db *db, uint64_t first,
     for (unsigned i = 0; i < p->threads; i++) {
         pthread_join(workers[i].thread, NULL);
         done += workers[i].done;
-        *seconds = workers[i].seconds > *seconds ? workers[i].seconds : *seconds;
+        timed += workers[i].timed;
+        seconds = workers[i].seconds > seconds ? workers[i].seconds : seconds;
     }
+    *rate = (double)timed / seconds;
     pthread_barrier_destroy(&barrier);
     if (queue != NULL)
         bench_queue_free(queue);
@@ -139,15 +155,13 @@ static double run_commits(void *context)
 {
     struct player *p = context;
     struct bench_db *db = p->engine->open(p->dir, p->profile, p->variant);
-    double seconds;
-    uint64_t before = bench_written_bytes();
-    size_t done = run_threads(p, db, p->verb == BENCH_DELETE ? 0 : p->next, &seconds);
-    double bytes = (double)(bench_written_bytes() - before);
+    double rate;
+    size_t done = run_threads(p, db, p->verb == BENCH_DELETE ? 0 : p->next, &rate);
     p->engine->close(db);
-    p->next += p->commits; /* threads may stop at different counts: no number is used twice */
+    p->next += 2 * p->commits; /* threads may stop at different counts: no number is used twice */
     if (p->verb == BENCH_DELETE)
         p->alive -= done;
-    return p->count_bytes ? bytes / (double)done : (double)done / seconds;
+    return rate;
 }
 
 /* ---- rows ---- */
@@ -161,24 +175,26 @@ struct round {
 static double measure(struct round *round, const char *name, const char *unit,
     double (*run)(void *context), bool with_limit, const struct bench_goal *goals)
 {
-    struct bench_row row = {
-        "write", name, unit, round->n, strcmp(unit, "bytes") == 0, false, {{0}}};
+    struct bench_row row = {.group = "write",
+        .name = name,
+        .unit = unit,
+        .n = round->n,
+        .sealed_goal = BENCH_SEALED_GOAL};
     for (size_t i = 0; goals != NULL && i < BENCH_GOALS_MAX && goals[i].against != NULL; i++)
         row.goals[i] = goals[i];
     struct bench_contestant contestants[PLAYERS];
     size_t count = with_limit ? PLAYERS : APPEND;
-    for (size_t i = 0; i < count; i++)
-        contestants[i] = (struct bench_contestant){engines[i]->name,
-            i == OURS     ? BENCH_OURS
-            : i == APPEND ? BENCH_LIMIT
-                          : BENCH_PEER,
-            engines[i]->missing, run, &round->players[i]};
+    for (size_t i = 0; i < count; i++) {
+        contestants[i] = bench_contestant(engines[i], &round->players[i]);
+        contestants[i].run = run;
+    }
     return bench_measure(round->bench, &row, contestants, count);
 }
 
 static bool takes_part(const struct bench *bench, size_t player)
 {
-    return engines[player]->missing == NULL && (player == OURS || !bench->without_peers);
+    return engines[player]->missing == NULL &&
+           (player == OURS || player == SEALED || !bench->without_peers);
 }
 
 static void measure_load(struct round *round, const char *name, enum bench_profile profile,
@@ -214,49 +230,47 @@ struct commits {
     unsigned threads;
     uint64_t most;
     bool with_limit;
-    bool bytes;
 };
 
 static double measure_commits(
     struct round *round, const struct commits *row, const struct bench_goal *goals)
 {
-    bool quick = round->bench->quick;
-    uint64_t most = row->most < round->n / 10 ? row->most : round->n / 10;
+    const struct bench *bench = round->bench;
+    bool deletes = row->verb == BENCH_DELETE; /* and never more than there are, in all turns */
+    uint64_t turns = deletes ? (bench->repetitions + 1) * (WARM_SHARE + 1) / WARM_SHARE + 1 : 10;
+    uint64_t most = row->most < round->n / turns ? row->most : round->n / turns;
+    if (most < 32 && !deletes)
+        most = 32;
     for (size_t i = 0; i < PLAYERS; i++) {
         struct player *p = &round->players[i];
         p->profile = row->profile;
         p->verb = row->verb;
         p->threads = row->threads;
-        p->commits = (most < 32 ? 32 : most) / row->threads * row->threads;
-        p->seconds = quick ? 0.2 : 1;
-        p->count_bytes = row->bytes;
+        p->commits = most / row->threads * row->threads;
+        p->seconds = bench->quick ? 0.2 : 1;
     }
-    return measure(
-        round, row->name, row->bytes ? "bytes" : "commits/s", run_commits, row->with_limit, goals);
+    return measure(round, row->name, "commits/s", run_commits, row->with_limit, goals);
 }
 
 static void measure_all_commits(struct round *round)
 {
     static const struct commits durable_1 = {
-        "durable commits, 1 thread", BENCH_FULL, BENCH_INSERT, 1, 5000, true, false};
+        "durable commits, 1 thread", BENCH_FULL, BENCH_INSERT, 1, 5000, true};
     static const struct commits durable_8 = {
-        "durable commits, 8 threads", BENCH_FULL, BENCH_INSERT, 8, 20000, true, false};
-    static const struct commits bytes = {
-        "bytes written per durable commit", BENCH_FULL, BENCH_INSERT, 1, 1000, true, true};
+        "durable commits, 8 threads", BENCH_FULL, BENCH_INSERT, 8, 20000, true};
     static const struct commits relaxed = {
-        "relaxed commits", BENCH_RELAXED, BENCH_INSERT, 1, 50000, false, false};
+        "relaxed commits", BENCH_RELAXED, BENCH_INSERT, 1, 50000, false};
     static const struct commits update = {
-        "update, durable", BENCH_FULL, BENCH_UPDATE, 1, 5000, false, false};
+        "update, durable", BENCH_FULL, BENCH_UPDATE, 1, 5000, false};
     static const struct commits update_relaxed = {
-        "update, relaxed", BENCH_RELAXED, BENCH_UPDATE, 1, 50000, false, false};
+        "update, relaxed", BENCH_RELAXED, BENCH_UPDATE, 1, 50000, false};
     static const struct commits delete_relaxed = {
-        "delete, relaxed", BENCH_RELAXED, BENCH_DELETE, 1, 50000, false, false};
+        "delete, relaxed", BENCH_RELAXED, BENCH_DELETE, 1, 50000, false};
 
     const struct bench_goal one[] = {{engines[APPEND]->name, 0.8, 0}, {"sqlite", 2, 0}, {NULL}};
     double single = measure_commits(round, &durable_1, one);
     const struct bench_goal eight[] = {{"one thread", 3, single}, {"rocksdb", 1, 0}, {NULL}};
     measure_commits(round, &durable_8, single > 0 ? eight : eight + 1);
-    measure_commits(round, &bytes, NULL);
     const struct bench_goal loose[] = {{"rocksdb", 1.5, 0}, {"sqlite", 10, 0}, {NULL}};
     measure_commits(round, &relaxed, loose);
     measure_commits(round, &update, NULL);
@@ -264,28 +278,27 @@ static void measure_all_commits(struct round *round)
     measure_commits(round, &delete_relaxed, NULL);
 }
 
-/* RocksDB loads with the compression that is its best here. */
-static void choose_compression(struct round *round)
+/* Gives a player the variant of its settings with which it loads best here. */
+static void choose_variant(struct round *round, size_t player, const char *const *variants)
 {
-    static const char *const variants[] = {"none", "lz4", "zstd"};
-    struct player *p = &round->players[ROCKSDB];
+    struct player *p = &round->players[player];
     const char *best = NULL;
     double best_rate = 0;
-    if (!takes_part(round->bench, ROCKSDB))
+    if (!takes_part(round->bench, player))
         return;
     p->profile = BENCH_LOAD;
-    for (size_t i = 0; i < sizeof variants / sizeof variants[0]; i++) {
-        p->variant = variants[i];
+    for (; *variants != NULL; variants++) {
+        p->variant = *variants;
         double first = run_load(p);
         double second = run_load(p);
         double rate = first > second ? first : second;
         if (rate > best_rate) {
-            best = variants[i];
+            best = p->variant;
             best_rate = rate;
         }
     }
     p->variant = best != NULL ? best : p->engine->variant;
-    printf("    rocksdb loads best with compression %s here, which it has in all rows\n", best);
+    printf("    %s loads best with its setting \"%s\" here\n", p->engine->name, p->variant);
 }
 
 static void round_write(struct bench *bench, uint64_t n)
@@ -301,8 +314,11 @@ static void round_write(struct bench *bench, uint64_t n)
         p->variant = engines[i]->variant;
         bench_dir_fresh(p->dir);
     }
-    choose_compression(&round);
+    choose_variant(&round, ROCKSDB, (const char *const[]){"none", "lz4", "zstd", NULL});
+    choose_variant(&round, LMDB, (const char *const[]){"plain", "writemap", NULL});
     measure_all_loads(&round);
+    round.players[LMDB].variant =
+        engines[LMDB]->variant; /* a map written to is no good at commits */
     measure_all_commits(&round);
     for (size_t i = 0; i < PLAYERS; i++) {
         bench_dir_remove(round.players[i].dir);

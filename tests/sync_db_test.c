@@ -55,7 +55,6 @@ static void one_changed_field_costs_a_few_dozen_bytes(void **state)
     struct world w;
     world_open(&w, 6, CHAIN, 2);
     blaze_doc *doc;
-    blaze_value value;
     struct bz_db_txn *txn;
     blaze_id id = fake_id(1);
     char text[5000];
@@ -63,9 +62,8 @@ static void one_changed_field_costs_a_few_dozen_bytes(void **state)
     text[sizeof text - 1] = '\0';
     assert_int_equal(blaze_doc_new(&doc), 0);
     blaze_doc_add_string(doc, "text", text);
-    blaze_doc_value(doc, &value);
     assert_int_equal(bz_db_begin(w.site[0].db, &txn, NULL), 0);
-    assert_int_equal(bz_db_insert(txn, bz_bytes_text("notes"), &id, &value, NULL), 0);
+    assert_int_equal(bz_db_insert(txn, bz_bytes_text("notes"), &id, doc, NULL), 0);
     assert_int_equal(bz_db_commit(txn, BZ_DURABLE_FULL, NULL), 0);
     all_links(&w);
     settle(&w);
@@ -73,9 +71,8 @@ static void one_changed_field_costs_a_few_dozen_bytes(void **state)
     for (int i = 0; i < 10; i++) {
         blaze_doc_clear(doc);
         blaze_doc_add_int(doc, "count", i);
-        blaze_doc_value(doc, &value);
         assert_int_equal(bz_db_begin(w.site[0].db, &txn, NULL), 0);
-        assert_int_equal(bz_db_update(txn, bz_bytes_text("notes"), &id, &value, NULL), 0);
+        assert_int_equal(bz_db_update(txn, bz_bytes_text("notes"), &id, doc, NULL), 0);
         assert_int_equal(bz_db_commit(txn, BZ_DURABLE_FULL, NULL), 0);
         settle(&w);
     }

@@ -188,7 +188,6 @@ static inline void fill(struct world *w, blaze_doc *doc, bool update)
 static inline void edit(struct world *w, struct site *s)
 {
     blaze_doc *doc;
-    blaze_value value;
     struct bz_db_txn *txn;
     assert_int_equal(blaze_doc_new(&doc), 0);
     assert_int_equal(bz_db_begin(s->db, &txn, NULL), 0);
@@ -198,11 +197,10 @@ static inline void edit(struct world *w, struct site *s)
         uint64_t what = chance(w, 10);
         int rc;
         fill(w, doc, what >= 3 && what < 8);
-        blaze_doc_value(doc, &value);
         if (what < 3)
-            rc = bz_db_put(txn, collection, &id, &value, NULL);
+            rc = bz_db_put(txn, collection, &id, doc, NULL);
         else if (what < 8)
-            rc = bz_db_upsert(txn, collection, &id, &value, NULL);
+            rc = bz_db_upsert(txn, collection, &id, doc, NULL);
         else
             rc = bz_db_delete(txn, collection, &id, NULL);
         assert_true(rc == 0 || rc == BLAZE_ENOTFOUND);
@@ -215,7 +213,6 @@ static inline void edit(struct world *w, struct site *s)
 static inline void insert_many(struct site *s, uint64_t count)
 {
     blaze_doc *doc;
-    blaze_value value;
     struct bz_db_txn *txn;
     assert_int_equal(blaze_doc_new(&doc), 0);
     assert_int_equal(bz_db_begin(s->db, &txn, NULL), 0);
@@ -226,8 +223,7 @@ static inline void insert_many(struct site *s, uint64_t count)
         blaze_doc_clear(doc);
         blaze_doc_add_bytes(doc, "noise", noise, sizeof noise);
         blaze_doc_add_int(doc, "count", (int64_t)i);
-        blaze_doc_value(doc, &value);
-        assert_int_equal(bz_db_insert(txn, bz_bytes_text("notes"), &id, &value, NULL), 0);
+        assert_int_equal(bz_db_insert(txn, bz_bytes_text("notes"), &id, doc, NULL), 0);
     }
     assert_int_equal(bz_db_commit(txn, BZ_DURABLE_RELAXED, NULL), 0);
     blaze_doc_free(doc);

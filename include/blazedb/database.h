@@ -29,6 +29,26 @@ typedef enum blaze_durability {
     BLAZE_RELAXED = 1 /* in the log; a power cut loses at most the last 100 ms, never consistency */
 } blaze_durability;
 
+/*
+ * What a sealed database is opened with: a passphrase, or a key file. In every file of a sealed
+ * database all data is encrypted with AES-256-GCM; docs/security.md says what that protects.
+ *
+ * The library keeps no copy of a passphrase and none of what it reads from a key file (a hub does,
+ * as long as it runs); wiping the caller's own is left to the caller. What it derives from them
+ * stays in memory while the database is open.
+ */
+typedef struct blaze_seal {
+    size_t size;            /* set by blaze_seal_init() and by the init of what has one in it */
+    const char *passphrase; /* 1 to 1024 bytes, NUL-terminated; NULL: none */
+    const char *key_file;   /* path of a file of 32 to 65,536 random bytes; NULL: none */
+    /* What deriving a key from the passphrase costs (Argon2id), and so what each guess costs.
+     * Recorded where a passphrase is set, and of no meaning elsewhere. */
+    unsigned kdf_memory_kib; /* 8 to 4,194,304; 0: 65,536 */
+    unsigned kdf_passes;     /* 1 to 64; 0: 3 */
+} blaze_seal;
+
+BLAZE_API void blaze_seal_init(blaze_seal *seal);
+
 typedef struct blaze_open_options {
     size_t size; /* set by blaze_open_options_init() */
     int create;  /* make the directory: BLAZE_EEXIST if a database is there already */
@@ -36,6 +56,7 @@ typedef struct blaze_open_options {
     int memory;                  /* nothing on disk; `path` is only a name */
     blaze_role role;             /* with create */
     blaze_durability durability; /* of writes that do not say otherwise */
+    blaze_seal seal;             /* with create, the new database is sealed by it; not in memory */
     int allow_network_fs;        /* also where other machines may write to the files: see below */
     /* Sizes in bytes to warn of, see blaze_warning; 0: never. */
     uint64_t warn_database_bytes; /* database and log: more than this */
@@ -50,7 +71,9 @@ BLAZE_API void blaze_open_options_init(blaze_open_options *options);
 
 /* Opens `path`; `options` may be NULL. Read-only, nothing needs to be writable, and a damaged log
  * shows what was before the damage: see blaze_damage(). BLAZE_ENOTFOUND if there is no database,
- * BLAZE_EBUSY, BLAZE_ECORRUPT naming file and offset, BLAZE_EVERSION, BLAZE_EPERM, BLAZE_ENOSPC.
+ * BLAZE_EAUTH if it is sealed and the passphrase or key file is missing or wrong, BLAZE_EINVAL if
+ * one is given and it is not, BLAZE_EBUSY, BLAZE_ECORRUPT naming file and offset, BLAZE_EVERSION,
+ * BLAZE_EPERM, BLAZE_ENOSPC.
  *
  * On a network file system (NFS, SMB, sshfs, ...) it is refused with BLAZE_EPERM, for reading too:
  * locks and mapped files do not hold between machines, and a database that is written by two at
@@ -64,6 +87,29 @@ BLAZE_API int blaze_open(
  */
 BLAZE_API int blaze_close(blaze_db *db, blaze_error *error);
 
+/*
+ * Has the sealed database at `path` open with `to` instead of `from` from now on. The data is not
+ * rewritten, so this takes no longer than two openings; who has it open goes on. It does not help
+ * against somebody who knows the old passphrase and has a copy of the files as they were: for that
+ * there is blaze_rekey(). A crash leaves it open with the one or the other. BLAZE_EAUTH if `from`
+ * is wrong, BLAZE_EINVAL if it is not sealed, BLAZE_ENOTFOUND, BLAZE_EBUSY if another changes it at
+ * this moment.
+ */
+BLAZE_API int blaze_change_passphrase(
+    const char *path, const blaze_seal *from, const blaze_seal *to, blaze_error *error);
+
+/*
+ * Rewrites the database at `path`, which nobody has open, under a new data key and opening with
+ * `to`, which may be the same as `from`. Either may be NULL, for a database that is not sealed: so
+ * this also seals one, or unseals it. It stays the same copy to its peers. It needs the room of a
+ * second copy, beside it as PATH.rekey, which then takes its place at once: a crash leaves the old
+ * or the new one at `path`, whole, and perhaps PATH.rekey, which the next rekey takes away. What
+ * was deleted may be found on the disk as long as nothing else was written there. BLAZE_EBUSY if
+ * anyone has it open, BLAZE_EAUTH, BLAZE_EINVAL, BLAZE_ENOTFOUND, BLAZE_ENOSPC.
+ */
+BLAZE_API int blaze_rekey(
+    const char *path, const blaze_seal *from, const blaze_seal *to, blaze_error *error);
+
 BLAZE_API void blaze_database_id(blaze_db *db, blaze_id *out); /* shared by all copies */
 BLAZE_API void blaze_node_id(blaze_db *db, blaze_id *out);     /* of this copy alone */
 BLAZE_API blaze_role blaze_database_role(blaze_db *db);
@@ -74,7 +120,7 @@ BLAZE_API int blaze_flush(blaze_db *db, blaze_error *error);
 /*
  * What there is to know, as one JSON object: database, node, role, records, collections {name:
  * records}, vv {node: writes}, digest, conflicts, peers [...], links [...], storage {...}, warnings
- * [...], and damaged, if blaze_damage() is not NULL. *out is released with blaze_free().
+ * [...], sealed, and damaged, if blaze_damage() is not NULL. *out is released with blaze_free().
  */
 BLAZE_API int blaze_status(blaze_db *db, char **out, blaze_error *error);
 

@@ -23,6 +23,7 @@ typedef struct blaze_hub_options {
     unsigned connections_max; /* in all; 0: 20,000 */
     unsigned handshake_ms;    /* a stranger's time to prove itself; 0: 10,000 */
     int closed;               /* take in no new databases */
+    blaze_seal seal;          /* of all its databases: those that it has must be sealed by it */
     /* One line of what happens (a peer came, went, was refused), on a thread of the library. */
     void (*on_log)(void *context, const char *line);
     void *context;

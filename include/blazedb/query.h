@@ -40,7 +40,8 @@ BLAZE_API int blaze_snapshot_find(blaze_snapshot *snapshot, const char *collecti
 BLAZE_API int blaze_txn_find(blaze_txn *txn, const char *collection, const blaze_query *query,
     blaze_cursor **out, blaze_error *error);
 
-/* The next row: *document borrows until the next call. BLAZE_END after the last. */
+/* The next row: *document borrows until the next call with this cursor. BLAZE_END after the last.
+ * BLAZE_ECORRUPT names what is damaged; a further call goes on with the rows behind it. */
 BLAZE_API int blaze_cursor_next(
     blaze_cursor *cursor, blaze_id *id, blaze_value *document, blaze_error *error);
 BLAZE_API void blaze_cursor_close(blaze_cursor *cursor); /* NULL is allowed */

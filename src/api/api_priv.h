@@ -9,6 +9,7 @@
  * build with assertions stops at the first call from another.
  */
 
+#include "base/buf.h"
 #include "db/db.h"
 
 #include <assert.h>
@@ -72,8 +73,9 @@ enum bz_durability bz_api_durability(blaze_durability durability);
 /* "WHAT must not be NULL". */
 int bz_api_null(blaze_error *error, const char *what);
 
-/* The document as a value, if it is whole and does not claim the reserved field. */
-int bz_api_document(blaze_doc *document, blaze_value *out, blaze_error *error);
+/* Whether the document is whole, as far as can be told before it is written, and does not claim the
+ * reserved field. */
+int bz_api_document(const blaze_doc *document, blaze_error *error);
 
 /* Says which record is missing or there already, instead of the general sentence. Any other code
  * is returned as it is. */
@@ -86,6 +88,16 @@ int bz_api_cursor_open(struct bz_read *read, bool owned, const char *collection,
 /* database.c: as blaze_open(); a new database gets the id `database` if it is not NULL. */
 int bz_api_open(blaze_db **out, const char *path, const blaze_open_options *options,
     const blaze_id *database, blaze_error *error);
+
+/* seal.c: what a blaze_seal says, a key file being read. */
+struct bz_api_secret {
+    bool given; /* there is a passphrase or a key file */
+    struct bz_vault_secret secret;
+    struct bz_buf file;
+};
+/* BLAZE_EINVAL, or what keeps the key file from being read. The passphrase is borrowed. */
+int bz_api_secret_init(struct bz_api_secret *out, const blaze_seal *seal, blaze_error *error);
+void bz_api_secret_release(struct bz_api_secret *secret); /* wipes */
 
 /* link.c: the database's connections, opened with the first use. They also notice what other
  * processes commit. */

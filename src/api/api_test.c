@@ -261,6 +261,25 @@ static void the_reserved_field_and_unset_are_refused_where_they_mean_nothing(voi
     OK(blaze_close(db, &error));
 }
 
+/* Nobody looks for a name that comes twice until the document is written. */
+static void a_name_given_twice_is_told_by_the_write(void **state)
+{
+    (void)state;
+    blaze_db *db = open_memory();
+    blaze_id id = {{1}};
+    blaze_doc *doc;
+    assert_int_equal(blaze_doc_new(&doc), BLAZE_OK);
+    assert_int_equal(blaze_doc_add_int(doc, "n", 1), BLAZE_OK);
+    assert_int_equal(blaze_doc_add_int(doc, "m", 1), BLAZE_OK);
+    assert_int_equal(blaze_doc_add_int(doc, "n", 2), BLAZE_OK);
+    assert_int_equal(blaze_put(db, "c", &id, doc, &error), BLAZE_EEXIST);
+    assert_non_null(strstr(error.text, "not whole"));
+    assert_int_equal(blaze_doc_check(doc), BLAZE_EEXIST);
+    assert_int_equal(blaze_exists(db, "c", &id, &error), BLAZE_ENOTFOUND);
+    blaze_doc_free(doc);
+    OK(blaze_close(db, &error));
+}
+
 static void a_record_is_written_read_and_deleted(void **state)
 {
     (void)state;
@@ -642,6 +661,7 @@ int main(void)
         cmocka_unit_test(a_join_that_comes_to_nothing_leaves_nothing_and_takes_nothing_away),
         cmocka_unit_test(wrong_arguments_are_named),
         cmocka_unit_test(the_reserved_field_and_unset_are_refused_where_they_mean_nothing),
+        cmocka_unit_test(a_name_given_twice_is_told_by_the_write),
         cmocka_unit_test(a_record_is_written_read_and_deleted),
         cmocka_unit_test(a_transaction_is_seen_whole_or_not_at_all),
         cmocka_unit_test(a_query_finds_sorts_counts_and_explains_itself),

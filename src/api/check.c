@@ -11,18 +11,16 @@ int bz_api_null(blaze_error *error, const char *what)
     return bz_error_set(error, BLAZE_EINVAL, "%s must not be NULL", what);
 }
 
-int bz_api_document(blaze_doc *document, blaze_value *out, blaze_error *error)
+int bz_api_document(const blaze_doc *document, blaze_error *error)
 {
     if (document == NULL)
         return bz_api_null(error, "the document");
-    blaze_value value, reserved;
-    int rc = blaze_doc_value(document, &value);
+    int rc = bz_doc_error(document);
     if (rc != BLAZE_OK)
         return bz_error_set(error, rc, "the document is not whole: %s", blaze_error_string(rc));
-    if (blaze_value_field(&value, "_id", &reserved) == BLAZE_OK)
+    if (bz_doc_has(document, bz_bytes("_id", 3)))
         return bz_error_set(error, BLAZE_EINVAL,
             "the field \"_id\" is reserved: give the id as an argument of its own");
-    *out = value;
     return BLAZE_OK;
 }
 

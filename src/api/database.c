@@ -14,6 +14,7 @@ void blaze_open_options_init(blaze_open_options *options)
         .warn_free_bytes = (uint64_t)256 << 20,
         .warn_free_percent = 5,
     };
+    blaze_seal_init(&options->seal);
 }
 
 static int check_options(const blaze_open_options *options, blaze_error *error)
@@ -48,9 +49,19 @@ int bz_api_open(blaze_db **out, const char *path, const blaze_open_options *opti
     if (path[0] == '\0')
         return bz_error_set(error, BLAZE_EINVAL, "the path of a database must not be empty");
 
+    struct bz_api_secret secret;
+    rc = bz_api_secret_init(&secret, &options->seal, error);
+    if (rc != BLAZE_OK)
+        return rc;
+    if (secret.given && options->memory) {
+        bz_api_secret_release(&secret);
+        return bz_error_set(error, BLAZE_EINVAL, "a database in memory is not sealed");
+    }
     blaze_db *db = bz_zalloc(sizeof *db);
-    if (db == NULL)
+    if (db == NULL) {
+        bz_api_secret_release(&secret);
         return bz_error_code(error, BLAZE_ENOMEM);
+    }
     db->durability = bz_api_durability(options->durability);
     db->read_only = options->read_only != 0;
     pthread_mutex_init(&db->lock, NULL);
@@ -59,6 +70,7 @@ int bz_api_open(blaze_db **out, const char *path, const blaze_open_options *opti
         .read_only = options->read_only != 0,
         .memory = options->memory != 0,
         .role = (uint8_t)options->role,
+        .store.secret = secret.given ? &secret.secret : NULL,
         .store.allow_network = options->allow_network_fs != 0,
         .warn = {.database_bytes = options->warn_database_bytes,
             .log_bytes = options->warn_log_bytes,
@@ -68,6 +80,7 @@ int bz_api_open(blaze_db **out, const char *path, const blaze_open_options *opti
     if (database != NULL)
         how.database = *database;
     rc = bz_db_open(&db->db, path, &how, error);
+    bz_api_secret_release(&secret);
     if (rc != BLAZE_OK) {
         pthread_mutex_destroy(&db->lock);
         bz_free(db);
@@ -163,7 +176,9 @@ int blaze_check(blaze_db *db, void (*each)(void *context, const char *problem), 
     const char *damage = blaze_damage(db);
     if (damage != NULL && each != NULL)
         each(context, damage);
-    int rc = bz_db_check(db->db, each, context, error);
+    int rc = bz_store_verify(bz_db_store(db->db), each, context, error);
+    if (rc == BLAZE_OK)
+        rc = bz_db_check(db->db, each, context, error);
     return rc == BLAZE_OK && damage != NULL ? bz_error_set(error, BLAZE_ECORRUPT, "%s", damage)
                                             : rc;
 }

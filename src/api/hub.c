@@ -12,6 +12,7 @@ static struct bz_hub *inner(blaze_hub *hub)
 void blaze_hub_options_init(blaze_hub_options *options)
 {
     *options = (blaze_hub_options){.size = sizeof *options};
+    blaze_seal_init(&options->seal);
 }
 
 int blaze_hub_open(
@@ -27,6 +28,10 @@ int blaze_hub_open(
     if (options->listen_count == 0)
         return bz_error_set(error, BLAZE_EINVAL, "a hub needs at least one URL to listen at");
 
+    struct bz_api_secret secret;
+    int rc = bz_api_secret_init(&secret, &options->seal, error);
+    if (rc != BLAZE_OK)
+        return rc;
     struct bz_hub_options how;
     bz_hub_options_init(&how);
     how.listen = options->listen;
@@ -36,11 +41,13 @@ int blaze_hub_open(
     if (options->handshake_ms != 0)
         how.handshake_ms = options->handshake_ms;
     how.closed = options->closed != 0;
+    how.secret = secret.given ? &secret.secret : NULL;
     how.allow_network_fs = options->allow_network_fs != 0;
     how.on_log = options->on_log;
     how.context = options->context;
     struct bz_hub *hub;
-    int rc = bz_hub_open(&hub, directory, &how, error);
+    rc = bz_hub_open(&hub, directory, &how, error);
+    bz_api_secret_release(&secret);
     if (rc == BLAZE_OK)
         *out = (blaze_hub *)hub;
     return rc;

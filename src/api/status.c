@@ -9,7 +9,7 @@
  *    "links":[{"url":..., "state":..., ...}, ...],
  *    "storage":{"log_bytes":N,"base_bytes":N,"memory_bytes":N,"checkpoints":N,"syncs":N},
  *    "warnings":[{"kind":"free_disk","value":N,"threshold":N,"text":"..."}, ...],
- *    "version":"..."}
+ *    "sealed":false, "version":"..."}
  */
 #include "api_priv.h"
 #include "base/alloc.h"
@@ -105,6 +105,7 @@ static void append_storage(struct bz_buf *out, struct bz_store *store)
         ",\"written_bytes\":%" PRIu64 "}",
         stats.log_bytes, stats.base_bytes, stats.memtable_bytes, stats.checkpoints, stats.syncs,
         stats.written_bytes);
+    bz_buf_printf(out, ",\"sealed\":%s", stats.sealed ? "true" : "false");
     if (stats.damaged != NULL) {
         bz_buf_printf(out, ",\"damaged\":");
         bz_api_json_text(out, bz_bytes_text(stats.damaged));

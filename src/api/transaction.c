@@ -32,19 +32,21 @@ static int check(
 }
 
 typedef int write_call(struct bz_db_txn *txn, struct bz_bytes collection, const blaze_id *id,
-    const blaze_value *document, blaze_error *error);
+    blaze_doc *document, blaze_error *error);
 
 static int write_document(blaze_txn *txn, write_call *call, const char *collection,
     const blaze_id *id, blaze_doc *document, blaze_error *error)
 {
-    blaze_value value;
     int rc = check(txn, collection, id, error);
     if (rc == BLAZE_OK)
-        rc = bz_api_document(document, &value, error);
+        rc = bz_api_document(document, error);
     if (rc != BLAZE_OK)
         return rc;
-    rc = call(txn->txn, bz_bytes_text(collection), id, &value, error);
-    return bz_api_record_error(rc, collection, id, error);
+    rc = call(txn->txn, bz_bytes_text(collection), id, document, error);
+    /* A name that comes twice shows only now. */
+    return rc != BLAZE_OK && bz_doc_error(document) != BLAZE_OK
+               ? bz_api_document(document, error)
+               : bz_api_record_error(rc, collection, id, error);
 }
 
 int blaze_txn_insert(

@@ -30,6 +30,14 @@ void bz_arena_release(struct bz_arena *arena)
     bz_arena_init(arena);
 }
 
+static void take_block(struct bz_arena *arena, struct bz_arena_block *block)
+{
+    arena->blocks = block;
+    arena->free = block->data;
+    arena->left = block->size;
+    arena->total += block->size;
+}
+
 void bz_arena_reset(struct bz_arena *arena)
 {
     struct bz_arena_block *keep = arena->blocks;
@@ -38,16 +46,13 @@ void bz_arena_reset(struct bz_arena *arena)
     arena->blocks = keep->next;
     bz_arena_release(arena);
     keep->next = NULL;
-    arena->blocks = keep;
-    arena->total = keep->size;
+    take_block(arena, keep);
 }
 
-void *bz_arena_alloc(struct bz_arena *arena, size_t size)
+void *bz_arena_alloc_slow(struct bz_arena *arena, size_t size)
 {
-    const size_t align = alignof(max_align_t);
-    size = (size + align - 1) & ~(align - 1);
     struct bz_arena_block *block = arena->blocks;
-    if (block == NULL || size > block->size - arena->used) {
+    if (size > arena->left || block == NULL) {
         size_t wanted = block == NULL ? FIRST_BLOCK : block->size * 2;
         if (wanted > BLOCK_MAX)
             wanted = BLOCK_MAX;
@@ -58,12 +63,11 @@ void *bz_arena_alloc(struct bz_arena *arena, size_t size)
             return NULL;
         block->next = arena->blocks;
         block->size = wanted;
-        arena->blocks = block;
-        arena->used = 0;
-        arena->total += wanted;
+        take_block(arena, block);
     }
-    void *p = block->data + arena->used;
-    arena->used += size;
+    void *p = arena->free;
+    arena->free += size;
+    arena->left -= size;
     return p;
 }
 

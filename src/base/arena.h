@@ -8,12 +8,15 @@
 
 #include "base/bytes.h"
 
+#include <stdalign.h>
+
 struct bz_arena_block;
 
 struct bz_arena {
     struct bz_arena_block *blocks; /* newest first */
-    size_t used;                   /* bytes taken of the newest block */
-    size_t total;                  /* bytes of all blocks: the memory held */
+    uint8_t *free;                 /* what is left of the newest */
+    size_t left;
+    size_t total; /* bytes of all blocks: the memory held */
 };
 
 void bz_arena_init(struct bz_arena *arena);
@@ -22,8 +25,22 @@ void bz_arena_release(struct bz_arena *arena);
 /* Forgets all allocations but keeps one block, for reuse. */
 void bz_arena_reset(struct bz_arena *arena);
 
+/* From a new block. */
+void *bz_arena_alloc_slow(struct bz_arena *arena, size_t size);
+
 /* NULL when out of memory. The memory is not cleared. */
-void *bz_arena_alloc(struct bz_arena *arena, size_t size);
+static inline void *bz_arena_alloc(struct bz_arena *arena, size_t size)
+{
+    const size_t align = alignof(max_align_t);
+    size_t rounded = (size + align - 1) & ~(align - 1);
+    if (rounded - 1 >= arena->left) /* of 0 bytes, too */
+        return bz_arena_alloc_slow(arena, rounded);
+    void *p = arena->free;
+    arena->free += rounded;
+    arena->left -= rounded;
+    return p;
+}
+
 void *bz_arena_zalloc(struct bz_arena *arena, size_t size);
 
 /* A copy of `b` in the arena; its data is NULL when out of memory and b is not empty. */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/arena.h"
+#include "base/dict.h"
 #include "base/error.h"
 #include "base/hash.h"
-#include "base/table.h"
 #include "base/text.h"
 #include "base/utf8.h"
 
@@ -122,7 +122,7 @@ static void ids_print_and_parse(void **state)
         assert_int_equal(blaze_id_parse(&id, bad[i]), BLAZE_ESYNTAX);
 }
 
-static void a_table_agrees_with_a_plain_array_through_puts_and_removes(void **state)
+static void a_dictionary_agrees_with_a_plain_array_through_puts_and_removes(void **state)
 {
     (void)state;
     enum { KEYS = 500, STEPS = 20000 };
@@ -130,8 +130,8 @@ static void a_table_agrees_with_a_plain_array_through_puts_and_removes(void **st
     bool there[KEYS] = {false};
     uint64_t value[KEYS] = {0};
     size_t count = 0;
-    struct bz_table table;
-    bz_table_init(&table);
+    struct bz_dict dict;
+    bz_dict_init(&dict);
     struct rng rng = {test_seed()};
     for (int i = 0; i < KEYS; i++)
         snprintf(names[i], sizeof names[i], "k%d", i);
@@ -140,23 +140,23 @@ static void a_table_agrees_with_a_plain_array_through_puts_and_removes(void **st
         int k = (int)(random % KEYS);
         struct bz_bytes key = bz_bytes_text(names[k]);
         if (random >> 32 & 1) {
-            assert_int_equal(bz_table_put(&table, key, random), 0);
+            assert_int_equal(bz_dict_put(&dict, key, random), 0);
             count += !there[k];
             there[k] = true;
             value[k] = random;
         } else {
-            assert_int_equal(bz_table_remove(&table, key), there[k]);
+            assert_int_equal(bz_dict_remove(&dict, key), there[k]);
             count -= there[k];
             there[k] = false;
         }
-        assert_int_equal(table.count, count);
+        assert_int_equal(dict.count, count);
     }
     for (int i = 0; i < KEYS; i++) {
         uint64_t got = 0;
-        assert_int_equal(bz_table_get(&table, bz_bytes_text(names[i]), &got), there[i]);
+        assert_int_equal(bz_dict_get(&dict, bz_bytes_text(names[i]), &got), there[i]);
         assert_true(!there[i] || got == value[i]);
     }
-    bz_table_release(&table);
+    bz_dict_release(&dict);
 }
 
 static void a_buffer_stops_at_its_maximum_and_remembers_why(void **state)
@@ -206,7 +206,7 @@ int main(void)
         cmocka_unit_test(utf8_takes_only_well_formed_text),
         cmocka_unit_test(base64_round_trips_and_refuses_what_is_not_canonical),
         cmocka_unit_test(ids_print_and_parse),
-        cmocka_unit_test(a_table_agrees_with_a_plain_array_through_puts_and_removes),
+        cmocka_unit_test(a_dictionary_agrees_with_a_plain_array_through_puts_and_removes),
         cmocka_unit_test(a_buffer_stops_at_its_maximum_and_remembers_why),
         cmocka_unit_test(a_digest_does_not_depend_on_order),
         cmocka_unit_test(every_error_has_a_name_and_a_sentence),

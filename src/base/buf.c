@@ -24,7 +24,7 @@ void bz_buf_clear(struct bz_buf *buf)
     buf->error = 0;
 }
 
-uint8_t *bz_buf_reserve(struct bz_buf *buf, size_t size)
+uint8_t *bz_buf_grow(struct bz_buf *buf, size_t size)
 {
     if (buf->error != 0)
         return NULL;
@@ -47,22 +47,6 @@ uint8_t *bz_buf_reserve(struct bz_buf *buf, size_t size)
     buf->data = data;
     buf->capacity = wanted;
     return data + buf->size;
-}
-
-void bz_buf_append(struct bz_buf *buf, const void *data, size_t size)
-{
-    if (size == 0)
-        return;
-    uint8_t *p = bz_buf_reserve(buf, size);
-    if (p == NULL)
-        return;
-    memcpy(p, data, size);
-    buf->size += size;
-}
-
-void bz_buf_append8(struct bz_buf *buf, uint8_t v)
-{
-    bz_buf_append(buf, &v, 1);
 }
 
 void bz_buf_append32le(struct bz_buf *buf, uint32_t v)
@@ -95,6 +79,10 @@ void bz_buf_append64be(struct bz_buf *buf, uint64_t v)
 
 void bz_buf_append_varint(struct bz_buf *buf, uint64_t v)
 {
+    if (v < 0x80) {
+        bz_buf_append8(buf, (uint8_t)v);
+        return;
+    }
     uint8_t p[BZ_VARINT_MAX];
     bz_buf_append(buf, p, (size_t)(bz_varint_put(p, v) - p));
 }

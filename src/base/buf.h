@@ -25,17 +25,36 @@ void bz_buf_release(struct bz_buf *buf);
 /* Empties the buffer and forgets its error, keeping the memory. */
 void bz_buf_clear(struct bz_buf *buf);
 
+/* As bz_buf_reserve(), for a buffer that has to grow first. */
+uint8_t *bz_buf_grow(struct bz_buf *buf, size_t size);
+
 /* Room for `size` more bytes at the end, or NULL (and `error` set). The bytes count as appended
  * only after bz_buf_advance(). */
-uint8_t *bz_buf_reserve(struct bz_buf *buf, size_t size);
+static inline uint8_t *bz_buf_reserve(struct bz_buf *buf, size_t size)
+{
+    bool fits = buf->error == 0 && size < buf->capacity - buf->size;
+    return fits ? buf->data + buf->size : bz_buf_grow(buf, size);
+}
 
 static inline void bz_buf_advance(struct bz_buf *buf, size_t size)
 {
     buf->size += size;
 }
 
-void bz_buf_append(struct bz_buf *buf, const void *data, size_t size);
-void bz_buf_append8(struct bz_buf *buf, uint8_t v);
+static inline void bz_buf_append(struct bz_buf *buf, const void *data, size_t size)
+{
+    uint8_t *p = size > 0 ? bz_buf_reserve(buf, size) : NULL;
+    if (p == NULL)
+        return;
+    memcpy(p, data, size);
+    buf->size += size;
+}
+
+static inline void bz_buf_append8(struct bz_buf *buf, uint8_t v)
+{
+    bz_buf_append(buf, &v, 1);
+}
+
 void bz_buf_append32le(struct bz_buf *buf, uint32_t v);
 void bz_buf_append64le(struct bz_buf *buf, uint64_t v);
 void bz_buf_append32be(struct bz_buf *buf, uint32_t v);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/hash.h"
 
+/* Compiled in: most of what is hashed is a name of a few bytes, for which the call costs more. */
+#define XXH_INLINE_ALL
 #include <xxhash.h>
 
 uint64_t bz_hash64(const void *data, size_t size, uint64_t seed)

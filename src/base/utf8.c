@@ -22,19 +22,27 @@ static size_t sequence(const uint8_t *p, const uint8_t *end)
     return size;
 }
 
+/* The first byte that is not of ASCII, or the end. */
+static const uint8_t *pass_ascii(const uint8_t *p, const uint8_t *end)
+{
+    while (end - p >= 8 && (bz_load64le(p) & 0x8080808080808080u) == 0)
+        p += 8;
+    while (p < end && *p < 0x80)
+        p++;
+    return p;
+}
+
 bool bz_utf8_valid(struct bz_bytes text)
 {
-    const uint8_t *p = text.data;
-    const uint8_t *end = p + text.size;
+    if (text.size == 0)
+        return true;
+    const uint8_t *end = text.data + text.size;
+    const uint8_t *p = pass_ascii(text.data, end);
     while (p < end) {
-        if ((size_t)(end - p) >= 8 && (bz_load64le(p) & 0x8080808080808080u) == 0) {
-            p += 8;
-            continue;
-        }
         size_t size = sequence(p, end);
         if (size == 0)
             return false;
-        p += size;
+        p = pass_ascii(p + size, end);
     }
     return true;
 }

@@ -13,18 +13,21 @@
 #include <math.h>
 
 struct level {
-    size_t first; /* its first part in the stack */
+    struct level *around; /* NULL: the document itself */
+    struct level *within; /* for the next container in it, once one was needed */
+    size_t first;         /* its first part in the stack */
     bool map;
     struct bz_bytes name; /* under which it goes into the one around it */
 };
 
 struct blaze_doc {
-    struct bz_arena arena; /* names and payloads */
+    struct bz_arena arena; /* names, payloads, levels */
     struct bz_part *parts;
     size_t count;
     size_t capacity;
     size_t bytes; /* at least so many will the encoding have */
-    struct level levels[BLAZE_MAX_NESTING];
+    struct level top;
+    struct level *innermost;
     size_t depth; /* open containers, the document included */
     int error;
     bool encoded_is_current;
@@ -65,7 +68,8 @@ void blaze_doc_clear(blaze_doc *doc)
     doc->count = 0;
     doc->bytes = 0;
     doc->depth = 1;
-    doc->levels[0] = (struct level){.first = 0, .map = true};
+    doc->top = (struct level){.map = true};
+    doc->innermost = &doc->top;
     doc->error = 0;
     doc->encoded_is_current = false;
     doc->is_copy = false;
@@ -135,19 +139,22 @@ static int make_room(blaze_doc *doc, const struct level *level, size_t size)
     return 0;
 }
 
-/* Copies what the part borrows, if it is not within it. */
-static int own(blaze_doc *doc, struct bz_part *part)
+/* Copies a part's name, and the payload if it is borrowed and does not fit within the part. */
+static int own(blaze_doc *doc, struct bz_part *part, struct bz_bytes name)
 {
-    if (part->data == NULL)
-        return 0;
-    struct bz_bytes data = bz_bytes(part->data, part->size);
-    if (data.size <= sizeof part->small) {
-        memcpy(part->small, data.data, data.size);
-        part->data = NULL;
-        return 0;
-    }
-    part->data = bz_arena_copy(&doc->arena, data).data;
-    return part->data == NULL ? BLAZE_ENOMEM : 0;
+    const uint8_t *payload = part->data;
+    bool fits = payload == NULL || part->size <= sizeof part->small;
+    uint8_t *copy = bz_arena_alloc(&doc->arena, name.size + (fits ? 0 : part->size));
+    if (copy == NULL)
+        return BLAZE_ENOMEM;
+    if (payload != NULL && part->size > 0)
+        memcpy(fits ? part->small : copy + name.size, payload, part->size);
+    part->data = fits ? NULL : copy + name.size;
+    if (name.size > 0)
+        memcpy(copy, name.data, name.size);
+    part->name = name.size > 0 ? copy : NULL;
+    part->key = (uint32_t)name.size;
+    return 0;
 }
 
 /* Before a change: takes a copy's fields as parts. */
@@ -166,7 +173,7 @@ static int add(blaze_doc *doc, const char *name, const blaze_value *value)
 {
     struct bz_bytes text;
     int rc = open_copy(doc);
-    const struct level *level = &doc->levels[doc->depth - 1];
+    const struct level *level = doc->innermost;
     if (rc == 0)
         rc = check_name(level, name, &text);
     if (rc != 0)
@@ -178,11 +185,8 @@ static int add(blaze_doc *doc, const char *name, const blaze_value *value)
         return fail(doc, rc);
     struct bz_part *part = &doc->parts[doc->count];
     bz_part_value(part, value);
-    struct bz_bytes copy = bz_arena_copy(&doc->arena, text);
-    if ((text.size > 0 && copy.data == NULL) || own(doc, part) != 0)
+    if (own(doc, part, text) != 0)
         return fail(doc, BLAZE_ENOMEM);
-    part->name = copy.data;
-    part->key = (uint32_t)text.size;
     doc->bytes += size;
     doc->count++;
     doc->encoded_is_current = false;
@@ -249,20 +253,37 @@ int blaze_doc_add_unset(blaze_doc *doc, const char *name)
     return add(doc, name, &(blaze_value){.type = BZ_TYPE_UNSET});
 }
 
+/* The level within the innermost one; NULL when out of memory. */
+static struct level *level_within(blaze_doc *doc)
+{
+    struct level *around = doc->innermost;
+    if (around->within == NULL) {
+        around->within = bz_arena_zalloc(&doc->arena, sizeof *around);
+        if (around->within != NULL)
+            around->within->around = around;
+    }
+    return around->within;
+}
+
 static int begin(blaze_doc *doc, const char *name, bool map)
 {
     struct bz_bytes text;
     int rc = open_copy(doc);
     if (rc == 0)
-        rc = check_name(&doc->levels[doc->depth - 1], name, &text);
+        rc = check_name(doc->innermost, name, &text);
     if (rc != 0)
         return fail(doc, rc);
     if (doc->depth == BLAZE_MAX_NESTING)
         return fail(doc, BLAZE_ELIMIT);
+    struct level *level = level_within(doc);
     struct bz_bytes copy = bz_arena_copy(&doc->arena, text);
-    if (text.size > 0 && copy.data == NULL)
+    if (level == NULL || (text.size > 0 && copy.data == NULL))
         return fail(doc, BLAZE_ENOMEM);
-    doc->levels[doc->depth++] = (struct level){.first = doc->count, .map = map, .name = copy};
+    level->first = doc->count;
+    level->map = map;
+    level->name = copy;
+    doc->innermost = level;
+    doc->depth++;
     return 0;
 }
 
@@ -282,8 +303,8 @@ int blaze_doc_end(blaze_doc *doc)
         return doc->error;
     if (doc->depth == 1)
         return fail(doc, BLAZE_EINVAL);
-    const struct level *ended = &doc->levels[doc->depth - 1];
-    const struct level *around = ended - 1;
+    const struct level *ended = doc->innermost;
+    struct level *around = ended->around;
     size_t count = doc->count - ended->first;
     struct bz_part *parts = count > 0 ? doc->parts + ended->first : NULL;
     struct bz_part part = {.name = ended->name.data, .key = (uint32_t)ended->name.size};
@@ -293,6 +314,7 @@ int blaze_doc_end(blaze_doc *doc)
     if (rc != 0)
         return fail(doc, rc);
     doc->count = ended->first;
+    doc->innermost = around;
     doc->depth--;
     size_t size = part.key + (around->map ? 3u : 2u);
     rc = make_room(doc, around, size);
@@ -356,18 +378,23 @@ int blaze_doc_add_value(blaze_doc *doc, const char *name, const blaze_value *val
     }
 }
 
-/* Encodes the document, if it has changed since. Nothing sticks but what adding can no longer
- * mend. */
+/* Nothing sticks of what follows but what adding can no longer mend. */
+
+int bz_doc_error(const blaze_doc *doc)
+{
+    return doc->error != 0 ? doc->error : doc->depth != 1 ? BLAZE_EINVAL : 0;
+}
+
+/* Encodes the document, if it has changed since. */
 static int encode(blaze_doc *doc)
 {
-    if (doc->error != 0 || doc->encoded_is_current)
-        return doc->error;
-    if (doc->depth != 1)
-        return BLAZE_EINVAL;
+    int rc = bz_doc_error(doc);
+    if (rc != 0 || doc->encoded_is_current)
+        return rc;
     bz_buf_clear(&doc->encoded);
     bz_names_unref(doc->names); /* a copy that was changed: from now on its names are text */
     doc->names = NULL;
-    int rc = bz_parts_append(&doc->encoded, doc->parts, doc->count, BZ_DOC_MAX);
+    rc = bz_parts_append(&doc->encoded, doc->parts, doc->count, BZ_DOC_MAX);
     if (rc == 0 && doc->encoded.size > BLAZE_MAX_DOCUMENT)
         rc = BLAZE_ELIMIT;
     if (rc != 0)
@@ -387,4 +414,46 @@ int blaze_doc_value(blaze_doc *doc, blaze_value *out)
     if (rc == 0)
         bz_doc_value(bz_buf_bytes(&doc->encoded), doc->names, out);
     return rc;
+}
+
+bool bz_doc_has(const blaze_doc *doc, struct bz_bytes name)
+{
+    if (doc->is_copy) {
+        blaze_value map, field;
+        bz_doc_value(bz_buf_bytes(&doc->encoded), doc->names, &map);
+        return bz_value_field(&map, name, &field) == 0;
+    }
+    for (size_t i = 0; i < doc->count; i++) {
+        if (bz_bytes_equal(bz_bytes(doc->parts[i].name, doc->parts[i].key), name))
+            return true;
+    }
+    return false;
+}
+
+/* Whether its encoding is within the limit. What is counted of a part is at least a seventeenth of
+ * what it takes (a UUID in an array), so that there is mostly no need to look. */
+static bool is_within(const blaze_doc *doc)
+{
+    size_t directory;
+    return doc->bytes <= BLAZE_MAX_DOCUMENT / 32 ||
+           bz_parts_size(doc->parts, doc->count, true, &directory) <= BLAZE_MAX_DOCUMENT;
+}
+
+int bz_doc_intern_built(struct bz_buf *out, blaze_doc *doc, struct blaze_names *names, bool *unset)
+{
+    int rc = bz_doc_error(doc);
+    if (rc != 0)
+        return rc;
+    *unset = false;
+    if (doc->is_copy) {
+        blaze_value map;
+        bz_doc_value(bz_buf_bytes(&doc->encoded), doc->names, &map);
+        return bz_doc_intern(out, &map, names);
+    }
+    if (!is_within(doc))
+        return fail(doc, BLAZE_ELIMIT);
+    for (size_t i = 0; i < doc->count; i++)
+        *unset = *unset || doc->parts[i].tag == BZ_TAG_UNSET;
+    rc = bz_parts_intern(out, doc->parts, doc->count, names);
+    return rc == BLAZE_EEXIST ? fail(doc, rc) : rc;
 }

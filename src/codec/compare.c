@@ -107,7 +107,7 @@ static int compare_maps(const blaze_value *a, const blaze_value *b, size_t depth
 
 static int compare(const blaze_value *a, const blaze_value *b, size_t depth)
 {
-    int order = class_of(a->type) - class_of(b->type);
+    int order = a->type == b->type ? 0 : class_of(a->type) - class_of(b->type);
     if (order != 0 || depth > BLAZE_MAX_NESTING)
         return order;
     switch (a->type) {

@@ -60,6 +60,19 @@ int bz_doc_field(
  */
 int bz_doc_intern(struct bz_buf *out, const blaze_value *value, struct blaze_names *names);
 
+/* What keeps a document that is being built from being a whole one: an error that sticks, or
+ * BLAZE_EINVAL while a container is open. Unlike blaze_doc_check() this does not encode it: that a
+ * name comes twice may still show. */
+int bz_doc_error(const blaze_doc *doc);
+
+/* Whether the document has a field of this name at its top. */
+bool bz_doc_has(const blaze_doc *doc, struct bz_bytes name);
+
+/* Appends a document as it was built, as bz_doc_intern() does its value, which it need not first be
+ * encoded for. *unset: whether it has fields to be removed. Fails as blaze_doc_check() does, too.
+ */
+int bz_doc_intern_built(struct bz_buf *out, blaze_doc *doc, struct blaze_names *names, bool *unset);
+
 /* Appends `doc` with every interned id replaced by map(context, id) and everything sorted anew. A
  * negative return of `map` is an error code and ends the work. BLAZE_ECORRUPT if two fields of one
  * map get the same id, BLAZE_ENOMEM, BLAZE_ELIMIT. */
@@ -70,21 +83,51 @@ int bz_doc_rename(struct bz_buf *out, struct bz_bytes doc,
  * repeats, until it returns non-zero, which is returned. */
 int bz_doc_each_name(struct bz_bytes doc, int (*each)(void *context, uint32_t id), void *context);
 
-/* Walks the top-level fields that have ids, ascending. */
+/* A top-level field as it lies encoded: what goes from one document into another of the same names
+ * without a look at its value. */
+struct bz_raw_field {
+    uint32_t id;
+    uint8_t tag;
+    struct bz_bytes payload;
+};
+
+static inline bool bz_raw_is_unset(const struct bz_raw_field *field)
+{
+    return field->tag >> 4 == BZ_TYPE_UNSET;
+}
+
+void bz_raw_value(
+    const struct bz_raw_field *field, const struct blaze_names *names, blaze_value *out);
+
+/* Walks the top-level fields that have ids, ascending; gives them as they lie or as values. */
 struct bz_doc_iter {
-    blaze_iter iter;
+    const struct blaze_names *names;
+    struct bz_reader directory;
+    const uint8_t *data;
+    const uint8_t *end;
+    uint64_t next_id;
+    unsigned run;
 };
 void bz_doc_iter_init(struct bz_doc_iter *it, struct bz_bytes doc, const struct blaze_names *names);
+int bz_doc_iter_raw(struct bz_doc_iter *it, struct bz_raw_field *out);        /* or BLAZE_END */
 int bz_doc_iter_next(struct bz_doc_iter *it, uint32_t *id, blaze_value *out); /* or BLAZE_END */
 
-/* Builds a document from top-level fields given in any order; values borrow and are copied. The
- * nested ones must be of the same names. A repeated id replaces. It takes as many fields as are
- * added; BLAZE_ELIMIT past BZ_DOC_MERGED_MAX. */
+/* *out := the document of those fields of `doc` that have ids and that keep() takes, `doc` itself
+ * if that is all of them, otherwise in the arena; *kept is their number (may be NULL).
+ * BLAZE_ENOMEM, BLAZE_ECORRUPT. */
+int bz_doc_select(struct bz_arena *arena, struct bz_bytes doc,
+    bool (*keep)(void *context, const struct bz_raw_field *field), void *context,
+    struct bz_bytes *out, size_t *kept);
+
+/* Builds a document from top-level fields given in any order. Texts, bytes and nested values are
+ * borrowed until the document is finished; the nested ones must be of the same names. A repeated id
+ * replaces. It takes as many fields as are added; BLAZE_ELIMIT past BZ_DOC_MERGED_MAX. */
 struct bz_doc_writer;
 int bz_doc_writer_new(struct bz_doc_writer **out);
 void bz_doc_writer_free(struct bz_doc_writer *w);
 void bz_doc_writer_clear(struct bz_doc_writer *w);
 int bz_doc_writer_add(struct bz_doc_writer *w, uint32_t id, const blaze_value *value);
+int bz_doc_writer_add_raw(struct bz_doc_writer *w, const struct bz_raw_field *field);
 int bz_doc_writer_finish(struct bz_doc_writer *w, struct bz_buf *out); /* appends; clears w */
 
 #endif

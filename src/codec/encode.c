@@ -62,7 +62,7 @@ void bz_part_value(struct bz_part *part, const blaze_value *value)
     case BLAZE_UUID:
         part->tag = BZ_TAG_UUID;
         part->size = sizeof value->as.uuid.bytes;
-        part->data = value->as.uuid.bytes;
+        memcpy(part->small, value->as.uuid.bytes, sizeof value->as.uuid.bytes);
         break;
     case BLAZE_ARRAY:
     case BLAZE_MAP:

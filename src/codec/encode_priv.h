@@ -9,11 +9,14 @@
 #include "base/buf.h"
 #include "codec/layout_priv.h"
 
+/* So many fields of a document need no memory. */
+#define BZ_FLAT_PARTS 48
+
 /* A field or element about to be written. Its payload is borrowed, or, if short, within it. */
 struct bz_part {
     const uint8_t *name; /* NULL: `key` is an id (or this is an element) */
     const uint8_t *data; /* NULL: the payload is in `small` */
-    uint8_t small[8];
+    uint8_t small[16];
     uint32_t key; /* id, or the size of the name */
     uint32_t size;
     uint8_t tag;
@@ -37,6 +40,11 @@ uint8_t *bz_parts_put(
 /* Appends the document of these parts, sorting them. BLAZE_EEXIST; BLAZE_ELIMIT past `max` bytes;
  * BLAZE_ENOMEM. */
 int bz_parts_append(struct bz_buf *out, struct bz_part *parts, size_t count, size_t max);
+
+/* Appends the document of these parts, whose names, and those within them, are text, with names of
+ * the table instead, which are added as needed. BLAZE_EEXIST, BLAZE_ELIMIT, BLAZE_ENOMEM. */
+int bz_parts_intern(
+    struct bz_buf *out, const struct bz_part *parts, size_t count, struct blaze_names *names);
 
 /* Makes *part the container of `count` sorted parts, encoded in the arena. BLAZE_ENOMEM,
  * BLAZE_ELIMIT. */

@@ -54,25 +54,35 @@ static void spend(struct keying *k, size_t size)
     k->left -= size < k->left ? size : k->left;
 }
 
-static void append_double(struct keying *k, double d)
+/* The bits of a double so that they order, as unsigned ones, as it does. */
+static uint64_t ordered_bits(double d)
 {
     d = d == 0 ? 0.0 : d; /* -0.0 equals 0.0 */
     uint64_t bits;
     memcpy(&bits, &d, sizeof bits);
-    bits ^= bits >> 63 ? UINT64_MAX : (uint64_t)1 << 63;
-    bz_buf_append64be(k->out, bits);
-    spend(k, sizeof bits);
+    return bits ^ (bits >> 63 ? UINT64_MAX : (uint64_t)1 << 63);
+}
+
+bool bz_key_number(struct bz_bytes key, double *nearest)
+{
+    if (key.size < 9 || key.data[0] != CLASS_NUMBER)
+        return false;
+    uint64_t bits = bz_load64be(key.data + 1);
+    bits ^= bits >> 63 ? (uint64_t)1 << 63 : UINT64_MAX;
+    memcpy(nearest, &bits, sizeof bits);
+    return true;
 }
 
 static void append_number(struct keying *k, double nearest, int distance)
 {
-    bz_buf_append8(k->out, CLASS_NUMBER);
-    append_double(k, nearest);
-    if (nearest >= 0x1p53 || nearest <= -0x1p53) {
-        unsigned biased = (unsigned)(distance + 0x8000);
-        bz_buf_append8(k->out, (uint8_t)(biased >> 8));
-        bz_buf_append8(k->out, (uint8_t)biased);
-    }
+    uint8_t key[1 + 8 + 2] = {CLASS_NUMBER};
+    bool exact = nearest < 0x1p53 && nearest > -0x1p53;
+    unsigned biased = (unsigned)(distance + 0x8000);
+    bz_store64be(key + 1, ordered_bits(nearest));
+    key[9] = (uint8_t)(biased >> 8);
+    key[10] = (uint8_t)biased;
+    bz_buf_append(k->out, key, exact ? 9 : sizeof key);
+    spend(k, 8);
 }
 
 static void append_int(struct keying *k, int64_t v)

@@ -29,6 +29,9 @@ void bz_key_append_prefix(struct bz_buf *out, const blaze_value *value, size_t m
  * < than. */
 void bz_key_append_class(struct bz_buf *out, const blaze_value *value, bool end);
 
+/* Whether a key is that of a number, whose nearest double is then *nearest. */
+bool bz_key_number(struct bz_bytes key, double *nearest);
+
 /* Turns the key from offset `from` on into the least one that is greater than all that begin with
  * it. False if there is none, which no key of a value meets. */
 bool bz_key_successor(struct bz_buf *key, size_t from);

@@ -116,18 +116,9 @@ static inline bool bz_cursor_key(struct bz_cursor *c, struct bz_field *out)
     return true;
 }
 
-/* 0, BLAZE_END, or BLAZE_ECORRUPT. */
-static inline int bz_cursor_next(struct bz_cursor *c, bool map, struct bz_field *out)
+/* Reads what follows an entry's key: tag, size and where the payload lies. */
+static inline int bz_cursor_payload(struct bz_cursor *c, struct bz_field *out)
 {
-    if (c->directory.p == c->directory.end)
-        return BLAZE_END;
-    if (map) {
-        if (!bz_cursor_key(c, out))
-            return BLAZE_ECORRUPT;
-    } else {
-        out->name = NULL;
-        out->key = 0;
-    }
     if (c->directory.p == c->directory.end)
         return BLAZE_ECORRUPT;
     out->tag = *c->directory.p++;
@@ -147,6 +138,21 @@ static inline int bz_cursor_next(struct bz_cursor *c, bool map, struct bz_field 
         return BLAZE_ECORRUPT;
     c->data += size;
     return 0;
+}
+
+/* 0, BLAZE_END, or BLAZE_ECORRUPT. */
+static inline int bz_cursor_next(struct bz_cursor *c, bool map, struct bz_field *out)
+{
+    if (c->directory.p == c->directory.end)
+        return BLAZE_END;
+    if (map) {
+        if (!bz_cursor_key(c, out))
+            return BLAZE_ECORRUPT;
+    } else {
+        out->name = NULL;
+        out->key = 0;
+    }
+    return bz_cursor_payload(c, out);
 }
 
 /* The value of a field; it borrows the container's bytes and `names`. */

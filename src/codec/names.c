@@ -15,6 +15,9 @@
  * The bytes of a forgotten name stay in the arena, as a reader may still be looking at them; if the
  * same name comes again at the same id, as it does when a failed transaction is tried anew, they
  * are used again.
+ *
+ * Documents of one kind have the same names in the same order. So the writer notes which name came
+ * after which, and looks there first: a guess that is right costs one comparison and no hash.
  */
 #include "codec/names.h"
 
@@ -35,10 +38,15 @@
 struct name {
     uint32_t size;
     uint32_t hash;
+    /* The writer's alone. */
+    uint32_t id;       /* NO_ID: forgotten */
+    struct name *next; /* which was asked for after this one when that last happened; or NULL */
     uint8_t bytes[];
 };
 
-typedef _Atomic(const struct name *) name_slot;
+#define NO_ID UINT32_MAX
+
+typedef _Atomic(struct name *) name_slot;
 
 struct index {
     struct index *retired; /* the one before, kept for its readers */
@@ -52,6 +60,7 @@ struct blaze_names {
     _Atomic(struct index *) index;
     _Atomic(name_slot *) chunks[CHUNKS];
     struct bz_arena arena;
+    struct name *last; /* that the writer asked for; or NULL */
 };
 
 static uint32_t hash_of(struct bz_bytes name)
@@ -68,7 +77,7 @@ static unsigned chunk_of(uint32_t id, uint32_t *offset)
     return c;
 }
 
-static const struct name *name_at(const struct blaze_names *names, uint32_t id)
+static struct name *name_at(const struct blaze_names *names, uint32_t id)
 {
     uint32_t offset;
     unsigned c = chunk_of(id, &offset);
@@ -205,29 +214,61 @@ static name_slot *place_of(struct blaze_names *names, uint32_t id)
     return &chunk[offset];
 }
 
+/* The name that is most likely to be asked for, if it is this one. */
+static struct name *guess(const struct blaze_names *names, struct bz_bytes text)
+{
+    struct name *next = names->last == NULL ? NULL : names->last->next;
+    bool right = next != NULL && next->id != NO_ID && next->size == text.size &&
+                 memcmp(next->bytes, text.data, text.size) == 0;
+    return right ? next : NULL;
+}
+
+/* The name at the next id, whose place is `place`: made, or the forgotten one there. */
+static struct name *name_make(
+    struct blaze_names *names, name_slot *place, struct bz_bytes text, uint32_t hash)
+{
+    struct name *name = atomic_load_explicit(place, memory_order_relaxed);
+    if (name != NULL && same(name, text, hash))
+        return name;
+    name = bz_arena_alloc(&names->arena, sizeof *name + text.size);
+    if (name == NULL)
+        return NULL;
+    *name = (struct name){.size = (uint32_t)text.size, .hash = hash};
+    memcpy(name->bytes, text.data, text.size);
+    atomic_store_explicit(place, name, memory_order_release);
+    return name;
+}
+
+static int append(struct blaze_names *names, struct bz_bytes text, uint32_t hash, struct name **out)
+{
+    uint32_t id = bz_names_count(names);
+    name_slot *place = make_room(names) == 0 ? place_of(names, id) : NULL;
+    struct name *name = place == NULL ? NULL : name_make(names, place, text, hash);
+    if (name == NULL)
+        return BLAZE_ENOMEM;
+    name->id = id;
+    enter(atomic_load_explicit(&names->index, memory_order_relaxed), hash, id);
+    atomic_store_explicit(&names->count, id + 1, memory_order_release);
+    *out = name;
+    return 0;
+}
+
 int bz_names_add(struct blaze_names *names, struct bz_bytes text, uint32_t *id)
 {
     assert(text.size > 0 && text.size <= BLAZE_MAX_NAME && bz_name_valid(text));
-    uint32_t hash = hash_of(text);
-    if (find(names, text, hash, id))
-        return 0;
-    uint32_t next = bz_names_count(names);
-    name_slot *place = make_room(names) == 0 ? place_of(names, next) : NULL;
-    if (place == NULL)
-        return BLAZE_ENOMEM;
-    const struct name *forgotten = atomic_load_explicit(place, memory_order_relaxed);
-    if (forgotten == NULL || !same(forgotten, text, hash)) {
-        struct name *name = bz_arena_alloc(&names->arena, sizeof *name + text.size);
+    struct name *name = guess(names, text);
+    if (name == NULL) {
+        uint32_t hash = hash_of(text), found;
+        int rc = find(names, text, hash, &found) ? 0 : append(names, text, hash, &name);
+        if (rc != 0)
+            return rc;
         if (name == NULL)
-            return BLAZE_ENOMEM;
-        name->size = (uint32_t)text.size;
-        name->hash = hash;
-        memcpy(name->bytes, text.data, text.size);
-        atomic_store_explicit(place, name, memory_order_release);
+            name = name_at(names, found);
+        if (names->last != NULL)
+            names->last->next = name;
     }
-    enter(atomic_load_explicit(&names->index, memory_order_relaxed), hash, next);
-    atomic_store_explicit(&names->count, next + 1, memory_order_release);
-    *id = next;
+    names->last = name;
+    *id = name->id;
     return 0;
 }
 
@@ -235,7 +276,9 @@ void bz_names_truncate(struct blaze_names *names, uint32_t count)
 {
     struct index *index = atomic_load_explicit(&names->index, memory_order_relaxed);
     for (uint32_t id = bz_names_count(names); id > count; id--) {
-        uint32_t i = name_at(names, id - 1)->hash & index->mask;
+        struct name *name = name_at(names, id - 1);
+        uint32_t i = name->hash & index->mask;
+        name->id = NO_ID;
         while (atomic_load_explicit(&index->slots[i], memory_order_relaxed) != id)
             i = (i + 1) & index->mask;
         atomic_store_explicit(&index->slots[i], EMPTY, memory_order_release);

@@ -7,9 +7,6 @@
 #include "codec/doc.h"
 #include "codec/encode_priv.h"
 
-/* So many fields of a document need no memory. */
-#define FLAT_FIELDS 48
-
 struct recoding {
     struct bz_arena arena;
     size_t max;                      /* bytes of the result */
@@ -55,6 +52,22 @@ static int recode_nested(
     return rc != 0 ? rc : bz_parts_nest(&r->arena, part, parts, count, map);
 }
 
+/* One field or element of a container at `depth`, with its new key, if it has any, and new contents
+ * where those have keys. */
+static int recode_field(
+    struct recoding *r, const struct bz_field *field, bool map, size_t depth, struct bz_part *part)
+{
+    part->name = NULL;
+    part->key = 0;
+    part->tag = field->tag;
+    part->size = (uint32_t)field->size;
+    part->data = field->data;
+    int rc = map ? r->rekey(r, field, depth == 1, part) : 0;
+    if (rc == 0 && bz_tag_is_container(field->tag))
+        rc = recode_nested(r, field, depth, part);
+    return rc;
+}
+
 static int recode_parts(struct recoding *r, struct bz_bytes container, bool map, size_t depth,
     struct bz_part *parts, size_t room, size_t *count)
 {
@@ -65,16 +78,7 @@ static int recode_parts(struct recoding *r, struct bz_bytes container, bool map,
     while (rc == 0 && (rc = bz_cursor_next(&c, map, &field)) == 0) {
         if (n == room)
             return BLAZE_ECORRUPT;
-        struct bz_part *part = &parts[n++];
-        part->name = NULL;
-        part->key = 0;
-        part->tag = field.tag;
-        part->size = (uint32_t)field.size;
-        part->data = field.data;
-        if (map)
-            rc = r->rekey(r, &field, depth == 1, part);
-        if (rc == 0 && bz_tag_is_container(field.tag))
-            rc = recode_nested(r, &field, depth, part);
+        rc = recode_field(r, &field, map, depth, &parts[n++]);
     }
     if (rc != BLAZE_END)
         return rc;
@@ -85,13 +89,13 @@ static int recode_parts(struct recoding *r, struct bz_bytes container, bool map,
 
 static int recode(struct recoding *r, struct bz_bytes doc, struct bz_buf *out)
 {
-    struct bz_part flat[FLAT_FIELDS];
+    struct bz_part flat[BZ_FLAT_PARTS];
     struct bz_part *parts = flat;
     bz_arena_init(&r->arena);
     size_t room = bz_container_count(doc, true);
     size_t count;
     int rc = room > BLAZE_MAX_FIELDS ? BLAZE_ELIMIT : 0;
-    if (rc == 0 && room > FLAT_FIELDS) {
+    if (rc == 0 && room > BZ_FLAT_PARTS) {
         parts = bz_arena_alloc(&r->arena, room * sizeof *parts);
         rc = parts == NULL ? BLAZE_ENOMEM : 0;
     }
@@ -139,6 +143,31 @@ int bz_doc_intern(struct bz_buf *out, const blaze_value *value, struct blaze_nam
         .target = names,
     };
     return recode(&r, bz_nested_bytes(value), out);
+}
+
+int bz_parts_intern(
+    struct bz_buf *out, const struct bz_part *parts, size_t count, struct blaze_names *names)
+{
+    struct recoding r = {.max = BZ_DOC_WRITTEN_MAX, .rekey = intern_key, .target = names};
+    struct bz_part flat[BZ_FLAT_PARTS];
+    bz_arena_init(&r.arena);
+    struct bz_part *interned =
+        count <= BZ_FLAT_PARTS ? flat : bz_arena_alloc(&r.arena, count * sizeof *interned);
+    int rc = interned == NULL ? BLAZE_ENOMEM : 0;
+    for (size_t i = 0; rc == 0 && i < count; i++) {
+        const struct bz_part *part = &parts[i];
+        struct bz_field field = {.name = part->name,
+            .key = part->key,
+            .tag = part->tag,
+            .data = part->data,
+            .size = part->size};
+        memcpy(interned[i].small, part->small, sizeof part->small);
+        rc = recode_field(&r, &field, true, 1, &interned[i]);
+    }
+    if (rc == 0)
+        rc = bz_parts_append(out, interned, count, r.max);
+    bz_arena_release(&r.arena);
+    return rc;
 }
 
 static int rename_key(

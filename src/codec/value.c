@@ -103,25 +103,94 @@ size_t bz_container_count(struct bz_bytes container, bool map)
     return count;
 }
 
+/* Passes over `count` entries without keys: tags, one after the other but for the sizes of long
+ * payloads. */
+static inline bool pass_over(struct bz_cursor *c, unsigned count)
+{
+    struct bz_reader *r = &c->directory;
+    uint64_t passed = 0;
+    for (; count > 0 && r->p < r->end; count--) {
+        uint64_t size = bz_tag_size[*r->p++];
+        if (size > 16) {
+            if (size == BZ_TAG_SIZE_BAD)
+                return false;
+            size = BZ_SIZE_LONG + (bz_cursor_varint(r) & UINT32_MAX);
+        }
+        passed += size;
+    }
+    if (count > 0 || !r->ok || passed > (uint64_t)(c->end - c->data))
+        return false;
+    c->data += passed;
+    return true;
+}
+
+/* The field with an id. Passing over a field costs little more than its tag, so that this is how to
+ * get at one field. */
+static inline int find_id(struct bz_bytes map, uint32_t id, struct bz_field *out)
+{
+    struct bz_cursor c;
+    int rc = bz_cursor_init(&c, map);
+    if (rc != 0)
+        return rc;
+    while (c.directory.p < c.directory.end) {
+        uint64_t key = bz_cursor_varint(&c.directory);
+        uint64_t first = c.next_id + (key >> 4);
+        unsigned run = ((unsigned)(key >> 1) & (BZ_RUN_MAX - 1)) + 1;
+        if (!c.directory.ok)
+            return BLAZE_ECORRUPT;
+        if ((key & 1) != 0 || first > id)
+            return BLAZE_ENOTFOUND;
+        bool here = id - first < run;
+        if (!pass_over(&c, here ? (unsigned)(id - first) : run))
+            return BLAZE_ECORRUPT;
+        if (here) {
+            out->name = NULL;
+            out->key = id;
+            return bz_cursor_payload(&c, out);
+        }
+        c.next_id = first + run;
+    }
+    return BLAZE_ENOTFOUND;
+}
+
+int bz_doc_field(
+    struct bz_bytes doc, const struct blaze_names *names, uint32_t id, blaze_value *out)
+{
+    struct bz_field field;
+    int rc = find_id(doc, id, &field);
+    if (rc == 0)
+        decode(&field, names, out);
+    return rc;
+}
+
+/* The field whose name stands in the map as text. */
+static int find_text(const blaze_value *map, struct bz_bytes wanted, struct bz_field *out)
+{
+    struct bz_cursor c;
+    int rc = bz_cursor_init(&c, bz_nested_bytes(map));
+    while (rc == 0 && (rc = bz_cursor_next(&c, true, out)) == 0) {
+        if (out->name != NULL && bz_bytes_equal(bz_bytes(out->name, out->key), wanted))
+            return 0;
+    }
+    return rc == BLAZE_END ? BLAZE_ENOTFOUND : rc;
+}
+
 int bz_value_field(const blaze_value *map, struct bz_bytes wanted, blaze_value *out)
 {
     if (map->type != BLAZE_MAP)
         return BLAZE_ETYPE;
     const struct blaze_names *names = map->as.nested.names;
-    uint32_t id = 0;
-    bool interned = names != NULL && bz_names_find(names, wanted, &id) == 0;
-    struct bz_cursor c;
     struct bz_field field;
-    int rc = bz_cursor_init(&c, bz_nested_bytes(map));
-    while (rc == 0 && (rc = bz_cursor_next(&c, true, &field)) == 0) {
-        bool found = field.name == NULL ? interned && field.key == id
-                                        : bz_bytes_equal(bz_bytes(field.name, field.key), wanted);
-        if (found) {
-            decode(&field, names, out);
-            return 0;
-        }
-    }
-    return rc == BLAZE_END ? BLAZE_ENOTFOUND : rc;
+    uint32_t id = 0;
+    int rc = BLAZE_ENOTFOUND;
+    if (names != NULL && bz_names_find(names, wanted, &id) == 0)
+        rc = bz_doc_field(bz_nested_bytes(map), names, id, out);
+    if (rc != BLAZE_ENOTFOUND)
+        return rc;
+    rc = find_text(map, wanted, &field);
+    if (rc == 0)
+        decode(&field, names, out);
+    return rc;
 }
 
 int blaze_value_field(const blaze_value *map, const char *name, blaze_value *out)

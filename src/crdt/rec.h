@@ -183,6 +183,10 @@ const struct bz_cell *bz_rec_cell(const struct bz_rec *rec, uint32_t field);
 /* Appends the document that a reader sees (also of a dead record: what is hidden). */
 int bz_rec_document(struct bz_buf *out, const struct bz_rec *rec, const struct bz_nodes *nodes);
 
+/* The value of a field in that document, which borrows `names` and the record. BLAZE_ENOTFOUND. */
+int bz_rec_field(const struct bz_rec *rec, const struct bz_nodes *nodes, uint32_t field,
+    const struct blaze_names *names, blaze_value *out);
+
 /* How many fields have siblings with differing values, absent being one, and (unless NULL) which,
  * ascending. Life does not count. BLAZE_ENOMEM. */
 int bz_rec_conflicts(

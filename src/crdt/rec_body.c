@@ -16,30 +16,31 @@
 #include <blazedb/error.h>
 #include <stdlib.h>
 
+#define FEW_WRITES 4 /* whose cursors need no memory */
+
 struct cursor {
     struct bz_doc_iter iter;
-    blaze_value value; /* of `field`, while `rc` is 0 */
-    uint32_t field;
+    struct bz_raw_field field; /* while `rc` is 0 */
     int rc;
 };
+
+static void cursor_next(struct cursor *c)
+{
+    c->rc = bz_doc_iter_raw(&c->iter, &c->field);
+}
 
 static void cursor_init(struct cursor *c, struct bz_bytes body)
 {
     bz_doc_iter_init(&c->iter, body, NULL);
-    c->rc = bz_doc_iter_next(&c->iter, &c->field, &c->value);
-}
-
-static void cursor_next(struct cursor *c)
-{
-    c->rc = bz_doc_iter_next(&c->iter, &c->field, &c->value);
+    cursor_next(c);
 }
 
 /* Goes forward to the first field that is not below `field`; whether it is that one. */
 static bool cursor_seek(struct cursor *c, uint32_t field)
 {
-    while (c->rc == 0 && c->field < field)
+    while (c->rc == 0 && c->field.id < field)
         cursor_next(c);
-    return c->rc == 0 && c->field == field;
+    return c->rc == 0 && c->field.id == field;
 }
 
 static int check_cursors(const struct cursor *cursors, uint32_t count)
@@ -78,6 +79,13 @@ int bz_rec_check_bodies(const struct bz_rec *rec, uint32_t names)
 
 /* ---- the document that a reader sees ---- */
 
+int bz_rec_field(const struct bz_rec *rec, const struct bz_nodes *nodes, uint32_t field,
+    const struct blaze_names *names, blaze_value *out)
+{
+    struct bz_bytes body = bz_rec_winner(rec, bz_rec_cell(rec, field), nodes)->body;
+    return body.size == 0 ? BLAZE_ENOTFOUND : bz_doc_field(body, names, field, out);
+}
+
 /* Adds the fields of rest's winner that have no cell, and of each cell what its winner says. */
 static int add_visible(struct bz_doc_writer *w, const struct bz_rec *rec,
     const struct bz_nodes *nodes, struct cursor *cursors)
@@ -88,14 +96,14 @@ static int add_visible(struct bz_doc_writer *w, const struct bz_rec *rec,
     int rc = 0;
     for (uint32_t i = 0; rc == 0 && i <= rec->cell_count; i++) {
         const struct bz_cell *cell = i < rec->cell_count ? &rec->cells[i] : NULL;
-        for (; rc == 0 && rest->rc == 0 && (cell == NULL || rest->field < cell->field);
+        for (; rc == 0 && rest->rc == 0 && (cell == NULL || rest->field.id < cell->field);
              cursor_next(rest))
-            rc = bz_doc_writer_add(w, rest->field, &rest->value);
+            rc = bz_doc_writer_add_raw(w, &rest->field);
         if (rc != 0 || cell == NULL)
             break;
         struct cursor *c = &cursors[bz_rec_winner(rec, cell, nodes) - rec->writes];
         if (cursor_seek(c, cell->field))
-            rc = bz_doc_writer_add(w, cell->field, &c->value);
+            rc = bz_doc_writer_add_raw(w, &c->field);
         if (cursor_seek(rest, cell->field))
             cursor_next(rest);
     }
@@ -105,9 +113,11 @@ static int add_visible(struct bz_doc_writer *w, const struct bz_rec *rec,
 static int assemble(struct bz_buf *out, const struct bz_rec *rec, const struct bz_nodes *nodes)
 {
     struct bz_doc_writer *w = NULL;
+    struct cursor few[FEW_WRITES], *cursors = few;
     size_t size = out->size;
     int rc = BLAZE_ENOMEM;
-    struct cursor *cursors = bz_malloc(rec->write_count * sizeof *cursors);
+    if (rec->write_count > FEW_WRITES)
+        cursors = bz_malloc(rec->write_count * sizeof *cursors);
     if (cursors == NULL)
         goto done;
     rc = bz_doc_writer_new(&w);
@@ -121,7 +131,8 @@ static int assemble(struct bz_buf *out, const struct bz_rec *rec, const struct b
         out->size = size;
 done:
     bz_doc_writer_free(w);
-    bz_free(cursors);
+    if (cursors != few)
+        bz_free(cursors);
     return rc;
 }
 
@@ -153,7 +164,7 @@ static bool has_member(const struct bz_cell *cell, uint32_t write)
 static const struct bz_cell *next_held(struct cursor *c, const struct bz_rec *rec, uint32_t write)
 {
     for (; c->rc == 0; cursor_next(c)) {
-        const struct bz_cell *cell = bz_rec_cell(rec, c->field);
+        const struct bz_cell *cell = bz_rec_cell(rec, c->field.id);
         if (has_member(cell, write))
             return cell;
     }
@@ -162,54 +173,22 @@ static const struct bz_cell *next_held(struct cursor *c, const struct bz_rec *re
 
 /* ---- trimming ---- */
 
-static int count_fields(const struct bz_rec *rec, uint32_t write, uint32_t *all, uint32_t *held)
-{
-    struct cursor c;
-    *all = *held = 0;
-    for (cursor_init(&c, rec->writes[write].body); c.rc == 0; cursor_next(&c)) {
-        ++*all;
-        *held += has_member(bz_rec_cell(rec, c.field), write);
-    }
-    return c.rc < 0 ? c.rc : 0;
-}
+struct holder {
+    const struct bz_rec *rec;
+    uint32_t write;
+    bool holds_rest; /* it is a member of rest */
+    uint32_t cell;   /* the first that is not below the field at hand */
+};
 
-static int trim_body(
-    struct bz_doc_writer *w, struct bz_buf *scratch, const struct bz_rec *rec, uint32_t write)
+/* Whether the write holds the field; fields ascend. */
+static bool holds(void *context, const struct bz_raw_field *field)
 {
-    struct cursor c;
-    int rc = 0;
-    bz_buf_clear(scratch);
-    for (cursor_init(&c, rec->writes[write].body); next_held(&c, rec, write) != NULL && rc == 0;
-         cursor_next(&c))
-        rc = bz_doc_writer_add(w, c.field, &c.value);
-    if (rc == 0)
-        rc = bz_doc_writer_finish(w, scratch);
-    return rc != 0 ? rc : scratch->error;
-}
-
-/* The body with only what is held; empty if nothing is. */
-static int trimmed(struct bz_arena *arena, const struct bz_rec *rec, uint32_t write, bool any,
-    struct bz_bytes *out)
-{
-    struct bz_doc_writer *w = NULL;
-    struct bz_buf scratch;
-    bz_buf_init(&scratch, BZ_DOC_MAX);
-    struct bz_bytes body = {0};
-    int rc = 0;
-    if (any) {
-        rc = bz_doc_writer_new(&w);
-        if (rc == 0)
-            rc = trim_body(w, &scratch, rec, write);
-        if (rc == 0) {
-            body = bz_arena_copy(arena, bz_buf_bytes(&scratch));
-            rc = body.data == NULL ? BLAZE_ENOMEM : 0;
-        }
-    }
-    if (rc == 0)
-        *out = body;
-    bz_doc_writer_free(w);
-    bz_buf_release(&scratch);
-    return rc;
+    struct holder *h = context;
+    const struct bz_rec *rec = h->rec;
+    while (h->cell < rec->cell_count && rec->cells[h->cell].field < field->id)
+        h->cell++;
+    bool own = h->cell < rec->cell_count && rec->cells[h->cell].field == field->id;
+    return own ? has_member(&rec->cells[h->cell], h->write) : h->holds_rest;
 }
 
 int bz_rec_trim(struct bz_arena *arena, struct bz_rec *rec)
@@ -218,11 +197,15 @@ int bz_rec_trim(struct bz_arena *arena, struct bz_rec *rec)
         return 0;
     struct bz_write *writes = NULL; /* a copy, once something changes: the old ones are borrowed */
     for (uint32_t i = 0; i < rec->write_count; i++) {
-        uint32_t all, held;
-        int rc = count_fields(rec, i, &all, &held);
+        struct bz_bytes body = rec->writes[i].body;
+        struct holder holder = {rec, i, has_member(&rec->rest, i), 0};
+        size_t kept;
+        if (holder.holds_rest && rec->cell_count == 0)
+            continue; /* as a delete leaves it: rest is all that there is */
+        int rc = bz_doc_select(arena, body, holds, &holder, &body, &kept);
         if (rc != 0)
             return rc;
-        if (held == all)
+        if (body.data == rec->writes[i].body.data)
             continue;
         if (writes == NULL) {
             writes = bz_arena_alloc(arena, rec->write_count * sizeof *writes);
@@ -230,9 +213,7 @@ int bz_rec_trim(struct bz_arena *arena, struct bz_rec *rec)
                 return BLAZE_ENOMEM;
             memcpy(writes, rec->writes, rec->write_count * sizeof *writes);
         }
-        rc = trimmed(arena, rec, i, held > 0, &writes[i].body);
-        if (rc != 0)
-            return rc;
+        writes[i].body = kept > 0 ? body : bz_bytes(NULL, 0);
     }
     if (writes != NULL)
         rec->writes = writes;
@@ -285,8 +266,10 @@ static int find_shared(const struct bz_rec *rec, struct shared *list, size_t *co
              cursor_next(&c)) {
             if (cell->count < 2)
                 continue;
-            if (list != NULL)
-                list[n] = (struct shared){c.value, c.field, cell->count};
+            if (list != NULL) {
+                list[n] = (struct shared){.field = c.field.id, .siblings = cell->count};
+                bz_raw_value(&c.field, NULL, &list[n].value);
+            }
             n++;
         }
         if (c.rc < 0)

@@ -396,26 +396,38 @@ int bz_rec_decode(
     return rc;
 }
 
+/* Passes over `count` varints, whatever they say; NULL past the end. */
+static const uint8_t *pass_varints(const uint8_t *p, const uint8_t *end, uint64_t count)
+{
+    for (; count > 0; count--) {
+        while (p < end && *p >= 0x80)
+            p++;
+        if (p == end)
+            return NULL;
+        p++;
+    }
+    return p;
+}
+
 bool bz_rec_simple_body(struct bz_bytes bytes, struct bz_bytes *body)
 {
-    struct bz_reader r = bz_reader(bytes);
-    uint8_t flags = bz_read8(&r);
-    if ((flags & ~WHOLE_FLAGS) != 0)
+    if (bytes.size == 0 || (bytes.data[0] & ~WHOLE_FLAGS) != 0)
         return false;
-    bz_read_varint(&r); /* node */
-    bz_read_varint(&r); /* seq */
-    bz_read_bytes(&r, STAMP_MS_SIZE);
-    if (flags & COUNTER)
-        bz_read_varint(&r);
-    if (flags & AGE)
-        bz_read_varint(&r);
-    uint64_t others = flags & OTHERS ? bz_read_varint(&r) : 0;
-    for (uint64_t i = 0; r.ok && i < others; i++) {
-        bz_read_varint(&r);
-        bz_read_varint(&r);
+    uint8_t flags = bytes.data[0];
+    const uint8_t *end = bytes.data + bytes.size;
+    const uint8_t *p = pass_varints(bytes.data + 1, end, 2); /* node, seq */
+    if (p == NULL || (size_t)(end - p) <= STAMP_MS_SIZE)
+        return false;
+    p += STAMP_MS_SIZE;
+    if (flags & (COUNTER | AGE))
+        p = pass_varints(p, end, (flags & COUNTER ? 1 : 0) + (flags & AGE ? 1 : 0));
+    if (p != NULL && (flags & OTHERS)) {
+        struct bz_reader r = bz_reader(bz_bytes(p, (size_t)(end - p)));
+        uint64_t others = bz_read_varint(&r);
+        p = r.ok && others <= bytes.size ? pass_varints(r.p, end, 2 * others) : NULL;
     }
-    if (!r.ok || bz_reader_left(&r) == 0)
+    if (p == NULL || p == end)
         return false;
-    *body = bz_read_bytes(&r, bz_reader_left(&r));
+    *body = bz_bytes(p, (size_t)(end - p));
     return true;
 }

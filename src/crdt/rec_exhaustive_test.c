@@ -9,8 +9,8 @@
  * there are whole ones and updates of one field.
  */
 
+#include "base/dict.h"
 #include "base/hash.h"
-#include "base/table.h"
 #include "crdt/rec.h"
 
 #include "cmocka_all.h"
@@ -42,8 +42,8 @@ struct state {
 static struct model {
     struct bz_arena arena; /* of one step */
     struct bz_arena keys;
-    struct bz_table known; /* hashes of states */
-    struct state *stack;   /* known, but not gone on from yet */
+    struct bz_dict known; /* hashes of states */
+    struct state *stack;  /* known, but not gone on from yet */
     size_t count, capacity;
     bool partial; /* send changed fields too; then log positions are part of a state */
     unsigned kind_count;
@@ -53,9 +53,9 @@ static void reach(const struct state *s)
 {
     struct bz_hash128 hash = bz_hash128(s, sizeof *s, 0);
     struct bz_bytes key = bz_bytes(&hash, sizeof hash);
-    if (bz_table_get(&model.known, key, NULL))
+    if (bz_dict_get(&model.known, key, NULL))
         return;
-    assert_int_equal(bz_table_put(&model.known, bz_arena_copy(&model.keys, key), 1), 0);
+    assert_int_equal(bz_dict_put(&model.known, bz_arena_copy(&model.keys, key), 1), 0);
     if (model.count == model.capacity) {
         model.capacity = model.capacity == 0 ? 1024 : model.capacity * 2;
         model.stack = realloc(model.stack, model.capacity * sizeof *model.stack);
@@ -236,14 +236,14 @@ static void explore(bool partial, unsigned kind_count)
     model = (struct model){.partial = partial, .kind_count = kind_count};
     bz_arena_init(&model.arena);
     bz_arena_init(&model.keys);
-    bz_table_init(&model.known);
+    bz_dict_init(&model.known);
     reach(&start);
     while (model.count > 0) {
         struct state s = model.stack[--model.count];
         go_on_from(&s);
     }
     print_message("%zu states\n", model.known.count);
-    bz_table_release(&model.known);
+    bz_dict_release(&model.known);
     bz_arena_release(&model.keys);
     bz_arena_release(&model.arena);
     free(model.stack);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "crypto/keys.h"
 
+#include "crypto/aead.h"
+
 #include <openssl/core_names.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
@@ -31,29 +33,37 @@ static OSSL_PARAM octets(const char *name, const void *data, size_t size)
     return OSSL_PARAM_construct_octet_string(name, (void *)(uintptr_t)data, size);
 }
 
-int bz_key_derive(struct bz_key *out, const struct bz_secret *secret, const blaze_id *database,
-    enum bz_key_kind kind)
+int bz_kdf(uint8_t out[32], const uint8_t secret[32], struct bz_bytes salt, const char *info)
 {
-    const char *label = labels[kind];
+    static const uint8_t zero[32]; /* means what no salt does, which OpenSSL refuses */
+    if (salt.size == 0)
+        salt = bz_bytes(zero, sizeof zero);
     OSSL_PARAM params[] = {
         OSSL_PARAM_construct_utf8_string(OSSL_KDF_PARAM_DIGEST, (char[]){"SHA256"}, 0),
-        octets(OSSL_KDF_PARAM_KEY, secret->bytes, sizeof secret->bytes),
-        octets(OSSL_KDF_PARAM_SALT, database->bytes, sizeof database->bytes),
-        octets(OSSL_KDF_PARAM_INFO, label, strlen(label)),
+        octets(OSSL_KDF_PARAM_KEY, secret, 32),
+        octets(OSSL_KDF_PARAM_SALT, salt.data, salt.size),
+        octets(OSSL_KDF_PARAM_INFO, info, strlen(info)),
         OSSL_PARAM_construct_end(),
     };
-    struct bz_key key;
+    uint8_t key[32];
     EVP_KDF *kdf = EVP_KDF_fetch(NULL, "HKDF", NULL);
     EVP_KDF_CTX *ctx = kdf == NULL ? NULL : EVP_KDF_CTX_new(kdf);
     int rc = BLAZE_ENOMEM;
-    if (ctx != NULL && EVP_KDF_derive(ctx, key.bytes, sizeof key.bytes, params) == 1) {
-        *out = key;
+    if (ctx != NULL && EVP_KDF_derive(ctx, key, sizeof key, params) == 1) {
+        memcpy(out, key, sizeof key);
         rc = 0;
     }
-    bz_wipe(&key, sizeof key);
+    bz_wipe(key, sizeof key);
     EVP_KDF_CTX_free(ctx);
     EVP_KDF_free(kdf);
     return rc;
+}
+
+int bz_key_derive(struct bz_key *out, const struct bz_secret *secret, const blaze_id *database,
+    enum bz_key_kind kind)
+{
+    return bz_kdf(
+        out->bytes, secret->bytes, bz_bytes(database->bytes, sizeof database->bytes), labels[kind]);
 }
 
 int bz_key_prove(uint8_t out[BZ_PROOF_SIZE], const struct bz_key *key, struct bz_bytes transcript)

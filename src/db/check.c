@@ -32,7 +32,7 @@ struct check {
     uint32_t collection_count;
     uint64_t records, alive, conflicts;
     struct bz_hash128 digest;
-    struct bz_buf document, key;
+    struct bz_buf key;
     void (*each)(void *context, const char *problem);
     void *context;
     blaze_error *error;
@@ -114,14 +114,13 @@ static int check_conflict(struct check *check, uint32_t collection, const blaze_
 }
 
 static int check_index_entries(struct check *check, const struct bz_index_list *indexes,
-    const blaze_id *id, struct bz_bytes document)
+    const blaze_id *id, const struct bz_rec *rec)
 {
-    struct blaze_names *names = bz_catalog_names(check->catalog);
     for (uint32_t i = 0; i < indexes->count; i++) {
         struct bz_bytes value;
         bool cut = false;
         int rc = bz_index_key(
-            &check->read->arena, &check->key, &indexes->indexes[i], document, names, id, &cut);
+            &check->read->arena, &check->key, &indexes->indexes[i], rec, check->catalog, id, &cut);
         if (rc == 0)
             rc = bz_view_get(
                 check->read->view, BZ_MAP_INDEX, bz_buf_bytes(&check->key), &value, check->error);
@@ -153,12 +152,7 @@ static int check_visible(struct check *check, uint32_t collection, const blaze_i
         return rc;
     check->conflicts += conflicts > 0;
     bz_hash128_add(&check->digest, bz_rec_digest(rec, name, id, nodes));
-    if (tally->indexes->count == 0)
-        return 0;
-    bz_buf_clear(&check->document);
-    rc = bz_rec_document(&check->document, rec, nodes);
-    return rc != 0 ? bz_error_code(check->error, rc)
-                   : check_index_entries(check, tally->indexes, id, bz_buf_bytes(&check->document));
+    return check_index_entries(check, tally->indexes, id, rec);
 }
 
 static int check_record(
@@ -349,7 +343,6 @@ static void release(struct check *check)
         bz_catalog_indexes_release(check->catalog, check->collections[c].indexes);
     bz_free(check->collections);
     bz_catalog_free(check->catalog);
-    bz_buf_release(&check->document);
     bz_buf_release(&check->key);
 }
 
@@ -357,7 +350,6 @@ int bz_db_check(struct bz_db *db, void (*each)(void *context, const char *proble
     blaze_error *error)
 {
     struct check check = {.each = each, .context = context, .error = error};
-    bz_buf_init(&check.document, BZ_DOCUMENT_MAX);
     bz_buf_init(&check.key, BZ_STORE_KEY_MAX);
     int rc = bz_read_begin(db, &check.read, error);
     if (rc != 0)

@@ -69,9 +69,10 @@ static int tell_record(const struct listing *listing, uint32_t collection, const
     if (rc != 0)
         return rc;
     bz_arena_reset(&read->arena);
-    rc = bz_rec_decode(&read->arena, stored.record, stored.position, &rec);
-    if (rc == 0)
-        rc = bz_rec_conflicts(&read->arena, &rec, &fields, &count);
+    rc = bz_stored_decode(&read->arena, &stored, id, &rec, listing->error);
+    if (rc != 0)
+        return rc;
+    rc = bz_rec_conflicts(&read->arena, &rec, &fields, &count);
     if (rc != 0)
         return rc == BLAZE_ENOMEM ? bz_error_code(listing->error, rc)
                                   : bz_record_corrupt(listing->error, id);

@@ -29,12 +29,7 @@ static void db_free(struct bz_db *db)
     if (db == NULL)
         return;
     bz_watch_release(&db->watch);
-    while (db->idle_reads != NULL) {
-        struct bz_read *read = db->idle_reads;
-        db->idle_reads = read->next;
-        bz_read_release(read);
-        bz_free(read);
-    }
+    bz_reads_free(db);
     bz_txns_free(db->idle_txns);
     bz_catalog_free(db->catalog);
     pthread_cond_destroy(&db->settled);
@@ -194,6 +189,16 @@ static int open_existing(struct bz_db *db, const char *path, blaze_error *error)
     return rc == 0 && other ? renew(db, error) : rc;
 }
 
+/* Where the store has lost what a database must have, that is why. */
+static int open_error(struct bz_db *db, int rc, blaze_error *error)
+{
+    struct bz_store_stats stats;
+    bz_store_stats(db->store, &stats);
+    if (rc != BLAZE_ENOTFOUND || stats.damaged == NULL)
+        return rc;
+    return bz_error_set(error, BLAZE_ECORRUPT, "%s", stats.damaged);
+}
+
 int bz_db_open(
     struct bz_db **out, const char *path, const struct bz_db_options *options, blaze_error *error)
 {
@@ -206,8 +211,10 @@ int bz_db_open(
     rc = open_store(db, path, options, error);
     if (rc == 0) {
         rc = options->create ? open_new(db, path, options, error) : open_existing(db, path, error);
-        if (rc != 0)
+        if (rc != 0) {
+            rc = open_error(db, rc, error);
             close_store(db, NULL);
+        }
     } else {
         db_free(db);
     }

@@ -55,6 +55,17 @@ int bz_db_open(
 /* Removes the files of a database that nobody has open, and the directory if that is then empty. */
 void bz_db_remove(const char *path);
 
+/*
+ * Rewrites the database at `path`, which nobody has open, as one that `to` seals, with a new data
+ * key; NULL for one that is not sealed, both here and for `from`, what it is sealed by now. It
+ * stays the same node. The copy is made beside it, as PATH.rekey, and takes its place in one step:
+ * a crash leaves the old or the new one at `path`, whole, and perhaps something at PATH.rekey,
+ * which the next rekey takes away. BLAZE_EBUSY if anyone has it open, BLAZE_EAUTH, BLAZE_EINVAL,
+ * BLAZE_ENOTFOUND, BLAZE_ENOSPC, and what else opening and writing may fail with.
+ */
+int bz_db_rekey(const char *path, const struct bz_vault_secret *from,
+    const struct bz_vault_secret *to, blaze_error *error);
+
 /* All reads, transactions, rows, observers and replicas must be closed (asserted). */
 int bz_db_close(struct bz_db *db, blaze_error *error);
 
@@ -97,7 +108,8 @@ struct bz_find {
 /* Rows in order. An unknown collection has none. */
 int bz_read_find(
     struct bz_read *read, const struct bz_find *find, struct bz_rows **out, blaze_error *error);
-/* Borrowed until the next call; BLAZE_END. */
+/* The document borrows until the next call for these rows, whatever else is read or written in
+ * between. BLAZE_END. */
 int bz_rows_next(struct bz_rows *rows, blaze_id *id, blaze_value *document, blaze_error *error);
 void bz_rows_close(struct bz_rows *rows);
 /* The number of rows that bz_read_find() would give. Where an index holds just those that match
@@ -150,18 +162,18 @@ int bz_db_begin(struct bz_db *db, struct bz_db_txn **out, blaze_error *error);
 /* Reads within the transaction, its own writes included; owned by it. */
 struct bz_read *bz_db_txn_read(struct bz_db_txn *txn);
 
-/* Documents are maps of any names table. A failed call changes nothing and the transaction goes
+/* A failed call changes nothing and the transaction goes
  * on, except where memory, the disk or the database failed (BLAZE_ENOMEM, _EIO, _ENOSPC, _ECORRUPT)
  * or the transaction has grown past what a commit may hold (BLAZE_ELIMIT): then it can only be
  * aborted, and further calls give BLAZE_EFAILED. */
 int bz_db_insert(struct bz_db_txn *txn, struct bz_bytes collection, const blaze_id *id,
-    const blaze_value *document, blaze_error *error); /* BLAZE_EEXIST */
+    blaze_doc *document, blaze_error *error); /* BLAZE_EEXIST */
 int bz_db_put(struct bz_db_txn *txn, struct bz_bytes collection, const blaze_id *id,
-    const blaze_value *document, blaze_error *error);
+    blaze_doc *document, blaze_error *error);
 int bz_db_update(struct bz_db_txn *txn, struct bz_bytes collection, const blaze_id *id,
-    const blaze_value *fields, blaze_error *error); /* BLAZE_ENOTFOUND */
+    blaze_doc *fields, blaze_error *error); /* BLAZE_ENOTFOUND */
 int bz_db_upsert(struct bz_db_txn *txn, struct bz_bytes collection, const blaze_id *id,
-    const blaze_value *fields, blaze_error *error); /* update, or insert if there is none */
+    blaze_doc *fields, blaze_error *error); /* update, or insert if there is none */
 int bz_db_delete(struct bz_db_txn *txn, struct bz_bytes collection, const blaze_id *id,
     blaze_error *error); /* BLAZE_ENOTFOUND */
 int bz_db_delete_all(

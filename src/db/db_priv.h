@@ -8,6 +8,7 @@
  *   db.c        opening and closing, settings
  *   identity.c  who this copy is, and noticing that it is a copy
  *   state.c     the values of the small maps: state, counts, peers, log entries
+ *   rekey.c     rewriting a database under another key
  *   loose.c     relaxed commits and power cuts
  *   txn.c       transactions and savepoints
  *   write.c     the one write path, and the local verbs on it
@@ -98,7 +99,8 @@ int bz_log_seek(struct bz_cursor *cursor, uint64_t position, blaze_error *error)
 struct bz_bytes bz_record_key(
     uint8_t out[BZ_RECORD_KEY_SIZE], uint32_t collection, const blaze_id *id);
 
-/* A record as it lies in the store; borrows from the view. BLAZE_ENOTFOUND. */
+/* A record as it lies in the store, borrowed until the next one is loaded through the view.
+ * BLAZE_ENOTFOUND. */
 struct bz_stored {
     uint64_t position; /* of its log entry */
     struct bz_bytes record;
@@ -106,6 +108,9 @@ struct bz_stored {
 int bz_stored_load(struct bz_view *view, uint32_t collection, const blaze_id *id,
     struct bz_stored *out, blaze_error *error);
 int bz_stored_split(struct bz_bytes value, struct bz_stored *out, blaze_error *error);
+/* Decodes it into the arena; it borrows what the stored record does. */
+int bz_stored_decode(struct bz_arena *arena, const struct bz_stored *stored, const blaze_id *id,
+    struct bz_rec *out, blaze_error *error);
 int bz_record_corrupt(blaze_error *error, const blaze_id *id);
 
 /* Whether a record of one live whole write, whose body is all that there is to see. */
@@ -145,6 +150,14 @@ struct bz_health {
     bool told[BZ_WARNING_KINDS];
 };
 
+/* A place for one idle read. Each has its own part of the processors' caches, and a thread looks
+ * first where it looked last: so threads that read at once do not meet. */
+struct bz_idle_read {
+    _Atomic(struct bz_read *) read;
+    char apart[64 - sizeof(void *)];
+};
+#define BZ_IDLE_READS 16
+
 struct bz_db {
     struct bz_store *store;
     char *path;
@@ -160,14 +173,16 @@ struct bz_db {
     _Atomic(uint64_t) polled_lsn; /* the commit that bz_db_poll() saw last */
     _Atomic(uint64_t) fresh_lsn;  /* the catalog holds all that commits up to here need */
 
+    struct bz_idle_read idle_reads[BZ_IDLE_READS];
+    atomic_uint reads; /* made: idle and in use */
+
     pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t settled;
     struct bz_catalog *catalog; /* the pointer never changes; refreshing it takes the lock */
     bool writing;               /* a transaction of this process may add to the catalog */
     bool settling;              /* a commit that adds to it is on its way */
-    struct bz_read *idle_reads;
     struct bz_db_txn *idle_txns;
-    unsigned open; /* reads, transactions and replicas handed out */
+    unsigned open; /* transactions and replicas handed out */
 
     struct bz_watch watch;
     struct bz_health health;
@@ -184,6 +199,9 @@ int bz_identity_create(
 /* Reads it. BLAZE_ENOTFOUND if this store holds no database, BLAZE_EVERSION, BLAZE_ECORRUPT.
  * *copied: the directory is not where it was written. */
 int bz_identity_load(struct bz_db *db, struct bz_view *view, bool *copied, blaze_error *error);
+/* Notes that the database now is in `directory`, and still the same node: for who has moved all of
+ * it there, and sees to it that nothing stays behind. BLAZE_ENOTFOUND. */
+int bz_identity_move(const char *directory, struct bz_txn *txn, blaze_error *error);
 /* Becomes a node of its own: new node id, new log epoch, under the writer lock. */
 int bz_identity_renew(struct bz_db *db, struct bz_txn *txn, blaze_error *error);
 
@@ -207,20 +225,30 @@ struct bz_read {
     struct bz_buf document;
     struct bz_state state; /* of the snapshot, once loaded */
     bool state_loaded;
+    struct bz_bytes name; /* of the collection that was asked for last; data NULL: none yet */
+    uint32_t collection;
     unsigned rows; /* open on it */
-    struct bz_read *next;
 };
 
 void bz_read_init(struct bz_read *read, struct bz_db *db);
 void bz_read_release(struct bz_read *read);
+void bz_reads_free(struct bz_db *db); /* the idle ones, which are all (asserted) */
 
 /* The state of the view: of the transaction as it stands, or of the snapshot. */
 int bz_read_load_state(struct bz_read *read, const struct bz_state **out, blaze_error *error);
 
-/* The visible document of a stored record: in place, or put together in `out`. BLAZE_ENOTFOUND for
- * a dead one. */
-int bz_read_document(struct bz_read *read, const struct bz_stored *stored, const blaze_id *id,
-    struct bz_buf *out, struct bz_bytes *document, blaze_error *error);
+/* What is to be seen of a stored record: the document, where it lies, or, if several writes make
+ * it, those, from which it can be put together. */
+struct bz_visible {
+    struct bz_bytes document; /* data NULL: */
+    struct bz_rec rec;        /* this; decoded in the arena of the read, for the current call */
+};
+/* BLAZE_ENOTFOUND for a dead one. */
+int bz_read_visible(struct bz_read *read, const struct bz_stored *stored, const blaze_id *id,
+    struct bz_visible *out, blaze_error *error);
+/* Sees to it that `document` is there, if need be put together in `out`. */
+int bz_visible_document(
+    const struct bz_read *read, struct bz_visible *visible, struct bz_buf *out, blaze_error *error);
 
 /* ---- txn.c ---- */
 
@@ -258,10 +286,9 @@ struct bz_db_txn {
     size_t mark_counts_used, mark_counts_capacity;
 
     struct bz_arena arena; /* of the current call */
-    struct bz_buf body, fields, record;
-    struct bz_buf before, after; /* documents */
+    struct bz_buf body, record;
+    struct bz_buf document;
     struct bz_buf key_before, key_after;
-    struct bz_doc_writer *writer;
     struct bz_read read;
     struct bz_db_txn *next;
 };
@@ -294,13 +321,14 @@ int bz_write_record(struct bz_db_txn *txn, struct bz_txn_collection *collection,
 
 /* ---- index.c ---- */
 
-/* Changes the entries of all indexes from those of one document to those of another; data NULL:
- * none. */
+/* Changes the entries of all indexes from those of one visible state of a record to those of
+ * another; NULL: not visible. */
 int bz_index_update(struct bz_db_txn *txn, const struct bz_txn_collection *collection,
-    const blaze_id *id, struct bz_bytes before, struct bz_bytes after, blaze_error *error);
-/* Replaces *key by the key of the entry of a document: index, value, id. */
+    const blaze_id *id, const struct bz_rec *before, const struct bz_rec *after,
+    blaze_error *error);
+/* Replaces *key by the key of the entry of a visible record: index, value, id. */
 int bz_index_key(struct bz_arena *arena, struct bz_buf *key, const struct bz_index *index,
-    struct bz_bytes document, const struct blaze_names *names, const blaze_id *id, bool *cut);
+    const struct bz_rec *rec, struct bz_catalog *catalog, const blaze_id *id, bool *cut);
 
 /* ---- walk.c ---- */
 

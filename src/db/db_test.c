@@ -141,8 +141,7 @@ static void wrong_writes_change_nothing(void **state)
     struct bz_db *db = open_disk("a", true);
     struct bz_db_txn *txn = NULL;
     blaze_error why;
-    blaze_id id = id_of(1);
-    blaze_value number = {.type = BLAZE_INT};
+    blaze_id id = id_of(2);
     must(bz_db_begin(db, &txn, error));
     must(try_write(txn, INSERT, "c", 1, "{\"n\":1}", error));
     assert_int_equal(try_write(txn, INSERT, "c", 1, "{\"n\":2}", &why), BLAZE_EEXIST);
@@ -152,8 +151,6 @@ static void wrong_writes_change_nothing(void **state)
     assert_int_equal(try_write(txn, PUT, "", 1, "{}", &why), BLAZE_EINVAL);
     assert_int_equal(try_write(txn, PUT, "a\x01", 1, "{}", &why), BLAZE_EINVAL);
     assert_int_equal(try_write(txn, PUT, "a\xc2\x85", 1, "{}", &why), BLAZE_EINVAL);
-    assert_int_equal(bz_db_put(txn, TEXT("c"), &id, &number, &why), BLAZE_ETYPE);
-    id = id_of(2);
     assert_int_equal(bz_db_delete(txn, TEXT("c"), &id, &why), BLAZE_ENOTFOUND);
     assert_int_equal(bz_db_rollback_to(txn, 3, &why), BLAZE_EINVAL);
     must(try_write(txn, UPDATE, "c", 1, "{}", error)); /* of nothing */
@@ -172,16 +169,14 @@ static int write_large(
     struct bz_db_txn *txn, enum verb verb, const char *name, size_t size, blaze_error *error)
 {
     blaze_doc *doc = NULL;
-    blaze_value value;
     blaze_id id = id_of(1);
     char *text = malloc(size);
     assert_non_null(text);
     memset(text, 'x', size);
     assert_int_equal(blaze_doc_new(&doc), 0);
     assert_int_equal(blaze_doc_add_text(doc, name, text, size), 0);
-    assert_int_equal(blaze_doc_value(doc, &value), 0);
-    int rc = verb == INSERT ? bz_db_insert(txn, TEXT("c"), &id, &value, error)
-                            : bz_db_update(txn, TEXT("c"), &id, &value, error);
+    int rc = verb == INSERT ? bz_db_insert(txn, TEXT("c"), &id, doc, error)
+                            : bz_db_update(txn, TEXT("c"), &id, doc, error);
     blaze_doc_free(doc);
     free(text);
     return rc;
@@ -259,6 +254,56 @@ static void a_read_older_than_an_index_does_without_it(void **state)
     assert_int_equal(bz_rows_next(rows, &id, &value, NULL), BLAZE_END);
     bz_rows_close(rows);
     bz_read_end(read);
+    must(bz_db_close(db, error));
+}
+
+/* A row's document stays as it is while others are read, and written, until the next row. */
+static void check_row_stays(struct bz_read *read, struct bz_db_txn *txn, const char *sort)
+{
+    struct bz_find find = {.collection = TEXT("c"), .sort = sort};
+    struct bz_rows *rows = NULL, *others = NULL;
+    blaze_value value, other, n;
+    blaze_id id;
+    must(bz_read_find(read, &find, &rows, error));
+    must(bz_read_find(read, &find, &others, error));
+    for (int i = 0; i < 8; i++) {
+        must(bz_rows_next(rows, &id, &value, error));
+        uint32_t number = bz_load32be(id.bytes + 12);
+        blaze_id next = id_of(number % 8 + 1);
+        must(bz_rows_next(others, &id, &other, error));
+        must(bz_read_get(read, TEXT("c"), &next, &other, error));
+        if (txn != NULL)
+            must(try_write(txn, UPDATE, "c", number % 8 + 1, "{\"m\":1}", error));
+        must(blaze_value_field(&value, "n", &n));
+        assert_int_equal(n.as.integer, 100 - number);
+    }
+    assert_int_equal(bz_rows_next(rows, &id, &value, NULL), BLAZE_END);
+    bz_rows_close(rows);
+    bz_rows_close(others);
+}
+
+static void a_row_stays_until_the_next_one(void **state)
+{
+    (void)state;
+    struct bz_db *db = open_disk("a", true);
+    static const char *const orders[] = {NULL, "n", "k"}; /* by the records, an index, a sorter */
+    for (uint32_t i = 1; i <= 8; i++) {
+        char json[40];
+        snprintf(json, sizeof json, "{\"n\":%u,\"k\":%u}", 100 - i, i % 3);
+        write_json(db, INSERT, "c", i, json);
+    }
+    must(bz_db_index_create(db, TEXT("c"), "n", "by_n", error));
+    must(bz_store_checkpoint(bz_db_store(db), error));
+    for (size_t i = 0; i < sizeof orders / sizeof orders[0]; i++) {
+        struct bz_read *read = NULL;
+        struct bz_db_txn *txn = NULL;
+        must(bz_read_begin(db, &read, error));
+        check_row_stays(read, NULL, orders[i]);
+        bz_read_end(read);
+        must(bz_db_begin(db, &txn, error));
+        check_row_stays(bz_db_txn_read(txn), txn, orders[i]);
+        must(bz_db_commit(txn, BZ_DURABLE_FULL, error));
+    }
     must(bz_db_close(db, error));
 }
 
@@ -685,6 +730,7 @@ int main(void)
         test(a_document_grows_to_its_limit_and_not_past_it),
         test(wrong_indexes_are_refused),
         test(a_read_older_than_an_index_does_without_it),
+        test(a_row_stays_until_the_next_one),
         test(what_was_committed_survives_a_kill),
         test(a_copied_directory_becomes_a_node_of_its_own),
         test(relaxed_commits_that_a_power_cut_took_come_back_from_the_peer),

@@ -43,10 +43,12 @@ struct bz_rows {
     uint64_t left; /* rows still to give */
 };
 
-/* A row as it is found. */
+/* A row as it is found. What is seen of it lies under the walk or, where it was fetched by id, in
+ * what the next fetch of whoever reads here may take away. */
 struct row {
     blaze_id id;
-    blaze_value document;
+    bool fetched;
+    struct bz_visible visible;
 };
 
 /* ---- planning ---- */
@@ -114,23 +116,83 @@ static int start_walk(struct bz_rows *rows, blaze_error *error)
     return bz_walk_init(&rows->walk, rows->read->view, map, prefix, plan, error);
 }
 
-/* Reads the visible document of a stored record. BLAZE_ENOTFOUND. */
-static int read_row(
-    struct bz_rows *rows, const struct bz_stored *stored, struct row *row, blaze_error *error)
-{
-    struct bz_bytes document;
-    bz_arena_reset(&rows->read->arena);
-    int rc = bz_read_document(rows->read, stored, &row->id, &rows->document, &document, error);
-    if (rc == 0)
-        bz_doc_value(document, bz_catalog_names(rows->read->db->catalog), &row->document);
-    return rc;
-}
-
+/* BLAZE_ENOTFOUND if it is not visible. */
 static int fetch_row(struct bz_rows *rows, struct row *row, blaze_error *error)
 {
     struct bz_stored stored;
     int rc = bz_stored_load(rows->read->view, rows->collection, &row->id, &stored, error);
-    return rc != 0 ? rc : read_row(rows, &stored, row, error);
+    row->fetched = true;
+    return rc != 0 ? rc : bz_read_visible(rows->read, &stored, &row->id, &row->visible, error);
+}
+
+/* The document of a row that is given: it stays until the next one, whatever else is read or
+ * written meanwhile. */
+static int take_document(
+    struct bz_rows *rows, struct row *row, blaze_value *out, blaze_error *error)
+{
+    struct bz_bytes *document = &row->visible.document;
+    bool kept = document->data == NULL || !row->fetched;
+    int rc = bz_visible_document(rows->read, &row->visible, &rows->document, error);
+    if (rc != 0)
+        return rc;
+    if (!kept) {
+        bz_buf_clear(&rows->document);
+        bz_buf_append(&rows->document, document->data, document->size);
+        if (rows->document.error != 0)
+            return bz_error_code(error, rows->document.error);
+        *document = bz_buf_bytes(&rows->document);
+    }
+    bz_doc_value(*document, bz_catalog_names(rows->read->db->catalog), out);
+    return 0;
+}
+
+/* ---- the fields of a row ---- */
+
+/* A record of several writes, of which no document is put together to look at a field. */
+struct merged {
+    const struct bz_rec *rec;
+    struct bz_nodes nodes;
+    const struct blaze_names *names;
+};
+
+static int merged_field(const void *context, uint32_t id, blaze_value *out)
+{
+    const struct merged *merged = context;
+    return bz_rec_field(merged->rec, &merged->nodes, id, merged->names, out);
+}
+
+static bool row_matches(struct bz_rows *rows, const struct row *row)
+{
+    struct bz_catalog *catalog = rows->read->db->catalog;
+    if (rows->matcher == NULL)
+        return true;
+    if (row->visible.document.data != NULL) {
+        blaze_value document;
+        bz_doc_value(row->visible.document, bz_catalog_names(catalog), &document);
+        return bz_matcher_match(rows->matcher, &row->id, &document);
+    }
+    const struct merged merged = {
+        &row->visible.rec, bz_catalog_nodes(catalog), bz_catalog_names(catalog)};
+    return bz_matcher_match_fields(
+        rows->matcher, &row->id, &(struct bz_fields){merged_field, &merged});
+}
+
+/* The value that the row is sorted by. BLAZE_ENOTFOUND. */
+static int sort_value(struct bz_rows *rows, const struct row *row, blaze_value *out)
+{
+    struct bz_catalog *catalog = rows->read->db->catalog;
+    const struct blaze_names *names = bz_catalog_names(catalog);
+    if (!rows->has_sort)
+        return BLAZE_ENOTFOUND;
+    if (row->visible.document.data != NULL) {
+        blaze_value document;
+        bz_doc_value(row->visible.document, names, &document);
+        return bz_path_bound_value(
+            &rows->sort, names, &rows->sort_binding, &row->id, &document, out);
+    }
+    const struct merged merged = {&row->visible.rec, bz_catalog_nodes(catalog), names};
+    return bz_path_field_value(&rows->sort, names, &rows->sort_binding, &row->id,
+        &(struct bz_fields){merged_field, &merged}, out);
 }
 
 /* Reads the record of the entry under the walk. BLAZE_ENOTFOUND if it is not visible or does not
@@ -144,14 +206,12 @@ static int row_here(struct bz_rows *rows, struct row *row, blaze_error *error)
     if (rows->plan.source == BZ_PLAN_INDEX) {
         rc = fetch_row(rows, row, error);
     } else {
+        row->fetched = false;
         rc = bz_stored_split(bz_cursor_value(rows->walk.cursor), &stored, error);
         if (rc == 0)
-            rc = read_row(rows, &stored, row, error);
+            rc = bz_read_visible(rows->read, &stored, &row->id, &row->visible, error);
     }
-    if (rc == 0 && rows->matcher != NULL &&
-        !bz_matcher_match(rows->matcher, &row->id, &row->document))
-        rc = BLAZE_ENOTFOUND;
-    return rc;
+    return rc == 0 && !row_matches(rows, row) ? BLAZE_ENOTFOUND : rc;
 }
 
 /* ---- sorting ---- */
@@ -159,9 +219,7 @@ static int row_here(struct bz_rows *rows, struct row *row, blaze_error *error)
 static int add_row(struct bz_rows *rows, const struct row *row, blaze_error *error)
 {
     blaze_value value;
-    const struct blaze_names *names = bz_catalog_names(rows->read->db->catalog);
-    bool present = rows->has_sort && bz_path_bound_value(&rows->sort, names, &rows->sort_binding,
-                                         &row->id, &row->document, &value) == 0;
+    bool present = sort_value(rows, row, &value) == 0;
     int rc = bz_sorter_add(rows->sorter, present ? &value : NULL, &row->id);
     return rc == 0 ? 0 : bz_error_code(error, rc);
 }
@@ -316,10 +374,10 @@ int bz_rows_next(struct bz_rows *rows, blaze_id *id, blaze_value *document, blaz
         rc = next_listed(rows, &row, error);
     else if (rows->walks)
         rc = next_row(rows, &row, error);
-    if (rc == 0) {
+    if (rc == 0)
+        rc = take_document(rows, &row, document, error);
+    if (rc == 0)
         *id = row.id;
-        *document = row.document;
-    }
     return rc;
 }
 

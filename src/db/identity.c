@@ -70,16 +70,17 @@ void bz_db_remove(const char *path)
     bz_path_remove(path, NULL);
 }
 
-/* Makes the file anew, so that its mark is one that no other copy has. */
-static int mark_make(const struct bz_db *db, struct bz_file_mark *out, blaze_error *error)
+/* Makes the file anew, so that its mark is one that no other copy has. Without a directory there is
+ * none. */
+static int mark_make(const char *directory, struct bz_file_mark *out, blaze_error *error)
 {
     static const char text[] = "This file tells the database from a copy of it. Keep it.\n";
     struct bz_file file = {.fd = -1};
-    if (db->path == NULL) {
+    if (directory == NULL) {
         *out = (struct bz_file_mark){0};
         return 0;
     }
-    char *path = bz_path_join(db->path, IDENTITY_FILE);
+    char *path = bz_path_join(directory, IDENTITY_FILE);
     if (path == NULL)
         return bz_error_code(error, BLAZE_ENOMEM);
     int rc = bz_path_exists(path) ? bz_path_remove(path, error) : 0;
@@ -90,7 +91,7 @@ static int mark_make(const struct bz_db *db, struct bz_file_mark *out, blaze_err
     if (rc == 0)
         rc = bz_file_sync(&file, error);
     if (rc == 0)
-        rc = bz_dir_sync(db->path, error);
+        rc = bz_dir_sync(directory, error);
     if (rc == 0)
         rc = bz_path_mark(path, out, error);
     bz_file_close(&file);
@@ -109,14 +110,14 @@ static bool mark_equal(const struct bz_file_mark *a, const struct bz_file_mark *
 
 /* ---- the value ---- */
 
-static int identity_store(
-    const struct bz_db *db, struct bz_txn *txn, const struct bz_file_mark *mark, blaze_error *error)
+static int identity_store(struct bz_txn *txn, const struct bz_identity *identity,
+    const struct bz_file_mark *mark, blaze_error *error)
 {
     uint8_t value[VALUE_MAX];
     uint8_t *p = value;
     *p++ = FORMAT;
-    *p++ = db->identity.role;
-    const blaze_id *ids[] = {&db->identity.database, &db->identity.node, &db->identity.epoch};
+    *p++ = identity->role;
+    const blaze_id *ids[] = {&identity->database, &identity->node, &identity->epoch};
     for (size_t i = 0; i < sizeof ids / sizeof ids[0]; i++, p += sizeof(blaze_id))
         memcpy(p, ids[i], sizeof(blaze_id));
     bz_store64le(p, mark->device);
@@ -165,8 +166,8 @@ int bz_identity_create(
     if (rc == 0)
         rc = bz_db_random_id(db, &db->identity.epoch, error);
     if (rc == 0)
-        rc = mark_make(db, &mark, error);
-    return rc != 0 ? rc : identity_store(db, txn, &mark, error);
+        rc = mark_make(db->path, &mark, error);
+    return rc != 0 ? rc : identity_store(txn, &db->identity, &mark, error);
 }
 
 int bz_identity_load(struct bz_db *db, struct bz_view *view, bool *copied, blaze_error *error)
@@ -184,6 +185,19 @@ int bz_identity_load(struct bz_db *db, struct bz_view *view, bool *copied, blaze
     db->identity = identity;
     *copied = !mark_equal(&noted, &found);
     return 0;
+}
+
+int bz_identity_move(const char *directory, struct bz_txn *txn, blaze_error *error)
+{
+    struct bz_bytes value;
+    struct bz_file_mark mark;
+    struct bz_identity identity;
+    int rc = bz_view_get(bz_txn_view(txn), BZ_MAP_META, identity_key(), &value, error);
+    if (rc == 0)
+        rc = identity_decode(value, &identity, &mark, error);
+    if (rc == 0)
+        rc = mark_make(directory, &mark, error);
+    return rc != 0 ? rc : identity_store(txn, &identity, &mark, error);
 }
 
 int bz_identity_renew(struct bz_db *db, struct bz_txn *txn, blaze_error *error)
@@ -205,9 +219,9 @@ int bz_identity_renew(struct bz_db *db, struct bz_txn *txn, blaze_error *error)
     if (rc == 0)
         rc = bz_catalog_add_node(db->catalog, &db->identity.node, &db->self, error);
     if (rc == 0)
-        rc = mark_make(db, &mark, error);
+        rc = mark_make(db->path, &mark, error);
     if (rc == 0)
-        rc = identity_store(db, txn, &mark, error);
+        rc = identity_store(txn, &db->identity, &mark, error);
     if (rc == 0)
         rc = bz_catalog_flush(db->catalog, txn, &state.generation, error);
     state.seq = 0;

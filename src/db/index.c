@@ -13,26 +13,28 @@
 
 #include "base/alloc.h"
 
-/* The value that an index orders a document by. BLAZE_ENOTFOUND if the document has none. */
+/* The value that an index orders a record by, which lies in the field where the index's path
+ * begins. BLAZE_ENOTFOUND if there is none. */
 static int indexed_value(struct bz_arena *arena, const struct bz_index *index,
-    struct bz_bytes document, const struct blaze_names *names, blaze_value *out)
+    const struct bz_rec *rec, struct bz_catalog *catalog, blaze_value *out)
 {
-    if (!index->nested)
-        return bz_doc_field(document, names, index->field, out);
+    struct bz_nodes nodes = bz_catalog_nodes(catalog);
     struct bz_path path;
-    blaze_value whole;
-    int rc = bz_path_parse(arena, bz_bytes_text(index->path), &path, NULL);
+    int rc = bz_rec_field(rec, &nodes, index->field, bz_catalog_names(catalog), out);
+    if (rc != 0 || !index->nested)
+        return rc;
+    rc = bz_path_parse(arena, bz_bytes_text(index->path), &path, NULL);
     if (rc != 0)
         return rc == BLAZE_ENOMEM ? rc : BLAZE_ECORRUPT; /* it parsed when the index was made */
-    bz_doc_value(document, names, &whole);
-    return bz_path_value(&path, NULL, &whole, out);
+    struct bz_path rest = {path.names + 1, path.count - 1};
+    return bz_path_value(&rest, NULL, out, out);
 }
 
 int bz_index_key(struct bz_arena *arena, struct bz_buf *key, const struct bz_index *index,
-    struct bz_bytes document, const struct blaze_names *names, const blaze_id *id, bool *cut)
+    const struct bz_rec *rec, struct bz_catalog *catalog, const blaze_id *id, bool *cut)
 {
     blaze_value value;
-    int rc = indexed_value(arena, index, document, names, &value);
+    int rc = indexed_value(arena, index, rec, catalog, &value);
     if (rc != 0 && rc != BLAZE_ENOTFOUND)
         return rc;
     bz_buf_clear(key);
@@ -49,32 +51,32 @@ static int put_entry(struct bz_txn *txn, const struct bz_buf *key, bool cut, bla
     return bz_txn_put(txn, BZ_MAP_INDEX, bz_buf_bytes(key), bz_bytes(&mark, cut ? 1 : 0), error);
 }
 
-/* One index: from the entry of one document to that of the other. */
+/* One index: from the entry of one state of a record to that of the other. */
 static int update_one(struct bz_db_txn *txn, const struct bz_index *index, const blaze_id *id,
-    struct bz_bytes before, struct bz_bytes after, blaze_error *error)
+    const struct bz_rec *before, const struct bz_rec *after, blaze_error *error)
 {
-    const struct blaze_names *names = bz_catalog_names(txn->db->catalog);
+    struct bz_catalog *catalog = txn->db->catalog;
     bool cut = false, unused;
     int rc = 0;
-    if (before.data != NULL)
-        rc = bz_index_key(&txn->arena, &txn->key_before, index, before, names, id, &unused);
-    if (rc == 0 && after.data != NULL)
-        rc = bz_index_key(&txn->arena, &txn->key_after, index, after, names, id, &cut);
+    if (before != NULL)
+        rc = bz_index_key(&txn->arena, &txn->key_before, index, before, catalog, id, &unused);
+    if (rc == 0 && after != NULL)
+        rc = bz_index_key(&txn->arena, &txn->key_after, index, after, catalog, id, &cut);
     if (rc != 0)
         return bz_error_code(error, rc);
     struct bz_bytes key_before = bz_buf_bytes(&txn->key_before);
     struct bz_bytes key_after = bz_buf_bytes(&txn->key_after);
-    if (before.data != NULL && after.data != NULL && bz_bytes_equal(key_before, key_after))
+    if (before != NULL && after != NULL && bz_bytes_equal(key_before, key_after))
         return 0;
-    if (before.data != NULL)
+    if (before != NULL)
         rc = bz_txn_delete(txn->txn, BZ_MAP_INDEX, key_before, error);
-    if (rc == 0 && after.data != NULL)
+    if (rc == 0 && after != NULL)
         rc = put_entry(txn->txn, &txn->key_after, cut, error);
     return rc;
 }
 
 int bz_index_update(struct bz_db_txn *txn, const struct bz_txn_collection *collection,
-    const blaze_id *id, struct bz_bytes before, struct bz_bytes after, blaze_error *error)
+    const blaze_id *id, const struct bz_rec *before, const struct bz_rec *after, blaze_error *error)
 {
     int rc = 0;
     for (uint32_t i = 0; rc == 0 && i < collection->indexes->count; i++)
@@ -89,18 +91,18 @@ static int fill_one(struct bz_db_txn *txn, const struct bz_index *index, struct 
     struct bz_bytes value, blaze_error *error)
 {
     struct bz_stored stored;
-    struct bz_bytes document;
+    struct bz_rec rec;
     blaze_id id;
     bool cut = false;
+    struct bz_nodes nodes = bz_catalog_nodes(txn->db->catalog);
     memcpy(&id, key.data + 4, sizeof id);
-    bz_arena_reset(&txn->read.arena);
+    bz_arena_reset(&txn->arena);
     int rc = bz_stored_split(value, &stored, error);
     if (rc == 0)
-        rc = bz_read_document(&txn->read, &stored, &id, &txn->after, &document, error);
-    if (rc != 0)
-        return rc == BLAZE_ENOTFOUND ? 0 : rc;
-    rc = bz_index_key(&txn->read.arena, &txn->key_after, index, document,
-        bz_catalog_names(txn->db->catalog), &id, &cut);
+        rc = bz_stored_decode(&txn->arena, &stored, &id, &rec, error);
+    if (rc != 0 || !bz_rec_alive(&rec, &nodes))
+        return rc;
+    rc = bz_index_key(&txn->arena, &txn->key_after, index, &rec, txn->db->catalog, &id, &cut);
     return rc != 0 ? bz_error_code(error, rc) : put_entry(txn->txn, &txn->key_after, cut, error);
 }
 

@@ -309,7 +309,6 @@ static void random_op(struct test *t, struct bz_db_txn *txn)
     struct bz_bytes collection = bz_bytes_text(collection_names[c]);
     struct document next;
     blaze_id id = id_of(i);
-    blaze_value value;
     uint64_t deleted = 0;
     bool update = false;
     random_document(&t->rng, &next);
@@ -317,19 +316,18 @@ static void random_op(struct test *t, struct bz_db_txn *txn)
     if (verb >= 20 && verb < 34) /* an update of some fields */
         update = have->alive || verb < 27;
     blaze_doc *doc = document_of(&next, update && have->alive);
-    assert_int_equal(blaze_doc_value(doc, &value), 0);
     int rc;
     if (verb < 10) {
-        rc = bz_db_insert(txn, collection, &id, &value, NULL);
+        rc = bz_db_insert(txn, collection, &id, doc, NULL);
         assert_int_equal(rc, have->alive ? BLAZE_EEXIST : 0);
     } else if (verb < 20) {
-        rc = bz_db_put(txn, collection, &id, &value, NULL);
+        rc = bz_db_put(txn, collection, &id, doc, NULL);
         assert_int_equal(rc, 0);
     } else if (verb < 27) {
-        rc = bz_db_update(txn, collection, &id, &value, NULL);
+        rc = bz_db_update(txn, collection, &id, doc, NULL);
         assert_int_equal(rc, have->alive ? 0 : BLAZE_ENOTFOUND);
     } else if (verb < 34) {
-        rc = bz_db_upsert(txn, collection, &id, &value, NULL);
+        rc = bz_db_upsert(txn, collection, &id, doc, NULL);
         assert_int_equal(rc, 0);
     } else if (verb < 39) {
         rc = bz_db_delete(txn, collection, &id, NULL);

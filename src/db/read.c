@@ -29,41 +29,76 @@ void bz_read_release(struct bz_read *read)
     bz_buf_release(&read->document);
 }
 
-static struct bz_read *read_take(struct bz_db *db)
+/* Where this thread begins to look for an idle read. */
+static unsigned home(void)
 {
-    pthread_mutex_lock(&db->lock);
-    struct bz_read *read = db->idle_reads;
-    if (read != NULL)
-        db->idle_reads = read->next;
-    db->open++;
-    pthread_mutex_unlock(&db->lock);
-    if (read != NULL)
-        return read;
-    read = bz_malloc(sizeof *read);
+    static atomic_uint threads;
+    static _Thread_local unsigned mine;
+    if (mine == 0)
+        mine = atomic_fetch_add(&threads, 1) + 1;
+    return mine;
+}
+
+static struct bz_read *read_new(struct bz_db *db)
+{
+    struct bz_read *read = bz_malloc(sizeof *read);
     if (read != NULL) {
         bz_read_init(read, db);
-        return read;
+        atomic_fetch_add(&db->reads, 1);
     }
-    pthread_mutex_lock(&db->lock);
-    db->open--;
-    pthread_mutex_unlock(&db->lock);
-    return NULL;
+    return read;
+}
+
+static void read_free(struct bz_read *read)
+{
+    atomic_fetch_sub(&read->db->reads, 1);
+    bz_read_release(read);
+    bz_free(read);
+}
+
+static struct bz_read *read_take(struct bz_db *db)
+{
+    unsigned first = home();
+    for (unsigned i = 0; i < BZ_IDLE_READS; i++) {
+        struct bz_idle_read *place = &db->idle_reads[(first + i) % BZ_IDLE_READS];
+        struct bz_read *read = atomic_load_explicit(&place->read, memory_order_relaxed);
+        if (read != NULL)
+            read = atomic_exchange_explicit(&place->read, NULL, memory_order_acquire);
+        if (read != NULL)
+            return read;
+    }
+    return read_new(db);
 }
 
 static void read_give(struct bz_read *read)
 {
     struct bz_db *db = read->db;
+    unsigned first = home();
     read->snapshot = NULL;
     read->view = NULL;
     read->state_loaded = false;
+    read->name = bz_bytes(NULL, 0);
     bz_arena_reset(&read->arena);
     if (read->document.capacity > KEEP_MAX)
         bz_buf_release(&read->document);
-    pthread_mutex_lock(&db->lock);
-    read->next = db->idle_reads;
-    db->idle_reads = read;
-    db->open--;
-    pthread_mutex_unlock(&db->lock);
+    for (unsigned i = 0; i < BZ_IDLE_READS; i++) {
+        struct bz_idle_read *place = &db->idle_reads[(first + i) % BZ_IDLE_READS];
+        struct bz_read *none = NULL;
+        if (atomic_compare_exchange_strong_explicit(
+                &place->read, &none, read, memory_order_release, memory_order_relaxed))
+            return;
+    }
+    read_free(read);
+}
+
+void bz_reads_free(struct bz_db *db)
+{
+    for (unsigned i = 0; i < BZ_IDLE_READS; i++) {
+        struct bz_read *read = atomic_exchange(&db->idle_reads[i].read, NULL);
+        if (read != NULL)
+            read_free(read);
+    }
+    assert(atomic_load(&db->reads) == 0);
 }
 
 static void raise(_Atomic(uint64_t) *to, uint64_t value)
@@ -140,49 +175,59 @@ int bz_read_load_state(struct bz_read *read, const struct bz_state **out, blaze_
 
 /* ---- records ---- */
 
-/* Decodes a stored record into the arena of the read. */
-static int decode(struct bz_read *read, const struct bz_stored *stored, const blaze_id *id,
-    struct bz_rec *out, blaze_error *error)
+int bz_read_visible(struct bz_read *read, const struct bz_stored *stored, const blaze_id *id,
+    struct bz_visible *out, blaze_error *error)
 {
-    int rc = bz_rec_decode(&read->arena, stored->record, stored->position, out);
-    if (rc == 0)
-        return 0;
-    return rc == BLAZE_ENOMEM ? bz_error_code(error, rc) : bz_record_corrupt(error, id);
-}
-
-int bz_read_document(struct bz_read *read, const struct bz_stored *stored, const blaze_id *id,
-    struct bz_buf *out, struct bz_bytes *document, blaze_error *error)
-{
-    struct bz_rec rec;
-    if (bz_rec_simple_body(stored->record, document))
+    if (bz_rec_simple_body(stored->record, &out->document))
         return 0;
     struct bz_nodes nodes = bz_catalog_nodes(read->db->catalog);
-    int rc = decode(read, stored, id, &rec, error);
-    if (rc != 0)
-        return rc;
-    if (!bz_rec_alive(&rec, &nodes))
-        return BLAZE_ENOTFOUND;
+    out->document = bz_bytes(NULL, 0);
+    bz_arena_reset(&read->arena);
+    int rc = bz_stored_decode(&read->arena, stored, id, &out->rec, error);
+    return rc == 0 && !bz_rec_alive(&out->rec, &nodes) ? BLAZE_ENOTFOUND : rc;
+}
+
+int bz_visible_document(
+    const struct bz_read *read, struct bz_visible *visible, struct bz_buf *out, blaze_error *error)
+{
+    struct bz_nodes nodes = bz_catalog_nodes(read->db->catalog);
+    if (visible->document.data != NULL)
+        return 0;
     bz_buf_clear(out);
-    rc = bz_rec_document(out, &rec, &nodes);
+    int rc = bz_rec_document(out, &visible->rec, &nodes);
     if (rc != 0)
         return bz_error_code(error, rc);
-    *document = bz_buf_bytes(out);
+    visible->document = bz_buf_bytes(out);
     return 0;
 }
 
-/* The bytes of the visible document. BLAZE_ENOTFOUND, in few words: it is often the answer. */
-static int find_document(struct bz_read *read, struct bz_bytes collection, const blaze_id *id,
-    struct bz_bytes *document, blaze_error *error)
+/* The number of a collection: mostly that of the time before. BLAZE_ENOTFOUND. */
+static int find_collection(struct bz_read *read, struct bz_bytes name, uint32_t *number)
+{
+    if (read->name.data == NULL || !bz_bytes_equal(read->name, name)) {
+        int rc = bz_catalog_collection(read->db->catalog, name, &read->collection);
+        if (rc == 0)
+            rc = bz_catalog_collection_name(read->db->catalog, read->collection, &read->name);
+        if (rc != 0) {
+            read->name = bz_bytes(NULL, 0);
+            return rc;
+        }
+    }
+    *number = read->collection;
+    return 0;
+}
+
+/* BLAZE_ENOTFOUND, in few words: it is often the answer. */
+static int find_record(struct bz_read *read, struct bz_bytes collection, const blaze_id *id,
+    struct bz_visible *out, blaze_error *error)
 {
     uint32_t number;
     struct bz_stored stored;
-    int rc = bz_catalog_collection(read->db->catalog, collection, &number);
+    int rc = find_collection(read, collection, &number);
     if (rc == 0)
         rc = bz_stored_load(read->view, number, id, &stored, error);
-    if (rc == 0) {
-        bz_arena_reset(&read->arena);
-        rc = bz_read_document(read, &stored, id, &read->document, document, error);
-    }
+    if (rc == 0)
+        rc = bz_read_visible(read, &stored, id, out, error);
     if (rc == BLAZE_ENOTFOUND && error != NULL) {
         char text[BLAZE_ID_TEXT_SIZE];
         return bz_error_set(error, rc, "there is no record %s", blaze_id_format(id, text));
@@ -193,18 +238,20 @@ static int find_document(struct bz_read *read, struct bz_bytes collection, const
 int bz_read_get(struct bz_read *read, struct bz_bytes collection, const blaze_id *id,
     blaze_value *out, blaze_error *error)
 {
-    struct bz_bytes document;
-    int rc = find_document(read, collection, id, &document, error);
+    struct bz_visible visible;
+    int rc = find_record(read, collection, id, &visible, error);
     if (rc == 0)
-        bz_doc_value(document, bz_catalog_names(read->db->catalog), out);
+        rc = bz_visible_document(read, &visible, &read->document, error);
+    if (rc == 0)
+        bz_doc_value(visible.document, bz_catalog_names(read->db->catalog), out);
     return rc;
 }
 
 int bz_read_exists(
     struct bz_read *read, struct bz_bytes collection, const blaze_id *id, blaze_error *error)
 {
-    struct bz_bytes document;
-    return find_document(read, collection, id, &document, error);
+    struct bz_visible visible;
+    return find_record(read, collection, id, &visible, error);
 }
 
 static int load_count(struct bz_read *read, uint32_t number, uint64_t *out, blaze_error *error)

@@ -163,10 +163,7 @@ static int load_record(struct bz_changes *changes, const struct bz_log_entry *en
     if (rc != 0)
         return rc;
     bz_arena_reset(&changes->read->arena);
-    rc = bz_rec_decode(&changes->read->arena, stored.record, stored.position, out);
-    if (rc == BLAZE_ENOMEM)
-        return bz_error_code(error, rc);
-    return rc == 0 ? 0 : bz_record_corrupt(error, &entry->id);
+    return bz_stored_decode(&changes->read->arena, &stored, &entry->id, out, error);
 }
 
 static int changes_next(struct bz_changes *changes, struct bz_change *out, blaze_error *error)

@@ -362,6 +362,15 @@ int bz_stored_load(struct bz_view *view, uint32_t collection, const blaze_id *id
     return rc != 0 ? rc : bz_stored_split(value, out, error);
 }
 
+int bz_stored_decode(struct bz_arena *arena, const struct bz_stored *stored, const blaze_id *id,
+    struct bz_rec *out, blaze_error *error)
+{
+    int rc = bz_rec_decode(arena, stored->record, stored->position, out);
+    if (rc == BLAZE_ENOMEM)
+        return bz_error_code(error, rc);
+    return rc == 0 ? 0 : bz_record_corrupt(error, id);
+}
+
 int bz_record_corrupt(blaze_error *error, const blaze_id *id)
 {
     char text[BLAZE_ID_TEXT_SIZE];

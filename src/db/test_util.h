@@ -103,13 +103,11 @@ enum verb { INSERT, PUT, UPDATE, UPSERT };
 static inline int try_write(struct bz_db_txn *txn, enum verb verb, const char *collection,
     uint32_t n, const char *json, blaze_error *error)
 {
-    static int (*const verbs[])(struct bz_db_txn *, struct bz_bytes, const blaze_id *,
-        const blaze_value *, blaze_error *) = {bz_db_insert, bz_db_put, bz_db_update, bz_db_upsert};
+    static int (*const verbs[])(struct bz_db_txn *, struct bz_bytes, const blaze_id *, blaze_doc *,
+        blaze_error *) = {bz_db_insert, bz_db_put, bz_db_update, bz_db_upsert};
     blaze_doc *doc = doc_of(json);
-    blaze_value value;
     blaze_id id = id_of(n);
-    assert_int_equal(blaze_doc_value(doc, &value), 0);
-    int rc = verbs[verb](txn, bz_bytes_text(collection), &id, &value, error);
+    int rc = verbs[verb](txn, bz_bytes_text(collection), &id, doc, error);
     blaze_doc_free(doc);
     return rc;
 }

@@ -23,11 +23,10 @@
 static void txn_free(struct bz_db_txn *txn)
 {
     bz_arena_release(&txn->arena);
-    struct bz_buf *bufs[] = {&txn->body, &txn->fields, &txn->record, &txn->before, &txn->after,
-        &txn->key_before, &txn->key_after};
+    struct bz_buf *bufs[] = {
+        &txn->body, &txn->record, &txn->document, &txn->key_before, &txn->key_after};
     for (size_t i = 0; i < sizeof bufs / sizeof bufs[0]; i++)
         bz_buf_release(bufs[i]);
-    bz_doc_writer_free(txn->writer);
     bz_read_release(&txn->read);
     bz_free(txn->collections);
     bz_free(txn->marks);
@@ -51,10 +50,8 @@ static struct bz_db_txn *txn_new(struct bz_db *db)
         return NULL;
     txn->db = db;
     bz_buf_init(&txn->body, BZ_DOC_MAX);
-    bz_buf_init(&txn->fields, BZ_DOC_MAX);
     bz_buf_init(&txn->record, BZ_STORE_VALUE_MAX);
-    bz_buf_init(&txn->before, BZ_DOCUMENT_MAX);
-    bz_buf_init(&txn->after, BZ_DOCUMENT_MAX);
+    bz_buf_init(&txn->document, BZ_DOCUMENT_MAX);
     bz_buf_init(&txn->key_before, BZ_STORE_KEY_MAX);
     bz_buf_init(&txn->key_after, BZ_STORE_KEY_MAX);
     bz_read_init(&txn->read, db);
@@ -95,13 +92,13 @@ static void txn_give(struct bz_db_txn *txn)
     txn->mark_count = 0;
     txn->mark_counts_used = 0;
     bz_arena_reset(&txn->arena);
-    struct bz_buf *bufs[] = {
-        &txn->body, &txn->fields, &txn->record, &txn->before, &txn->after, &txn->read.document};
+    struct bz_buf *bufs[] = {&txn->body, &txn->record, &txn->document, &txn->read.document};
     for (size_t i = 0; i < sizeof bufs / sizeof bufs[0]; i++)
         shrink(bufs[i]);
     txn->txn = NULL;
     txn->view = NULL;
     txn->read.view = NULL;
+    txn->read.name = bz_bytes(NULL, 0); /* the catalog may forget it */
     pthread_mutex_lock(&db->lock);
     txn->next = db->idle_txns;
     db->idle_txns = txn;
@@ -231,11 +228,10 @@ int bz_txn_record_load(struct bz_db_txn *txn, uint32_t collection, const blaze_i
     *found = rc == 0;
     if (rc != 0)
         return rc == BLAZE_ENOTFOUND ? 0 : rc;
-    rc = bz_rec_decode(&txn->arena, stored->record, stored->position, rec);
-    if (rc == BLAZE_ENOMEM)
-        return bz_error_code(error, rc);
     /* What is ahead of the log would be ahead of its own next state. */
-    return rc != 0 || stored->position > txn->state.position ? bz_record_corrupt(error, id) : 0;
+    if (stored->position > txn->state.position)
+        return bz_record_corrupt(error, id);
+    return bz_stored_decode(&txn->arena, stored, id, rec, error);
 }
 
 /* ---- savepoints ---- */

@@ -5,7 +5,7 @@
  * bz_write_record(), which replaces the old state of the record by the new one together with all
  * that depends on it:
  *
- *   indexes     entries of the document visible before against those of the one visible after
+ *   indexes     entries of what was visible before against those of what is visible after
  *   records     the record, with the position of its log entry
  *   log         a new entry at the next position; the record's former entry goes
  *   conflicts   whether the record is listed
@@ -24,11 +24,10 @@ struct face {
     bool alive;
     bool conflict;
     struct bz_hash128 digest;
-    struct bz_bytes document; /* data NULL unless alive and asked for */
 };
 
 static int face_of(struct bz_db_txn *txn, const struct bz_txn_collection *collection,
-    const blaze_id *id, const struct bz_rec *rec, struct bz_buf *out, struct face *face)
+    const blaze_id *id, const struct bz_rec *rec, struct face *face)
 {
     struct bz_nodes nodes = bz_catalog_nodes(txn->db->catalog);
     bool simple = bz_rec_is_simple(rec);
@@ -40,15 +39,6 @@ static int face_of(struct bz_db_txn *txn, const struct bz_txn_collection *collec
     face->digest = bz_rec_digest(rec, collection->name, id, &nodes);
     int rc = simple ? 0 : bz_rec_conflicts(&txn->arena, rec, &fields, &conflicts);
     face->conflict = conflicts > 0;
-    if (rc != 0 || collection->indexes->count == 0)
-        return rc;
-    if (simple) {
-        face->document = rec->writes[0].body;
-        return 0;
-    }
-    bz_buf_clear(out);
-    rc = bz_rec_document(out, rec, &nodes);
-    face->document = bz_buf_bytes(out);
     return rc;
 }
 
@@ -78,19 +68,13 @@ static void count(struct bz_db_txn *txn, struct bz_txn_collection *collection,
     collection->touched = true;
 }
 
-/* All the writes of a change of one record; the new state is encoded in txn->record. */
-static int write_all(struct bz_db_txn *txn, struct bz_txn_collection *collection,
-    const blaze_id *id, const struct face *before, const struct face *after,
+/* All the other writes of a change of one record; the new state is encoded in txn->record. */
+static int write_all(struct bz_db_txn *txn, const struct face *before, const struct face *after,
     const struct bz_log_entry *entry, uint64_t old_position, blaze_error *error)
 {
     uint8_t key_bytes[BZ_RECORD_KEY_SIZE];
-    struct bz_bytes key = bz_record_key(key_bytes, collection->number, id);
-    /* The indexes first: the document before may lie in the value that the next put replaces. */
-    int rc = 0;
-    if (collection->indexes->count > 0)
-        rc = bz_index_update(txn, collection, id, before->document, after->document, error);
-    if (rc == 0)
-        rc = bz_txn_put(txn->txn, BZ_MAP_RECORDS, key, bz_buf_bytes(&txn->record), error);
+    struct bz_bytes key = bz_record_key(key_bytes, entry->collection, &entry->id);
+    int rc = bz_txn_put(txn->txn, BZ_MAP_RECORDS, key, bz_buf_bytes(&txn->record), error);
     if (rc == 0 && old_position != 0)
         rc = bz_log_erase(txn->txn, old_position, error);
     if (rc == 0)
@@ -109,7 +93,7 @@ static int encode(struct bz_db_txn *txn, const struct bz_rec *rec, uint64_t posi
     return txn->record.error;
 }
 
-/* How large the document of a record is, in txn->after. */
+/* How large the document of a record is. */
 struct extent {
     size_t bytes;
     size_t fields;
@@ -125,10 +109,10 @@ static size_t field_count(const struct bz_db_txn *txn, struct bz_bytes document)
 static int measure(struct bz_db_txn *txn, const struct bz_rec *rec, struct extent *out)
 {
     struct bz_nodes nodes = bz_catalog_nodes(txn->db->catalog);
-    bz_buf_clear(&txn->after);
-    int rc = bz_rec_document(&txn->after, rec, &nodes);
+    bz_buf_clear(&txn->document);
+    int rc = bz_rec_document(&txn->document, rec, &nodes);
     if (rc == 0)
-        *out = (struct extent){txn->after.size, field_count(txn, bz_buf_bytes(&txn->after))};
+        *out = (struct extent){txn->document.size, field_count(txn, bz_buf_bytes(&txn->document))};
     return rc;
 }
 
@@ -172,7 +156,7 @@ int bz_write_record(struct bz_db_txn *txn, struct bz_txn_collection *collection,
 {
     struct face before = {0}, after;
     uint64_t position = txn->state.position + 1;
-    int rc = old == NULL ? 0 : face_of(txn, collection, id, old, &txn->before, &before);
+    int rc = old == NULL ? 0 : face_of(txn, collection, id, old, &before);
     if (rc == 0 && !bz_rec_is_simple(rec))
         rc = bz_rec_trim(&txn->arena, rec);
     if (rc == 0)
@@ -184,7 +168,7 @@ int bz_write_record(struct bz_db_txn *txn, struct bz_txn_collection *collection,
         if (rc != 0)
             return rc;
     }
-    rc = face_of(txn, collection, id, rec, &txn->after, &after);
+    rc = face_of(txn, collection, id, rec, &after);
     if (rc != 0)
         return bz_error_code(error, bz_txn_result(txn, rc));
 
@@ -196,8 +180,11 @@ int bz_write_record(struct bz_db_txn *txn, struct bz_txn_collection *collection,
         .subsumed = origin.subsumed,
         .dead = !after.alive,
     };
-    rc = write_all(txn, collection, id, &before, &after, &entry,
-        old == NULL ? 0 : old_stored->position, error);
+    /* The indexes first: the old state may lie in the value that the next put replaces. */
+    rc = bz_index_update(
+        txn, collection, id, before.alive ? old : NULL, after.alive ? rec : NULL, error);
+    if (rc == 0)
+        rc = write_all(txn, &before, &after, &entry, old == NULL ? 0 : old_stored->position, error);
     if (rc != 0) {
         txn->failed = true; /* half a change is in the transaction */
         return rc;
@@ -271,70 +258,52 @@ static int store_write(struct bz_db_txn *txn, const struct target *target,
 }
 
 /* Encodes a document for this database into txn->body. */
-static int intern(struct bz_db_txn *txn, const blaze_value *document, blaze_error *error)
+static int intern(struct bz_db_txn *txn, blaze_doc *document, bool *unset, blaze_error *error)
 {
-    struct blaze_names *names = bz_catalog_names(txn->db->catalog);
     bz_buf_clear(&txn->body);
-    int rc = bz_doc_intern(&txn->body, document, names);
-    if (rc == BLAZE_ETYPE)
-        return bz_error_set(error, rc, "a document is a map");
+    int rc = bz_doc_intern_built(&txn->body, document, bz_catalog_names(txn->db->catalog), unset);
     return rc == 0 ? 0 : bz_error_code(error, rc);
 }
 
-static bool has_unset(const struct bz_db_txn *txn)
-{
-    struct bz_doc_iter it;
-    blaze_value value;
-    uint32_t field;
-    bz_doc_iter_init(&it, bz_buf_bytes(&txn->body), bz_catalog_names(txn->db->catalog));
-    while (bz_doc_iter_next(&it, &field, &value) == 0) {
-        if (value.type == BZ_TYPE_UNSET)
-            return true;
-    }
-    return false;
-}
-
 /* Encodes a whole document: it has nothing to unset. */
-static int intern_whole(struct bz_db_txn *txn, const blaze_value *document, blaze_error *error)
+static int intern_whole(struct bz_db_txn *txn, blaze_doc *document, blaze_error *error)
 {
-    int rc = intern(txn, document, error);
-    if (rc == 0 && has_unset(txn))
+    bool unset = false;
+    int rc = intern(txn, document, &unset, error);
+    if (rc == 0 && unset)
         return bz_error_set(
             error, BLAZE_EINVAL, "a field can be unset in an update only, not in a whole document");
     return rc;
 }
 
-/* Splits an update into the fields that it names (in the arena) and the document of those that it
- * sets: *body, in txn->body or txn->fields. */
-static int split_update(struct bz_db_txn *txn, const blaze_value *document, uint32_t **fields,
+/* Whether a field of an update sets a value. */
+static bool is_set(void *context, const struct bz_raw_field *field)
+{
+    (void)context;
+    return !bz_raw_is_unset(field);
+}
+
+/* Splits an update into the fields that it names and the document of those that it sets, both in
+ * the arena or in txn->body. */
+static int split_update(struct bz_db_txn *txn, blaze_doc *document, uint32_t **fields,
     uint32_t *count, struct bz_bytes *body, blaze_error *error)
 {
-    int rc = intern(txn, document, error);
+    bool unset = false;
+    int rc = intern(txn, document, &unset, error);
     if (rc != 0)
         return rc;
     *body = bz_buf_bytes(&txn->body);
     *count = 0;
-    *fields = bz_arena_alloc(&txn->arena, (blaze_value_count(document) + 1) * sizeof **fields);
-    if (*fields == NULL || (txn->writer == NULL && bz_doc_writer_new(&txn->writer) != 0))
+    *fields = bz_arena_alloc(&txn->arena, (field_count(txn, *body) + 1) * sizeof **fields);
+    if (*fields == NULL)
         return bz_error_code(error, BLAZE_ENOMEM);
     struct bz_doc_iter it;
-    blaze_value value;
-    uint32_t field;
-    bool unset = false;
-    bz_doc_writer_clear(txn->writer);
-    bz_doc_iter_init(&it, *body, bz_catalog_names(txn->db->catalog));
-    while (rc == 0 && bz_doc_iter_next(&it, &field, &value) == 0) {
-        (*fields)[(*count)++] = field;
-        if (value.type == BZ_TYPE_UNSET)
-            unset = true;
-        else
-            rc = bz_doc_writer_add(txn->writer, field, &value);
-    }
-    if (rc == 0 && unset) {
-        bz_buf_clear(&txn->fields);
-        rc = bz_doc_writer_finish(txn->writer, &txn->fields);
-        *body = bz_buf_bytes(&txn->fields);
-    }
+    struct bz_raw_field field;
+    bz_doc_iter_init(&it, *body, NULL);
+    while (bz_doc_iter_raw(&it, &field) == 0)
+        (*fields)[(*count)++] = field.id;
+    if (unset)
+        rc = bz_doc_select(&txn->arena, *body, is_set, NULL, body, NULL);
     return rc == 0 ? 0 : bz_error_code(error, rc);
 }
 
@@ -351,7 +320,7 @@ static int put_whole(
 
 /* insert and put: the collection is made where there is none. */
 static int write_whole(struct bz_db_txn *txn, struct bz_bytes collection, const blaze_id *id,
-    const blaze_value *document, bool insert, blaze_error *error)
+    blaze_doc *document, bool insert, blaze_error *error)
 {
     struct target target;
     uint32_t number = 0;
@@ -371,7 +340,7 @@ static int write_whole(struct bz_db_txn *txn, struct bz_bytes collection, const 
 }
 
 int bz_db_insert(struct bz_db_txn *txn, struct bz_bytes collection, const blaze_id *id,
-    const blaze_value *document, blaze_error *error)
+    blaze_doc *document, blaze_error *error)
 {
     int rc = bz_txn_usable(txn, error);
     return rc != 0 ? rc
@@ -379,7 +348,7 @@ int bz_db_insert(struct bz_db_txn *txn, struct bz_bytes collection, const blaze_
 }
 
 int bz_db_put(struct bz_db_txn *txn, struct bz_bytes collection, const blaze_id *id,
-    const blaze_value *document, blaze_error *error)
+    blaze_doc *document, blaze_error *error)
 {
     int rc = bz_txn_usable(txn, error);
     return rc != 0 ? rc
@@ -387,7 +356,7 @@ int bz_db_put(struct bz_db_txn *txn, struct bz_bytes collection, const blaze_id 
 }
 
 static int update_fields(struct bz_db_txn *txn, struct bz_bytes collection, const blaze_id *id,
-    const blaze_value *document, bool insert, blaze_error *error)
+    blaze_doc *document, bool insert, blaze_error *error)
 {
     struct target target = {0};
     uint32_t number = 0, *fields = NULL, field_count = 0;
@@ -422,7 +391,7 @@ static int update_fields(struct bz_db_txn *txn, struct bz_bytes collection, cons
 }
 
 int bz_db_update(struct bz_db_txn *txn, struct bz_bytes collection, const blaze_id *id,
-    const blaze_value *fields, blaze_error *error)
+    blaze_doc *fields, blaze_error *error)
 {
     int rc = bz_txn_usable(txn, error);
     return rc != 0 ? rc
@@ -430,7 +399,7 @@ int bz_db_update(struct bz_db_txn *txn, struct bz_bytes collection, const blaze_
 }
 
 int bz_db_upsert(struct bz_db_txn *txn, struct bz_bytes collection, const blaze_id *id,
-    const blaze_value *fields, blaze_error *error)
+    blaze_doc *fields, blaze_error *error)
 {
     int rc = bz_txn_usable(txn, error);
     return rc != 0 ? rc

@@ -38,8 +38,9 @@ static int open_db(
     char *path = path_of(hub, id);
     if (path == NULL)
         return bz_error_code(error, BLAZE_ENOMEM);
-    struct bz_db_options options = {
-        .store = {.segment_bytes = SEGMENT_BYTES, .allow_network = hub->options.allow_network_fs}};
+    struct bz_db_options options = {.store = {.segment_bytes = SEGMENT_BYTES,
+                                        .allow_network = hub->options.allow_network_fs,
+                                        .secret = hub->options.secret}};
     int rc = bz_db_open(out, path, &options, error);
     if (rc == BLAZE_ENOTFOUND && enrol) {
         options.create = true;

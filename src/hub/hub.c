@@ -303,6 +303,32 @@ static int lock_directory(struct bz_hub *hub, blaze_error *error)
     return rc == 0 ? note_process(hub, error) : rc;
 }
 
+/* Databases are opened as long as the hub runs. */
+static bool keep_secret(struct bz_hub *hub)
+{
+    const struct bz_vault_secret *given = hub->options.secret;
+    if (given == NULL)
+        return true;
+    uint8_t *copy = bz_malloc(given->bytes.size + 1);
+    if (copy == NULL)
+        return false;
+    if (given->bytes.size > 0)
+        memcpy(copy, given->bytes.data, given->bytes.size);
+    hub->secret = *given;
+    hub->secret.bytes.data = copy;
+    hub->options.secret = &hub->secret;
+    return true;
+}
+
+static void forget_secret(struct bz_hub *hub)
+{
+    if (hub->options.secret == NULL)
+        return;
+    uint8_t *copy = (uint8_t *)(uintptr_t)hub->secret.bytes.data;
+    bz_wipe(copy, hub->secret.bytes.size);
+    bz_free(copy);
+}
+
 static struct bz_hub *new_hub(const char *directory, const struct bz_hub_options *options)
 {
     struct bz_hub *hub = bz_zalloc(sizeof *hub);
@@ -315,6 +341,11 @@ static struct bz_hub *new_hub(const char *directory, const struct bz_hub_options
     }
     hub->directory = memcpy(copy, directory, size);
     hub->options = *options;
+    if (!keep_secret(hub)) {
+        bz_free(copy);
+        bz_free(hub);
+        return NULL;
+    }
     hub->lock_file.fd = -1;
     hub->janitor.run = run_janitor;
     pthread_mutex_init(&hub->lock, NULL);
@@ -393,6 +424,7 @@ int bz_hub_close(struct bz_hub *hub, blaze_error *error)
     pthread_mutex_destroy(&hub->log_lock);
     pthread_cond_destroy(&hub->changed);
     pthread_mutex_destroy(&hub->lock);
+    forget_secret(hub);
     bz_free(hub->directory);
     bz_free(hub);
     return rc;

@@ -14,6 +14,7 @@
  */
 
 #include "base/error.h"
+#include "crypto/vault.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -30,7 +31,8 @@ struct bz_hub_options {
     uint32_t idle_ms;         /* how long a database without clients stays open [10,000] */
     unsigned threads;         /* for sessions [2] */
     bool closed;              /* take in no new databases */
-    bool allow_network_fs;    /* also where other machines may write to the files */
+    const struct bz_vault_secret *secret; /* that seals all of its databases, or NULL; copied */
+    bool allow_network_fs;                /* also where other machines may write to the files */
     /* One line, without a newline, of what happens; on a thread of the hub, one call at a time. May
      * be NULL. */
     void (*on_log)(void *context, const char *line);

@@ -38,6 +38,7 @@ struct client;
 
 struct bz_hub {
     struct bz_hub_options options;
+    struct bz_vault_secret secret; /* that options.secret points at, its bytes our own */
     char *directory;
     struct bz_file lock_file;
     struct bz_loop *loop;

@@ -171,7 +171,6 @@ static void put(struct bz_db *db, uint64_t from, uint64_t count, const char *fie
     blaze_error error;
     struct bz_db_txn *txn;
     blaze_doc *doc;
-    blaze_value map;
     assert_int_equal(blaze_doc_new(&doc), 0);
     assert_int_equal(bz_db_begin(db, &txn, &error), 0);
     for (uint64_t i = from; i < from + count; i++) {
@@ -179,8 +178,7 @@ static void put(struct bz_db *db, uint64_t from, uint64_t count, const char *fie
         blaze_doc_clear(doc);
         blaze_doc_add_int(doc, field, value);
         blaze_doc_add_int(doc, "number", (int64_t)i);
-        assert_int_equal(blaze_doc_value(doc, &map), 0);
-        if (bz_db_upsert(txn, bz_bytes_text("things"), &id, &map, &error) != 0)
+        if (bz_db_upsert(txn, bz_bytes_text("things"), &id, doc, &error) != 0)
             fail_msg("%s", error.text);
     }
     if (bz_db_commit(txn, BZ_DURABLE_RELAXED, &error) != 0)

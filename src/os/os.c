@@ -175,6 +175,15 @@ int bz_file_sync(struct bz_file *file, blaze_error *error)
     return 0;
 }
 
+void bz_file_write_behind(struct bz_file *file, uint64_t offset, uint64_t size)
+{
+#ifdef SYNC_FILE_RANGE_WRITE
+    sync_file_range(file->fd, (off_t)offset, (off_t)size, SYNC_FILE_RANGE_WRITE);
+#else
+    (void)file, (void)offset, (void)size;
+#endif
+}
+
 int bz_file_allocated(struct bz_file *file, uint64_t offset, uint64_t *end, blaze_error *error)
 {
     off_t hole = lseek(file->fd, (off_t)offset, SEEK_HOLE);
@@ -239,6 +248,13 @@ int bz_file_unlock(struct bz_file *file, blaze_error *error)
     return 0;
 }
 
+bool bz_file_is_at(const struct bz_file *file, const char *path)
+{
+    struct stat open_one, named;
+    return fstat(file->fd, &open_one) == 0 && stat(path, &named) == 0 &&
+           open_one.st_dev == named.st_dev && open_one.st_ino == named.st_ino;
+}
+
 int bz_dir_create(const char *path, blaze_error *error)
 {
     int number = injected(BZ_OS_OPEN, path);
@@ -269,6 +285,19 @@ int bz_path_rename(const char *from, const char *to, blaze_error *error)
         number = errno;
     if (number != 0)
         return bz_error_errno(error, number, "rename %s to %s", from, to);
+    return 0;
+}
+
+int bz_path_exchange(const char *a, const char *b, blaze_error *error)
+{
+    int number = injected(BZ_OS_RENAME, a);
+    if (number == 0 && renameat2(AT_FDCWD, a, AT_FDCWD, b, RENAME_EXCHANGE) != 0)
+        number = errno;
+    if (number == EINVAL || number == ENOSYS)
+        return bz_error_set(
+            error, BLAZE_EIO, "exchange %s and %s: the file system cannot do that", a, b);
+    if (number != 0)
+        return bz_error_errno(error, number, "exchange %s and %s", a, b);
     return 0;
 }
 
@@ -318,6 +347,22 @@ int bz_dir_list(const char *path, int (*each)(void *context, const char *name), 
     }
     closedir(dir);
     return rc;
+}
+
+int bz_path_real(const char *path, char **out, blaze_error *error)
+{
+    char *found = realpath(path, NULL);
+    if (found == NULL)
+        return bz_error_errno(error, errno, "find %s", path);
+    size_t size = strlen(found) + 1;
+    char *copy = bz_malloc(size);
+    if (copy != NULL)
+        memcpy(copy, found, size);
+    free(found);
+    if (copy == NULL)
+        return bz_error_code(error, BLAZE_ENOMEM);
+    *out = copy;
+    return 0;
 }
 
 char *bz_path_join(const char *dir, const char *name)

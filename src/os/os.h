@@ -57,6 +57,10 @@ int bz_file_truncate(struct bz_file *file, uint64_t size, blaze_error *error);
 /* fdatasync(): the data, and what of the metadata is needed to read it back. */
 int bz_file_sync(struct bz_file *file, blaze_error *error);
 
+/* Asks the system to begin writing this part of the file to the disk, so that a later sync has less
+ * to do at once. Promises nothing. */
+void bz_file_write_behind(struct bz_file *file, uint64_t offset, uint64_t size);
+
 /* Where, from `offset` on, the file first has no blocks on the disk: its size if nowhere. */
 int bz_file_allocated(struct bz_file *file, uint64_t offset, uint64_t *end, blaze_error *error);
 
@@ -74,10 +78,14 @@ int bz_file_lock(
     struct bz_file *file, bool exclusive, bool wait, pid_t *holder, blaze_error *error);
 int bz_file_unlock(struct bz_file *file, blaze_error *error);
 
+/* Whether `path` still names the file. */
+bool bz_file_is_at(const struct bz_file *file, const char *path);
+
 /* Directories and names. */
 int bz_dir_create(const char *path, blaze_error *error); /* mode 0700; BLAZE_EEXIST */
 int bz_dir_sync(const char *path, blaze_error *error);   /* makes names in it durable */
 int bz_path_rename(const char *from, const char *to, blaze_error *error);
+int bz_path_exchange(const char *a, const char *b, blaze_error *error); /* at once, both ways */
 int bz_path_remove(const char *path, blaze_error *error); /* a file or an empty directory */
 bool bz_path_exists(const char *path);
 bool bz_path_is_dir(const char *path);
@@ -115,6 +123,9 @@ int bz_path_free_bytes(const char *path, uint64_t *out, blaze_error *error);
  * returns non-zero, which is then returned. */
 int bz_dir_list(const char *path, int (*each)(void *context, const char *name), void *context,
     blaze_error *error);
+
+/* The absolute path without symbolic links, in new memory (bz_free). BLAZE_ENOTFOUND. */
+int bz_path_real(const char *path, char **out, blaze_error *error);
 
 /* "DIR/NAME" in new memory (bz_free), or NULL when out of memory. */
 char *bz_path_join(const char *dir, const char *name);

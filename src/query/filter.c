@@ -24,12 +24,13 @@ struct bz_matcher {
     struct bz_path_binding bindings[]; /* of the filter's fields */
 };
 
-/* One record under a filter; `matcher` may be NULL. */
+/* One record under a filter; `matcher` may be NULL if there is a document. */
 struct record {
     const struct bz_filter *filter;
     struct bz_matcher *matcher;
     const blaze_id *id;
-    const blaze_value *document;
+    const blaze_value *document;    /* NULL: */
+    const struct bz_fields *fields; /* these */
 };
 
 static int field_value(const struct record *r, uint32_t field, blaze_value *out)
@@ -38,6 +39,8 @@ static int field_value(const struct record *r, uint32_t field, blaze_value *out)
     struct bz_matcher *m = r->matcher;
     if (m == NULL)
         return bz_path_value(path, r->id, r->document, out);
+    if (r->document == NULL)
+        return bz_path_field_value(path, m->names, &m->bindings[field], r->id, r->fields, out);
     return bz_path_bound_value(path, m->names, &m->bindings[field], r->id, r->document, out);
 }
 
@@ -179,6 +182,13 @@ bool bz_matcher_match(struct bz_matcher *matcher, const blaze_id *id, const blaz
 {
     struct record r = {
         .filter = matcher->filter, .matcher = matcher, .id = id, .document = document};
+    return matches(matcher->filter->root, &r);
+}
+
+bool bz_matcher_match_fields(
+    struct bz_matcher *matcher, const blaze_id *id, const struct bz_fields *fields)
+{
+    struct record r = {.filter = matcher->filter, .matcher = matcher, .id = id, .fields = fields};
     return matches(matcher->filter->root, &r);
 }
 

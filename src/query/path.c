@@ -144,6 +144,13 @@ static bool is_bound(
     return binding->bound;
 }
 
+/* From the value at a path's first name to that at its end. */
+static int follow(const struct bz_path *path, blaze_value *value)
+{
+    struct bz_path rest = {path->names + 1, path->count - 1};
+    return rest.count == 0 ? 0 : bz_path_value(&rest, NULL, value, value);
+}
+
 int bz_path_bound_value(const struct bz_path *path, const struct blaze_names *names,
     struct bz_path_binding *binding, const blaze_id *id, const blaze_value *document,
     blaze_value *out)
@@ -153,8 +160,16 @@ int bz_path_bound_value(const struct bz_path *path, const struct blaze_names *na
     struct bz_bytes bytes = bz_bytes(document->as.nested.data, document->as.nested.size);
     if (!is_bound(path, names, binding) || bz_doc_field(bytes, names, binding->id, out) != 0)
         return BLAZE_ENOTFOUND;
-    if (path->count == 1)
-        return 0;
-    struct bz_path rest = {path->names + 1, path->count - 1};
-    return bz_path_value(&rest, id, out, out);
+    return follow(path, out);
+}
+
+int bz_path_field_value(const struct bz_path *path, const struct blaze_names *names,
+    struct bz_path_binding *binding, const blaze_id *id, const struct bz_fields *fields,
+    blaze_value *out)
+{
+    if (path->count == 0)
+        return bz_path_value(path, id, NULL, out);
+    if (!is_bound(path, names, binding) || fields->get(fields->context, binding->id, out) != 0)
+        return BLAZE_ENOTFOUND;
+    return follow(path, out);
 }

@@ -58,6 +58,16 @@ int bz_path_bound_value(const struct bz_path *path, const struct blaze_names *na
     struct bz_path_binding *binding, const blaze_id *id, const blaze_value *document,
     blaze_value *out);
 
+/* A record's top-level fields where no document of them lies at hand: get(context, id) gives the
+ * value of one. BLAZE_ENOTFOUND. */
+struct bz_fields {
+    int (*get)(const void *context, uint32_t id, blaze_value *out);
+    const void *context;
+};
+int bz_path_field_value(const struct bz_path *path, const struct blaze_names *names,
+    struct bz_path_binding *binding, const blaze_id *id, const struct bz_fields *fields,
+    blaze_value *out);
+
 /* ---- the keys of indexes ---- */
 
 /* Values are cut off in the keys of indexes after so many bytes. Escaped they may take twice that,
@@ -92,6 +102,8 @@ int bz_matcher_new(
     struct bz_matcher **out, const struct bz_filter *filter, const struct blaze_names *names);
 void bz_matcher_free(struct bz_matcher *matcher);
 bool bz_matcher_match(struct bz_matcher *matcher, const blaze_id *id, const blaze_value *document);
+bool bz_matcher_match_fields(
+    struct bz_matcher *matcher, const blaze_id *id, const struct bz_fields *fields);
 
 /* ---- plans ---- */
 

@@ -2,7 +2,8 @@
 /*
  * Values are compared through their whole keys, so that an item is its key and id, however long the
  * value. With a limit the items are a heap whose root is the worst of those kept: most newcomers
- * are turned away by one comparison, without memory.
+ * are turned away by one comparison, without memory; a number that is plainly worse than the root,
+ * without a key.
  */
 #include "query/query.h"
 
@@ -31,6 +32,8 @@ struct bz_sorter {
     uint64_t keep;
     bool descending;
     bool sorted;
+    bool worst_is_number; /* the root, once there are `keep` */
+    double worst;         /* nearest to it */
     struct bz_buf scratch;
 };
 
@@ -72,6 +75,7 @@ void bz_sorter_clear(struct bz_sorter *s)
     s->count = 0;
     s->next = 0;
     s->sorted = false;
+    s->worst_is_number = false;
 }
 
 void bz_sorter_free(struct bz_sorter *s)
@@ -162,9 +166,22 @@ static int append(struct bz_sorter *s, struct bz_bytes key, const blaze_id *id)
     return 0;
 }
 
+/* Whether a value comes after all that are kept, as far as can be told without its key. Rounding to
+ * the nearest double keeps the order of numbers, so those that round apart are in that order. */
+static bool is_hopeless(const struct bz_sorter *s, const blaze_value *value)
+{
+    if (!s->worst_is_number || value == NULL ||
+        (value->type != BLAZE_INT && value->type != BLAZE_DOUBLE))
+        return false;
+    double nearest = value->type == BLAZE_INT ? (double)value->as.integer : value->as.number;
+    return s->descending ? nearest < s->worst : nearest > s->worst;
+}
+
 int bz_sorter_add(struct bz_sorter *s, const blaze_value *value, const blaze_id *id)
 {
     bool cut = false;
+    if (is_hopeless(s, value))
+        return 0;
     bz_buf_clear(&s->scratch);
     if (value == NULL)
         bz_index_key_append(&s->scratch, NULL, &cut);
@@ -173,14 +190,19 @@ int bz_sorter_add(struct bz_sorter *s, const blaze_value *value, const blaze_id 
     if (s->scratch.error != 0)
         return s->scratch.error;
     struct bz_bytes key = bz_buf_bytes(&s->scratch);
-    if (s->keep == 0 || s->count < s->keep)
-        return append(s, key, id);
-    int order = compare_to(&s->items[0], key, id);
-    if (s->descending ? order >= 0 : order <= 0)
-        return 0;
-    int rc = item_set(&s->items[0], key, id);
-    if (rc == 0)
-        sift_down(s);
+    int rc = 0;
+    if (s->keep == 0 || s->count < s->keep) {
+        rc = append(s, key, id);
+    } else {
+        int order = compare_to(&s->items[0], key, id);
+        if (s->descending ? order >= 0 : order <= 0)
+            return 0;
+        rc = item_set(&s->items[0], key, id);
+        if (rc == 0)
+            sift_down(s);
+    }
+    if (rc == 0 && s->count == s->keep)
+        s->worst_is_number = bz_key_number(key_of(&s->items[0]), &s->worst);
     return rc;
 }
 

@@ -5,19 +5,19 @@
  * within their window, moving the memtable to the base when it is full or old.
  *
  * A checkpoint freezes the active memtable (a new one takes over, at once), makes its commits
- * durable in the log, merges it into the base, whose last transaction says where the log goes on,
- * lets go of it, and recycles the segments that nobody needs any more. Writers go on meanwhile,
- * until the new memtable has twice its size and the frozen one is still there.
+ * durable in the log, writes it out as tables, replaces the manifest by one that names them and
+ * says where the log goes on, lets go of it, and recycles the segments that nobody needs any more.
+ * Writers go on meanwhile, until the new memtable has twice its size and the frozen one is still
+ * there.
  *
- * A crash in a merge leaves the base partly ahead of the log's place. That does no harm: the log
- * still has all of it, and what is read from the log covers what is in the base.
+ * A crash before the manifest is replaced leaves tables that nobody names; they are removed when
+ * the store is next opened alone.
  */
 
 #include "store/disk.h"
 
 #include "base/alloc.h"
 
-#include <errno.h>
 #include <time.h>
 
 #define RETRY_NS 1000000000u /* after a checkpoint that failed */
@@ -83,8 +83,8 @@ bool bz_disk_freeze(struct bz_disk *disk)
     bool clear = old->frozen == NULL;
     bool frozen = false;
     if (clear && !bz_memtable_empty(old->active)) {
-        struct bz_layers *layers =
-            bz_layers_new(bz_memtable_new(disk->checkpoint_bytes), bz_memtable_retain(old->active));
+        struct bz_layers *layers = bz_layers_new(bz_memtable_new(disk->checkpoint_bytes),
+            bz_memtable_retain(old->active), bz_tree_retain(old->tree));
         if (layers != NULL) {
             layers->frozen_end = disk->log.tail;
             bz_layers_replace(disk, layers);
@@ -129,56 +129,59 @@ int bz_disk_wait_for_room(struct bz_disk *disk, blaze_error *error)
 
 /* ---- moving ---- */
 
-/* Takes what is now in the base out of the layers. */
-static int unfreeze(struct bz_disk *disk, const struct bz_memtable *frozen,
-    const struct bz_log_position *reached, size_t txn_id, blaze_error *error)
+struct bz_tree *bz_disk_tree(struct bz_disk *disk)
 {
-    int rc = 0;
+    pthread_mutex_lock(&disk->layers_lock);
+    struct bz_tree *tree = bz_tree_retain(atomic_load(&disk->layers)->tree);
+    pthread_mutex_unlock(&disk->layers_lock);
+    return tree;
+}
+
+int bz_disk_switch(struct bz_disk *disk, struct bz_tree *tree, blaze_error *error)
+{
     pthread_mutex_lock(&disk->tail);
-    if (reached->lsn <= disk->log.tail.lsn && reached->segment <= disk->log.tail.segment &&
-        txn_id > atomic_load(&disk->base_txn)) {
-        atomic_store(&disk->base_lsn, reached->lsn);
-        atomic_store(&disk->base_txn, txn_id);
-    }
-    struct bz_layers *old = atomic_load(&disk->layers);
-    if (old->frozen == frozen) {
-        struct bz_layers *layers = bz_layers_new(bz_memtable_retain(old->active), NULL);
-        if (layers != NULL)
-            bz_layers_replace(disk, layers);
-        else
-            rc = bz_error_code(error, BLAZE_ENOMEM);
-    }
+    int rc = bz_disk_adopt(disk, tree, error);
+    atomic_store(&disk->shared->sequence, tree->sequence);
+    if (rc == 0)
+        atomic_store(&disk->sequence, tree->sequence);
     pthread_mutex_unlock(&disk->tail);
     return rc;
 }
 
-static int merge(struct bz_disk *disk, const struct bz_memtable *frozen,
-    const struct bz_log_position *end, struct bz_log_position *reached, size_t *txn_id,
-    blaze_error *error)
+/* Makes `tree` that of the base, where another process may have gone further already. */
+static int flush(struct bz_disk *disk, const struct bz_memtable *frozen,
+    const struct bz_log_position *end, struct bz_tree **tree, blaze_error *error)
 {
-    int rc = bz_sync_up_to(disk, end->lsn, error);
-    if (rc == 0)
-        rc = bz_file_lock(&disk->merge_file, true, true, NULL, error);
-    if (rc != 0)
-        return rc;
-    rc = bz_base_merge(&disk->kv, frozen, end, reached, txn_id, error);
-    bz_file_unlock(&disk->merge_file, NULL);
+    struct bz_tree *known = bz_disk_tree(disk);
+    int rc = bz_file_lock(&disk->checkpoint_file, true, true, NULL, error);
+    if (rc == 0) {
+        rc = bz_base_flush(&disk->tables, known, frozen, end, tree, error);
+        if (rc == 0) {
+            rc = bz_disk_switch(disk, *tree, error);
+            if (rc != 0)
+                bz_tree_release(*tree);
+        }
+        bz_file_unlock(&disk->checkpoint_file, NULL);
+    }
+    bz_tree_release(known);
     return rc;
 }
 
-static int move_frozen(struct bz_disk *disk, struct bz_memtable *frozen,
+static int move_frozen(struct bz_disk *disk, const struct bz_memtable *frozen,
     const struct bz_log_position *end, blaze_error *error)
 {
-    struct bz_log_position reached;
-    size_t txn_id;
-    int rc = merge(disk, frozen, end, &reached, &txn_id, error);
+    struct bz_tree *tree = NULL;
+    int rc = bz_sync_up_to(disk, end->lsn, error);
+    if (rc == 0)
+        rc = flush(disk, frozen, end, &tree, error);
     if (rc != 0)
         return rc;
-    rc = unfreeze(disk, frozen, &reached, txn_id, error);
     bz_seats_sweep(disk);
-    bz_log_recycle(&disk->log, reached.segment);
+    bz_log_recycle(&disk->log, tree->log.segment);
+    bz_tree_release(tree);
     atomic_fetch_add(&disk->checkpoints, 1);
-    return rc;
+    bz_compactor_wake(disk);
+    return 0;
 }
 
 /* Moves what is frozen, if anything. */
@@ -203,28 +206,6 @@ static int checkpoint_frozen(struct bz_disk *disk, blaze_error *error)
     return rc;
 }
 
-/*
- * Another process was killed in a checkpoint that went further than what we have frozen. So that
- * ours goes further than that one, frozen and active have to become one again.
- */
-static int thaw(struct bz_disk *disk, blaze_error *error)
-{
-    MDB_txn *txn = NULL;
-    struct bz_base_state state;
-    pthread_mutex_lock(&disk->writer);
-    pthread_mutex_lock(&disk->tail);
-    int rc = bz_base_read(&disk->kv, &txn, error);
-    if (rc == 0) {
-        rc = bz_base_state(&disk->kv, txn, &state, error);
-        mdb_txn_abort(txn);
-    }
-    if (rc == 0)
-        rc = bz_disk_restart(disk, &state.log, error);
-    pthread_mutex_unlock(&disk->tail);
-    pthread_mutex_unlock(&disk->writer);
-    return rc;
-}
-
 int bz_disk_checkpoint(struct bz_disk *disk, blaze_error *error)
 {
     for (;;) {
@@ -232,10 +213,6 @@ int bz_disk_checkpoint(struct bz_disk *disk, blaze_error *error)
         bool all = bz_disk_freeze(disk);
         pthread_mutex_unlock(&disk->writer);
         int rc = checkpoint_frozen(disk, error);
-        if (rc == BLAZE_EBUSY) {
-            all = false;
-            rc = thaw(disk, error);
-        }
         if (rc != 0 || all)
             return rc;
     }
@@ -306,12 +283,12 @@ static void *run(void *context)
             bz_sync_up_to(disk, atomic_load(&disk->appended), NULL);
         }
         int rc = 0;
+        if (move)
+            bz_compactor_wait(disk);
         if (aged)
             rc = bz_disk_checkpoint(disk, NULL);
         else if (move)
             rc = checkpoint_frozen(disk, NULL);
-        if (rc == BLAZE_EBUSY)
-            rc = bz_disk_checkpoint(disk, NULL);
         if (resized)
             bz_listener_call(&disk->size_listener);
         pthread_mutex_lock(&disk->wake_lock);
@@ -339,6 +316,7 @@ void bz_background_stop(struct bz_disk *disk)
     disk->stop = true;
     wake(disk);
     pthread_mutex_unlock(&disk->wake_lock);
+    bz_compactor_stop(disk);
     pthread_join(disk->background, NULL);
     disk->background_runs = false;
 }

@@ -206,18 +206,26 @@ static struct bz_mem_node *next_write(const struct bz_mem_node *node)
     return next;
 }
 
+static void leave_room(struct bz_buf *frame, size_t size)
+{
+    if (bz_buf_reserve(frame, size) != NULL)
+        bz_buf_advance(frame, size);
+}
+
 /* The frame of the transaction in disk->frame, its header still to be filled in. */
 static int encode(struct bz_disk *disk, blaze_error *error)
 {
     struct bz_buf *frame = &disk->frame;
+    bool sealed = disk->log.key != NULL;
     bz_buf_clear(frame);
-    if (bz_buf_reserve(frame, BZ_FRAME_HEADER) != NULL)
-        bz_buf_advance(frame, BZ_FRAME_HEADER);
+    leave_room(frame, BZ_FRAME_HEADER + (sealed ? BZ_LOG_SEAL_LEAD : 0));
     for (struct bz_mem_node *node = first_write(&disk->txn); node != NULL;
          node = next_write(node)) {
         struct bz_write one = {node->map, node->deleted, bz_mem_key(node), bz_mem_value(node)};
         bz_write_append(frame, &one);
     }
+    if (sealed)
+        leave_room(frame, BZ_LOG_SEAL_TRAIL);
     return frame->error == 0 ? 0 : bz_error_code(error, frame->error);
 }
 

@@ -20,12 +20,14 @@ struct disk_cursor {
     const struct bz_mem_list *lists[TABLES]; /* newest first; NULL if there is none */
     const struct bz_mem_node *at[TABLES];
     uint64_t lsns[TABLES];
-    MDB_cursor *mdb; /* NULL if the base does not have the map */
-    bool in_base;    /* it stands at a key: */
+    struct bz_tree_iter tree;
+    bool in_base; /* it stands at a key: */
     struct bz_bytes base_key;
     struct bz_bytes base_value;
+    bool at_damage;           /* the base's last movement met it: the next one goes on behind */
     enum direction direction; /* that the sources are arranged for */
-    uint64_t changes;         /* of the transaction, when they were */
+    uint8_t here[BZ_STORE_KEY_MAX]; /* a key that is sought, which may be one of ours */
+    uint64_t changes;               /* of the transaction, when they were */
 };
 
 static struct bz_disk_view *view_of(const struct disk_cursor *cursor)
@@ -45,7 +47,6 @@ int bz_disk_cursor_open(
     struct bz_view *base, uint32_t map, struct bz_cursor **out, blaze_error *error)
 {
     struct bz_disk_view *view = (struct bz_disk_view *)base;
-    struct bz_base *kv = &view->disk->kv;
     struct disk_cursor *cursor = bz_zalloc(sizeof *cursor);
     if (cursor == NULL)
         return bz_error_code(error, BLAZE_ENOMEM);
@@ -55,10 +56,10 @@ int bz_disk_cursor_open(
     set_list(cursor, 0, view->writes, UINT64_MAX);
     set_list(cursor, 1, &layers->active->list, view->lsn);
     set_list(cursor, 2, layers->frozen == NULL ? NULL : &layers->frozen->list, view->lsn);
-    int rc = kv->present[map] ? mdb_cursor_open(view->mdb, kv->maps[map], &cursor->mdb) : 0;
+    int rc = bz_tree_iter_init_map(&cursor->tree, layers->tree, map);
     if (rc != 0) {
         bz_free(cursor);
-        return bz_base_error(kv, rc, "read", error);
+        return bz_error_code(error, rc);
     }
     *out = &cursor->base;
     return 0;
@@ -67,53 +68,41 @@ int bz_disk_cursor_open(
 void bz_disk_cursor_close(struct bz_cursor *base)
 {
     struct disk_cursor *cursor = (struct disk_cursor *)base;
-    if (cursor->mdb != NULL)
-        mdb_cursor_close(cursor->mdb);
+    bz_tree_iter_release(&cursor->tree);
     bz_free(cursor);
 }
 
 /* ---- the base ---- */
 
-static int move_in_base(
-    struct disk_cursor *cursor, MDB_cursor_op op, const struct bz_bytes *key, blaze_error *error)
+/* Takes what a movement of the tree's iterator came to. */
+static int take_base(struct disk_cursor *cursor, int rc)
 {
-    cursor->in_base = false;
-    if (cursor->mdb == NULL)
+    cursor->in_base = rc == 0;
+    if (rc == BLAZE_END)
         return 0;
-    MDB_val k = {0}, v;
-    if (key != NULL)
-        k = (MDB_val){key->size, (void *)(uintptr_t)key->data};
-    int rc = mdb_cursor_get(cursor->mdb, &k, &v, op);
-    if (rc == MDB_NOTFOUND)
-        return 0;
-    if (rc != 0)
-        return bz_base_error(&view_of(cursor)->disk->kv, rc, "read", error);
-    cursor->in_base = true;
-    cursor->base_key = bz_bytes(k.mv_data, k.mv_size);
-    cursor->base_value = bz_bytes(v.mv_data, v.mv_size);
-    return 0;
+    if (rc == 0) {
+        const struct bz_write *entry = bz_tree_iter_entry(&cursor->tree);
+        cursor->base_key = entry->key;
+        cursor->base_value = entry->value;
+    }
+    return rc;
 }
 
 /* To the first key >= `key`, or the first of all. */
 static int base_from(struct disk_cursor *cursor, const struct bz_bytes *key, blaze_error *error)
 {
-    return move_in_base(cursor, key == NULL ? MDB_FIRST : MDB_SET_RANGE, key, error);
+    struct bz_table_key from = {cursor->base.map, key == NULL ? bz_bytes("", 0) : *key};
+    return take_base(cursor, bz_tree_iter_seek(&cursor->tree, from, error));
 }
 
-/* To the last key <= `key`, or the last of all. */
+/* To the last key <= `key`, or the last of all: before the first of the next map. */
 static int base_down_from(
     struct disk_cursor *cursor, const struct bz_bytes *key, blaze_error *error)
 {
-    if (key == NULL)
-        return move_in_base(cursor, MDB_LAST, NULL, error);
-    int rc = move_in_base(cursor, MDB_SET_RANGE, key, error);
-    if (rc != 0)
-        return rc;
-    if (!cursor->in_base)
-        return move_in_base(cursor, MDB_LAST, NULL, error);
-    if (bz_bytes_equal(cursor->base_key, *key))
-        return 0;
-    return move_in_base(cursor, MDB_PREV, NULL, error);
+    struct bz_table_key from = {cursor->base.map + 1, bz_bytes("", 0)};
+    if (key != NULL)
+        from = (struct bz_table_key){cursor->base.map, *key};
+    return take_base(cursor, bz_tree_iter_seek_back(&cursor->tree, from, error));
 }
 
 /* ---- arranging the sources ---- */
@@ -146,13 +135,22 @@ static int arrange(struct disk_cursor *cursor, const struct bz_bytes *key, enum 
                                 : base_down_from(cursor, key, error);
 }
 
+/* The key in memory that no movement changes. */
+static struct bz_bytes keep_key(struct disk_cursor *cursor, struct bz_bytes key)
+{
+    if (key.size > 0)
+        memcpy(cursor->here, key.data, key.size);
+    return bz_bytes(cursor->here, key.size);
+}
+
 /* Makes the sources fit `direction` and what the transaction wrote since. */
-static int rearrange(struct disk_cursor *cursor, enum direction direction, blaze_error *error)
+static int rearrange(struct disk_cursor *cursor, const struct bz_bytes *key,
+    enum direction direction, blaze_error *error)
 {
     if (cursor->direction != direction)
-        return arrange(cursor, &cursor->base.key, direction, error);
+        return arrange(cursor, key, direction, error);
     if (cursor->changes != view_of(cursor)->changes) {
-        arrange_list(cursor, 0, &cursor->base.key, direction);
+        arrange_list(cursor, 0, key, direction);
         cursor->changes = view_of(cursor)->changes;
     }
     return 0;
@@ -172,7 +170,7 @@ static int step_over(struct disk_cursor *cursor, struct bz_bytes key, blaze_erro
                                 : bz_mem_before(cursor->lists[i], node->map, key, cursor->lsns[i]);
     }
     if (cursor->in_base && bz_bytes_equal(cursor->base_key, key))
-        return move_in_base(cursor, forward ? MDB_NEXT : MDB_PREV, NULL, error);
+        return take_base(cursor, bz_tree_iter_move(&cursor->tree, error));
     return 0;
 }
 
@@ -213,26 +211,38 @@ static int settle(struct disk_cursor *cursor, blaze_error *error)
     }
 }
 
+/* Says where a movement ended, for the next one. */
+static int moved(struct disk_cursor *cursor, int rc)
+{
+    cursor->at_damage = rc == BLAZE_ECORRUPT;
+    return rc;
+}
+
 int bz_disk_cursor_seek(struct bz_cursor *base, struct bz_bytes key, blaze_error *error)
 {
     struct disk_cursor *cursor = (struct disk_cursor *)base;
-    int rc = arrange(cursor, key.size == 0 ? NULL : &key, FORWARD, error);
-    return rc != 0 ? rc : settle(cursor, error);
+    struct bz_bytes target = keep_key(cursor, key);
+    int rc = arrange(cursor, key.size == 0 ? NULL : &target, FORWARD, error);
+    return moved(cursor, rc != 0 ? rc : settle(cursor, error));
 }
 
 static int move(struct bz_cursor *base, enum direction direction, blaze_error *error)
 {
     struct disk_cursor *cursor = (struct disk_cursor *)base;
     int rc;
-    if (!base->positioned) {
+    if (cursor->at_damage && cursor->direction == direction) {
+        rc = take_base(cursor, bz_tree_iter_move(&cursor->tree, error));
+    } else if (!base->positioned) {
         rc = arrange(cursor, NULL, direction, error);
     } else {
         struct bz_bytes key = base->key;
-        rc = rearrange(cursor, direction, error);
+        if (cursor->direction != direction)
+            key = keep_key(cursor, key);
+        rc = rearrange(cursor, &key, direction, error);
         if (rc == 0)
             rc = step_over(cursor, key, error);
     }
-    return rc != 0 ? rc : settle(cursor, error);
+    return moved(cursor, rc != 0 ? rc : settle(cursor, error));
 }
 
 int bz_disk_cursor_next(struct bz_cursor *cursor, blaze_error *error)

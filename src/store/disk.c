@@ -3,10 +3,13 @@
 /*
  * Opening and closing the durable store. In its directory (docs/format/store.md):
  *
- *   base.mdb        the base; base.mdb-lock beside it is LMDB's
+ *   manifest        which tables the base consists of; tables/ has them
  *   log/            the segments of the log
  *   lock            whose lock is the writer's place; holds struct bz_shared
- *   checkpoint      whose lock is held for a checkpoint
+ *   checkpoint      whose lock is held while the manifest is changed
+ *   compaction      whose lock is held for a compaction
+ *   open            whose lock is held by all who have it open; see presence.h
+ *   key             of a sealed store; see keyfile.h
  *
  * A log that is damaged, or shorter than what is known to have been synced, is refused for writing:
  * to go on from there would give the numbers of commits that others may have seen to new ones.
@@ -16,6 +19,8 @@
 #include "store/disk.h"
 
 #include "base/alloc.h"
+#include "crypto/keys.h"
+#include "store/keyfile.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -114,26 +119,15 @@ static int open_shared_reading(struct bz_disk *disk, blaze_error *error)
     return disk->shared != NULL ? 0 : bz_error_code(error, BLAZE_ENOMEM);
 }
 
-/* Where LMDB's reader table cannot be written, nothing keeps the pages that are read here from
- * being used again but this: no process moves anything to the base as long as it is open here. */
-static int hold_base(struct bz_disk *disk, blaze_error *error)
-{
-    int rc = open_in(disk, "checkpoint", BZ_OPEN_READ, &disk->merge_file, error);
-    if (rc == BLAZE_ENOTFOUND)
-        return 0; /* nobody has written here, nor can we make it */
-    return rc != 0 ? rc : bz_file_lock(&disk->merge_file, false, true, NULL, error);
-}
-
-static int open_lock_files(struct bz_disk *disk, const char *base_path, blaze_error *error)
+static int open_lock_files(struct bz_disk *disk, blaze_error *error)
 {
     const int how = BZ_OPEN_WRITE | BZ_OPEN_CREATE;
-    if (disk->base.read_only) {
-        int rc = open_shared_reading(disk, error);
-        disk->unregistered = !bz_base_can_register(base_path);
-        return rc == 0 && disk->unregistered ? hold_base(disk, error) : rc;
-    }
+    if (disk->base.read_only)
+        return open_shared_reading(disk, error);
     int rc = open_shared(disk, how, true, error);
-    return rc != 0 ? rc : open_in(disk, "checkpoint", how, &disk->merge_file, error);
+    if (rc == 0)
+        rc = open_in(disk, "checkpoint", how, &disk->checkpoint_file, error);
+    return rc != 0 ? rc : open_in(disk, "compaction", how, &disk->compaction_file, error);
 }
 
 /* What the lock file says of another store that was here must not outlive it. */
@@ -146,32 +140,35 @@ static int forget_synced(struct bz_disk *disk, blaze_error *error)
     return bz_file_sync(&disk->lock_file, error);
 }
 
-/* With the lock file locked: makes the log, then the base, whose name says that all is there. */
-static int create_files(struct bz_disk *disk, const char *base_path,
-    const struct bz_store_options *options, uint64_t segment_bytes, blaze_error *error)
+/* With the lock file locked: makes the key, the log, then the base, whose name says that all is
+ * there. */
+static int create_files(struct bz_disk *disk, const struct bz_store_options *options,
+    uint64_t segment_bytes, blaze_error *error)
 {
-    if (bz_path_exists(base_path))
+    if (bz_base_exists(&disk->tables))
         return 0; /* another process was first */
     struct bz_log_position start;
     int rc = forget_synced(disk, error);
     if (rc == 0)
+        rc = bz_keyfile_create(disk->path, options->secret, &disk->data_key, error);
+    if (rc == 0)
+        disk->sealed = options->secret != NULL;
+    if (rc == 0 && disk->sealed)
+        rc = bz_base_seal(&disk->tables, disk->data_key.bytes, error);
+    if (rc == 0)
         rc = bz_log_create(disk->log_path, segment_bytes, &start, error);
     if (rc == 0)
         rc = bz_dir_sync(disk->path, error); /* the base's name says that the log is there */
-    if (rc == 0)
-        rc = bz_base_create(base_path, options, &start, error);
-    if (rc == 0)
-        rc = bz_dir_sync(disk->path, error);
-    return rc;
+    return rc != 0 ? rc : bz_base_create(&disk->tables, &start, error);
 }
 
-static int create(struct bz_disk *disk, const char *base_path,
-    const struct bz_store_options *options, uint64_t segment_bytes, blaze_error *error)
+static int create(struct bz_disk *disk, const struct bz_store_options *options,
+    uint64_t segment_bytes, blaze_error *error)
 {
     int rc = bz_file_lock(&disk->lock_file, true, true, NULL, error);
     if (rc != 0)
         return rc;
-    rc = create_files(disk, base_path, options, segment_bytes, error);
+    rc = create_files(disk, options, segment_bytes, error);
     bz_file_unlock(&disk->lock_file, NULL);
     return rc;
 }
@@ -210,25 +207,16 @@ static int check_synced(struct bz_disk *disk, uint64_t synced, blaze_error *erro
     return 0;
 }
 
-static int check_ahead(struct bz_disk *disk, const struct bz_base_state *state, blaze_error *error)
-{
-    if (disk->log.tail.lsn >= state->ahead)
-        return 0;
-    return bz_error_set(error, BLAZE_ECORRUPT,
-        "%s: ends at commit %" PRIu64 ", but the base has some up to %" PRIu64, disk->log_path,
-        disk->log.tail.lsn, state->ahead);
-}
-
-/* Reads the log from where the base says on. */
-static int replay(struct bz_disk *disk, const struct bz_base_state *state, blaze_error *error)
+/* Reads the log from where the tree says on. */
+static int replay(struct bz_disk *disk, struct bz_tree *tree, blaze_error *error)
 {
     uint64_t announced = atomic_load(&disk->shared->announced);
     uint64_t synced = bz_shared_synced(disk->shared); /* first: others may write meanwhile */
-    int rc = bz_disk_restart(disk, &state->log, error);
+    int rc = bz_disk_restart(disk, tree, error);
     if (rc != 0)
         return rc;
     atomic_store(&disk->seen, announced);
-    bz_sync_known(disk, state->log.lsn);
+    bz_sync_known(disk, tree->log.lsn);
     rc = known_end(disk) ? 0 : bz_log_check_end(&disk->log, error);
     uint64_t lsn = disk->log.tail.lsn;
     if (rc == BLAZE_ECORRUPT) {
@@ -237,66 +225,61 @@ static int replay(struct bz_disk *disk, const struct bz_base_state *state, blaze
         if (again != 0 || disk->log.tail.lsn > lsn)
             rc = again;
     }
-    if (rc == 0)
-        rc = check_synced(disk, synced, error);
-    return rc != 0 ? rc : check_ahead(disk, state, error);
+    return rc != 0 ? rc : check_synced(disk, synced, error);
 }
 
-/* The log is damaged, as `damage` says: makes a state of what comes before that. BLAZE_ECORRUPT if
- * it is none, because a checkpoint was under way; and for who wants to write. */
-static int salvage(struct bz_disk *disk, const struct bz_base_state *state,
-    const blaze_error *damage, blaze_error *error)
+/* The log is damaged, as `damage` says: makes a state of what comes before that, and refuses it to
+ * who wants to write. */
+static int salvage(
+    struct bz_disk *disk, struct bz_tree *tree, const blaze_error *damage, blaze_error *error)
 {
-    blaze_error ignored;
     disk->damage = *damage;
-    int rc = bz_disk_restart(disk, &state->log, error);
+    int rc = bz_disk_restart(disk, tree, error);
     if (rc != 0)
         return rc;
-    bz_sync_known(disk, state->log.lsn);
-    if (check_ahead(disk, state, &ignored) != 0)
-        return bz_error_set(error, BLAZE_ECORRUPT, "%s", damage->text);
+    bz_sync_known(disk, tree->log.lsn);
     if (disk->base.read_only)
         return 0;
     return bz_error_set(
         error, BLAZE_ECORRUPT, "%s; open read-only to read what came before it", damage->text);
 }
 
-static int read_state(
-    struct bz_disk *disk, struct bz_base_state *state, size_t *id, blaze_error *error)
+/* One attempt. If the manifest is still that of sequence `final`, what is damaged is taken as such,
+ * and not as what another process has just changed. */
+static int recover_once(struct bz_disk *disk, uint64_t final, blaze_error *error)
 {
-    MDB_txn *txn = NULL;
-    int rc = bz_base_read(&disk->kv, &txn, error);
+    struct bz_tree *tree;
+    blaze_error detail = {0};
+    atomic_store(&disk->sequence, atomic_load(&disk->shared->sequence));
+    bz_path_mark(disk->tables.manifest_path, &disk->manifest, NULL);
+    int rc = bz_base_load(&disk->tables, NULL, disk->base.read_only, &tree, error);
     if (rc != 0)
         return rc;
-    *id = mdb_txn_id(txn);
-    rc = bz_base_state(&disk->kv, txn, state, error);
-    mdb_txn_abort(txn);
+    rc = replay(disk, tree, &detail);
+    if (rc == BLAZE_ECORRUPT && tree->sequence == final)
+        rc = salvage(disk, tree, &detail, error);
+    else if (rc != 0)
+        bz_error_set(error, rc, "%s", detail.text);
+    if (rc == 0 && disk->damage.code == 0)
+        disk->damage = tree->damage;
+    bz_tree_release(tree);
     return rc;
 }
 
+/* What is missing may be so because another process has just done a checkpoint or a compaction:
+ * only what two attempts at one manifest find missing is damage. */
 static int recover(struct bz_disk *disk, blaze_error *error)
 {
-    size_t tried = 0, id;
+    uint64_t tried = 0, now;
     for (;;) {
-        struct bz_base_state state;
-        blaze_error detail = {0};
-        int rc = read_state(disk, &state, &id, error);
+        int rc = bz_base_sequence(&disk->tables, &now, error);
         if (rc != 0)
             return rc;
-        rc = replay(disk, &state, &detail);
-        if (rc == BLAZE_ECORRUPT && tried != id) {
-            tried = id; /* a segment may be missing because another has just done a checkpoint */
-            continue;
-        }
-        if (rc == BLAZE_ECORRUPT)
-            rc = salvage(disk, &state, &detail, error);
-        else if (rc != 0)
-            bz_error_set(error, rc, "%s", detail.text);
-        if (rc == 0) {
-            atomic_store(&disk->base_txn, id);
-            atomic_store(&disk->base_lsn, state.log.lsn);
-        }
-        return rc;
+        bool again = now == tried;
+        rc = recover_once(disk, again ? now : 0, error);
+        if (rc != BLAZE_ECORRUPT || again)
+            return rc;
+        tried = now;
     }
 }
 
@@ -342,12 +325,16 @@ static struct bz_disk *disk_new(const char *path, const struct bz_store_options 
         options->checkpoint_bytes ? options->checkpoint_bytes : CHECKPOINT_BYTES;
     disk->checkpoint_ms = options->checkpoint_ms ? options->checkpoint_ms : CHECKPOINT_MS;
     disk->boot = bz_os_boot_id();
-    disk->lock_file.fd = disk->merge_file.fd = -1;
+    disk->lock_file.fd = disk->checkpoint_file.fd = disk->compaction_file.fd = -1;
+    disk->presence.fd = -1;
     pthread_mutex_init(&disk->writer, NULL);
     pthread_mutex_init(&disk->tail, NULL);
     pthread_mutex_init(&disk->sync_lock, NULL);
     pthread_mutex_init(&disk->layers_lock, NULL);
     pthread_mutex_init(&disk->checkpointing, NULL);
+    pthread_mutex_init(&disk->compacting, NULL);
+    pthread_mutex_init(&disk->compactor_lock, NULL);
+    pthread_cond_init(&disk->compacted, NULL);
     pthread_mutex_init(&disk->wake_lock, NULL);
     init_conds(disk);
     bz_listener_init(&disk->listener);
@@ -374,13 +361,15 @@ static void disk_free(struct bz_disk *disk)
     if (disk->sync_segment != NULL)
         bz_segment_release(disk->sync_segment);
     bz_log_close(&disk->log);
-    bz_base_close(&disk->kv);
+    bz_base_release(&disk->tables);
     if (disk->shared_private)
         bz_free(disk->shared);
     else if (disk->shared != NULL)
         bz_file_unmap(disk->shared, SHARED_SIZE);
     bz_file_close(&disk->lock_file);
-    bz_file_close(&disk->merge_file);
+    bz_file_close(&disk->checkpoint_file);
+    bz_file_close(&disk->compaction_file);
+    bz_file_close(&disk->presence);
     registry_remove(disk);
     bz_buf_release(&disk->frame);
     bz_listener_release(&disk->listener);
@@ -388,6 +377,9 @@ static void disk_free(struct bz_disk *disk)
     pthread_cond_destroy(&disk->room);
     pthread_cond_destroy(&disk->wake);
     pthread_mutex_destroy(&disk->wake_lock);
+    pthread_cond_destroy(&disk->compacted);
+    pthread_mutex_destroy(&disk->compactor_lock);
+    pthread_mutex_destroy(&disk->compacting);
     pthread_mutex_destroy(&disk->checkpointing);
     pthread_mutex_destroy(&disk->layers_lock);
     pthread_mutex_destroy(&disk->sync_lock);
@@ -395,36 +387,69 @@ static void disk_free(struct bz_disk *disk)
     pthread_mutex_destroy(&disk->writer);
     bz_free(disk->path);
     bz_free(disk->log_path);
+    bz_wipe(&disk->data_key, sizeof disk->data_key);
     bz_free(disk);
 }
 
-static int open_files(struct bz_disk *disk, const char *base_path,
-    const struct bz_store_options *options, blaze_error *error)
+/* A database of a version before the first release. */
+static int refuse_lmdb(const struct bz_disk *disk, blaze_error *error)
+{
+    char *path = bz_path_join(disk->path, "base.mdb");
+    int rc = 0;
+    if (path == NULL)
+        rc = bz_error_code(error, BLAZE_ENOMEM);
+    else if (bz_path_exists(path))
+        rc = bz_error_set(error, BLAZE_EVERSION,
+            "%s: of a version before the first release: export it with that one", disk->path);
+    bz_free(path);
+    return rc;
+}
+
+static int open_files(
+    struct bz_disk *disk, const struct bz_store_options *options, blaze_error *error)
 {
     uint64_t segment_bytes = options->segment_bytes ? options->segment_bytes : SEGMENT_BYTES;
     if (segment_bytes < SEGMENT_LEAST)
         segment_bytes = SEGMENT_LEAST;
     bool create_it = options->create && !options->read_only;
-    bool there = bz_path_exists(base_path);
+    int rc = bz_base_init(&disk->tables, disk->path, options, error);
+    if (rc != 0)
+        return rc;
+    bool there = bz_base_exists(&disk->tables);
+    if (!there && (rc = refuse_lmdb(disk, error)) != 0)
+        return rc;
     if (!there && !create_it)
         return bz_error_set(error, BLAZE_ENOTFOUND, "%s: no database there", disk->path);
-    int rc = open_lock_files(disk, base_path, error);
+    rc = bz_presence_take(
+        &disk->presence, disk->path, &disk->identity, options->alone, options->read_only, error);
+    if (rc == 0)
+        rc = open_lock_files(disk, error);
     if (rc == 0 && !there)
-        rc = create(disk, base_path, options, segment_bytes, error);
+        rc = create(disk, options, segment_bytes, error);
+    if (rc == 0 && !disk->sealed) { /* unless it was just made */
+        rc = bz_keyfile_open(disk->path, options, &disk->data_key, &disk->sealed, error);
+        if (rc == 0 && disk->sealed)
+            rc = bz_base_seal(&disk->tables, disk->data_key.bytes, error);
+    }
     if (rc == 0)
-        rc = bz_base_open(&disk->kv, base_path, options, disk->unregistered, error);
-    if (rc == 0)
-        rc = bz_log_open(&disk->log, disk->log_path, segment_bytes, options->read_only, error);
+        rc = bz_log_open(
+            &disk->log, disk->log_path, segment_bytes, options->read_only, disk->tables.key, error);
     disk->log.spares_max = SPARES_MAX;
     return rc;
 }
+
+/* What may be in the directory of a store. */
+static const char *const entries[] = {
+    "manifest", "manifest.new", "tables", "log", "lock", "checkpoint", "compaction", "open"};
 
 /* What a store that was not made to the end may have left, or another process is making. */
 static int is_foreign(void *context, const char *name)
 {
     (void)context;
-    return strcmp(name, "log") != 0 && strcmp(name, "lock") != 0 &&
-           strcmp(name, "checkpoint") != 0 && strncmp(name, "base.mdb", strlen("base.mdb")) != 0;
+    for (size_t i = 0; i < sizeof entries / sizeof *entries; i++)
+        if (strcmp(name, entries[i]) == 0)
+            return 0;
+    return !bz_keyfile_is(name) && strcmp(name, "base.mdb") != 0; /* that is told of elsewhere */
 }
 
 /* A new store does not go where other things are: they may be removed with it one day. */
@@ -436,7 +461,7 @@ static int check_directory(
             error, BLAZE_EINVAL, "%s: not a directory, as a database is", disk->path);
     if (!options->create)
         return 0;
-    char *base = bz_path_join(disk->path, "base.mdb");
+    char *base = bz_path_join(disk->path, "manifest");
     if (base == NULL)
         return bz_error_code(error, BLAZE_ENOMEM);
     int rc = bz_path_exists(base) ? 0 : bz_dir_list(disk->path, is_foreign, NULL, error);
@@ -458,6 +483,44 @@ static int make_directory(
     return rc == BLAZE_EEXIST ? 0 : rc;
 }
 
+/* A program that knows fewer maps must not open what has entries of the new ones: so their names
+ * come first. */
+static int add_maps(struct bz_disk *disk, blaze_error *error)
+{
+    struct bz_tree *tree;
+    bool there;
+    int rc = bz_base_has_maps(&disk->tables, &there, error);
+    if (rc != 0 || there)
+        return rc;
+    rc = bz_file_lock(&disk->checkpoint_file, true, true, NULL, error);
+    if (rc != 0)
+        return rc;
+    rc = bz_base_add_maps(&disk->tables, atomic_load(&disk->layers)->tree, &tree, error);
+    if (rc == 0) {
+        rc = bz_disk_switch(disk, tree, error);
+        bz_tree_release(tree);
+    }
+    bz_file_unlock(&disk->checkpoint_file, NULL);
+    return rc;
+}
+
+/* Removes what a crash left of tables, unless somebody may be writing some. */
+static void sweep(struct bz_disk *disk)
+{
+    if (bz_file_lock(&disk->compaction_file, true, false, NULL, NULL) != 0)
+        return;
+    if (bz_file_lock(&disk->checkpoint_file, true, false, NULL, NULL) == 0) {
+        struct bz_tree *tree;
+        if (bz_base_load(&disk->tables, atomic_load(&disk->layers)->tree, false, &tree, NULL) ==
+            0) {
+            bz_base_sweep(&disk->tables, tree);
+            bz_tree_release(tree);
+        }
+        bz_file_unlock(&disk->checkpoint_file, NULL);
+    }
+    bz_file_unlock(&disk->compaction_file, NULL);
+}
+
 static int open_disk(
     struct bz_disk *disk, const struct bz_store_options *options, blaze_error *error)
 {
@@ -468,22 +531,21 @@ static int open_disk(
         rc = registry_add(disk, error);
     if (rc != 0)
         return rc;
-    char *base_path = bz_path_join(disk->path, "base.mdb");
-    if (base_path == NULL)
-        return bz_error_code(error, BLAZE_ENOMEM);
-    rc = open_files(disk, base_path, options, error);
-    bz_free(base_path);
+    rc = open_files(disk, options, error);
     if (rc == 0)
         rc = recover(disk, error);
     if (rc != 0 || options->read_only)
         return rc;
     /* Who made it may have been killed before its names were durable. Whoever then went as far as
      * a checkpoint had it open, and so has synced them. */
-    if (atomic_load(&disk->base_lsn) == 0)
+    if (atomic_load(&disk->layers)->tree->log.lsn == 0)
         rc = sync_names(disk, error);
+    if (rc == 0)
+        rc = add_maps(disk, error);
     if (rc != 0)
         return rc;
     refresh_shared(disk);
+    sweep(disk);
     if (atomic_load(&disk->appended) > atomic_load(&disk->durable))
         bz_background_relaxed(disk); /* a process that was killed may not have synced it */
     return bz_background_start(disk, error);
@@ -498,15 +560,23 @@ static int remove_entry(void *directory, const char *name)
     return 0;
 }
 
+static int remove_key(void *directory, const char *name)
+{
+    return bz_keyfile_is(name) ? remove_entry(directory, name) : 0;
+}
+
 void bz_store_remove(const char *path)
 {
-    static const char *const names[] = {"base.mdb", "base.mdb-lock", "checkpoint", "lock", "log"};
-    char *log = bz_path_join(path, "log");
-    if (log != NULL)
-        bz_dir_list(log, remove_entry, log, NULL);
-    bz_free(log);
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        remove_entry((void *)path, names[i]);
+    static const char *const folders[] = {"log", "tables"};
+    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
+        char *folder = bz_path_join(path, folders[i]);
+        if (folder != NULL)
+            bz_dir_list(folder, remove_entry, folder, NULL);
+        bz_free(folder);
+    }
+    for (size_t i = 0; i < sizeof entries / sizeof *entries; i++)
+        remove_entry((void *)path, entries[i]);
+    bz_dir_list(path, remove_key, (void *)path, NULL);
 }
 
 int bz_store_open(struct bz_store **out, const char *path, const struct bz_store_options *options,
@@ -546,8 +616,11 @@ static void tidy(struct bz_disk *disk)
     if (rc == 0)
         rc = bz_disk_start_over(disk, NULL);
     if (rc == 0)
-        bz_disk_settle(disk, NULL); /* if it fails, the log is replayed */
+        rc = bz_disk_settle(disk, NULL); /* if it fails, the log is replayed */
     bz_log_drop_spares(&disk->log);
+    atomic_store(&disk->compactor_stop, false);
+    if (rc == 0)
+        bz_disk_compact(disk, BZ_COMPACT_WORTH_IT, NULL);
 }
 
 static int disk_close(struct bz_store *store, blaze_error *error)
@@ -585,6 +658,15 @@ static int disk_checkpoint(struct bz_store *store, blaze_error *error)
     return bz_disk_checkpoint((struct bz_disk *)store, error);
 }
 
+static int disk_verify(struct bz_store *store, void (*each)(void *context, const char *problem),
+    void *context, blaze_error *error)
+{
+    struct bz_tree *tree = bz_disk_tree((struct bz_disk *)store);
+    int rc = bz_tree_verify(tree, each, context, error);
+    bz_tree_release(tree);
+    return rc;
+}
+
 static void disk_set_listener(struct bz_store *store, void (*notify)(void *context), void *context)
 {
     bz_listener_set(&((struct bz_disk *)store)->listener, notify, context);
@@ -609,17 +691,20 @@ static void disk_stats(struct bz_store *store, struct bz_store_stats *out)
     uint64_t bytes = atomic_load(&layers->active->bytes);
     if (layers->frozen != NULL)
         bytes += atomic_load(&layers->frozen->bytes);
+    uint64_t base_lsn = layers->tree->log.lsn, base_bytes = bz_tree_bytes(layers->tree);
     pthread_mutex_unlock(&disk->layers_lock);
     *out = (struct bz_store_stats){
         .lsn = bz_disk_lsn(store),
-        .checkpoint_lsn = atomic_load(&disk->base_lsn),
+        .checkpoint_lsn = base_lsn,
         .log_bytes = bz_log_bytes(&disk->log),
-        .base_bytes = bz_base_bytes(&disk->kv),
+        .base_bytes = base_bytes,
         .memtable_bytes = bytes,
         .checkpoints = atomic_load(&disk->checkpoints),
+        .compactions = atomic_load(&disk->compactions),
         .checkpoint_error = atomic_load(&disk->checkpoint_error),
         .syncs = atomic_load(&disk->syncs),
         .written_bytes = atomic_load(&disk->written),
+        .sealed = disk->sealed,
         .damaged = disk->damage.code != 0 ? disk->damage.text : NULL,
     };
 }
@@ -644,6 +729,7 @@ const struct bz_store_ops bz_disk_ops = {
     .lsn = bz_disk_lsn,
     .sync = disk_sync,
     .checkpoint = disk_checkpoint,
+    .verify = disk_verify,
     .set_listener = disk_set_listener,
     .set_size_listener = disk_set_size_listener,
     .watch_path = disk_watch_path,

@@ -11,18 +11,22 @@
  *   commit.c      transactions
  *   sync.c        durability and visibility: who syncs, who waits, what snapshots see
  *   checkpoint.c  the background thread
+ *   compactor.c   the thread that merges tables, while there is something to merge
  *
  * STATE. The commits up to LSN x are in the base; those after x are in the memtables of `layers`
  * (and some before, which does no harm: they say the same). The log has all commits after x.
  *
  *     base x  <=  durable  <=  visible  <=  appended      (visible <= durable without relaxed ones)
  *
- * A snapshot is a read transaction of the base at some x, the layers that were current before it
- * began, and an LSN y >= x up to which the layers are whole. See bz_view_enter() for the order.
+ * A snapshot is the layers, which are memtables and the tree of the base, and an LSN y >= x up to
+ * which they are whole. Other processes may have moved more to their tables, and removed ours: ours
+ * stay readable as long as they are open, and a log that goes on from them is as good.
  *
  * LOCKS, in the order in which they may be taken:
- *   checkpointing   one checkpoint of this process at a time; then the file `checkpoint`, for the
- *                   other processes. Never together with `writer`.
+ *   compacting      one compaction of this process at a time; then the file `compaction`, for the
+ *                   other processes
+ *   checkpointing   one change of the manifest of this process at a time; then the file
+ *                   `checkpoint`, for the other processes. Never together with `writer`.
  *   writer          the writer's place in this process, from begin to commit or abort; then the
  *                   lock file, for the other processes
  *   tail            the log, the active memtable's links, replacing the layers
@@ -33,30 +37,34 @@
  */
 
 #include "store/base.h"
+#include "store/compact.h"
 #include "store/listener.h"
+#include "store/presence.h"
 #include "store/store_priv.h"
+#include "store/tree_iter.h"
 
 #define BZ_SEATS 64u
 
-/* The memtables that are current together. Never changes; replaced as a whole. */
+/* What is current together. Never changes; replaced as a whole. */
 struct bz_layers {
     atomic_size_t refs;
     struct bz_memtable *active;
     struct bz_memtable *frozen; /* on its way to the base, or NULL */
     struct bz_log_position frozen_end;
+    struct bz_tree *tree; /* has all commits that the memtables do not have */
 };
 
 struct bz_disk_view {
     struct bz_view base;
     struct bz_disk *disk;
-    MDB_txn *mdb;
     struct bz_layers *layers;
     uint64_t lsn;
-    const struct bz_mem_list *writes; /* of the transaction, or NULL */
-    uint64_t changes;                 /* counts them and their undoing */
+    const struct bz_mem_list *writes;         /* of the transaction, or NULL */
+    uint64_t changes;                         /* counts them and their undoing */
+    struct bz_block *pins[BZ_STORE_MAPS_MAX]; /* what the last value got of each map is in */
 };
 
-/* A snapshot, kept for reuse with its read transaction. A transaction reads through one, too. */
+/* A snapshot, kept for reuse with its layers. A transaction reads through one, too. */
 struct bz_seat {
     atomic_bool busy;
     bool heap;
@@ -74,6 +82,7 @@ struct bz_shared {
     _Atomic uint64_t synced;    /* the newest commit that is known to be on the disk, of any boot */
     _Atomic uint64_t segment;   /* of the log that the next commit goes to, or a later one */
     _Atomic uint64_t seal;      /* proves that `synced` is not what a power cut has left there */
+    _Atomic uint64_t sequence;  /* of the manifest; where it changes, it is to be read again */
 };
 
 struct bz_waiter {
@@ -99,16 +108,18 @@ struct bz_disk {
     uint64_t checkpoint_bytes;
     uint32_t checkpoint_ms;
 
-    struct bz_base kv;
+    struct bz_base tables;
+    struct bz_file presence; /* see presence.h */
     struct bz_file lock_file;
     struct bz_shared *shared;
     struct bz_disk *next_open; /* in the registry */
     struct bz_file_mark identity;
     char *log_path;
     uint64_t boot;
-    bool unregistered;   /* as a reader of the base; then `merge_file` is locked all the time */
     bool shared_private; /* there is no lock file, nor can there be one: `shared` is our own */
     blaze_error damage;  /* of the log; opened read-only all the same, for what is before it */
+    bool sealed;
+    struct bz_data_key data_key; /* of a sealed store */
 
     pthread_mutex_t writer;
     struct bz_disk_txn txn;
@@ -131,12 +142,11 @@ struct bz_disk {
 
     pthread_mutex_t layers_lock;
     _Atomic(struct bz_layers *) layers;
-    atomic_size_t base_txn;        /* of the base, as far as we have looked */
-    atomic_uint_fast64_t base_lsn; /* what that one holds */
+    atomic_uint_fast64_t sequence; /* what the lock file said when we last read the manifest */
+    struct bz_file_mark manifest;  /* where there is no lock file: the one that we have read */
 
     pthread_mutex_t checkpointing;
-    struct bz_file
-        merge_file; /* its lock: the same among processes, and for unregistered readers */
+    struct bz_file checkpoint_file; /* its lock: the same among processes */
     pthread_t background;
     bool background_runs;
     pthread_mutex_t wake_lock;
@@ -151,10 +161,20 @@ struct bz_disk {
     atomic_bool aged_armed;
     atomic_int checkpoint_error; /* of the last attempt */
 
+    pthread_mutex_t compacting;
+    struct bz_file compaction_file; /* its lock: the same among processes */
+    pthread_mutex_t compactor_lock;
+    pthread_cond_t compacted; /* a compaction has ended */
+    pthread_t compactor;
+    bool compactor_began; /* there is a thread to be joined, */
+    bool compactor_runs;  /* and it has not come to its end */
+    atomic_bool compactor_stop;
+    atomic_int compaction_error; /* of the last one */
+
     struct bz_listener listener;
     struct bz_listener size_listener; /* called by the background thread */
     atomic_size_t open_handles;
-    atomic_uint_fast64_t checkpoints, syncs, written;
+    atomic_uint_fast64_t checkpoints, compactions, syncs, written;
 
     struct bz_seat seats[BZ_SEATS];
 };
@@ -163,7 +183,9 @@ extern const struct bz_store_ops bz_disk_ops;
 
 /* ---- view.c ---- */
 
-struct bz_layers *bz_layers_new(struct bz_memtable *active, struct bz_memtable *frozen);
+/* Takes over the references; NULL when out of memory, which is also what `active` NULL means. */
+struct bz_layers *bz_layers_new(
+    struct bz_memtable *active, struct bz_memtable *frozen, struct bz_tree *tree);
 void bz_layers_release(struct bz_layers *layers);
 
 /* Takes over the reference. */
@@ -172,11 +194,14 @@ void bz_layers_replace(struct bz_disk *disk, struct bz_layers *layers);
 /* With `tail` held: reads on in the log what other processes appended. */
 int bz_disk_catch_up(struct bz_disk *disk, blaze_error *error);
 
-/* With `tail` held, and no transaction open here: replaces the layers by what the log has behind
- * `position`, up to where the base has all. On failure all is as it was. If damage is known, what
- * is before it will do, even if that is nothing: then the log has no segment. */
-int bz_disk_restart(
-    struct bz_disk *disk, const struct bz_log_position *position, blaze_error *error);
+/* With `tail` held, and no transaction open here: replaces the layers by `tree` and what the log
+ * has behind it. On failure all is as it was. If damage is known, what is before it will do, even
+ * if that is nothing: then the log has no segment. */
+int bz_disk_restart(struct bz_disk *disk, struct bz_tree *tree, blaze_error *error);
+
+/* With `tail` held: takes `tree`, which may be that of another process, in place of the one that
+ * the layers have, and lets go of what it has moved. */
+int bz_disk_adopt(struct bz_disk *disk, struct bz_tree *tree, blaze_error *error);
 
 /* A seat with a consistent view of the newest visible commit, to be given back. */
 int bz_seat_take(struct bz_disk *disk, struct bz_seat **out, blaze_error *error);
@@ -267,5 +292,23 @@ int bz_disk_checkpoint(struct bz_disk *disk, blaze_error *error);
 /* The same, while nobody here commits; and moves the base's place in the log even if there is no
  * commit to be moved, so that finished segments can go. */
 int bz_disk_settle(struct bz_disk *disk, blaze_error *error);
+
+/* The tree that is current, retained. */
+struct bz_tree *bz_disk_tree(struct bz_disk *disk);
+
+/* With the lock `checkpoint`: tells everybody of a manifest that is on the disk. */
+int bz_disk_switch(struct bz_disk *disk, struct bz_tree *tree, blaze_error *error);
+
+/* ---- compactor.c ---- */
+
+/* Has the tables merged that are due, in a thread that ends with the work. */
+void bz_compactor_wake(struct bz_disk *disk);
+void bz_compactor_stop(struct bz_disk *disk);
+
+/* Waits while level 0 is far too deep, unless compactions fail or the store is being closed. */
+void bz_compactor_wait(struct bz_disk *disk);
+
+/* Merges what is worth it, in the calling thread. */
+int bz_disk_compact(struct bz_disk *disk, enum bz_compaction_need need, blaze_error *error);
 
 #endif

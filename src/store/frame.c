@@ -38,7 +38,7 @@ int bz_segment_decode(const uint8_t in[BZ_SEGMENT_HEADER], struct bz_segment_hea
     return 0;
 }
 
-void bz_frame_seal(uint8_t *frame, struct bz_frame *header, uint64_t salt)
+void bz_frame_write(uint8_t *frame, const struct bz_frame *header)
 {
     bz_store64le(frame + 8, header->lsn);
     bz_store64le(frame + 16, header->chain);
@@ -46,6 +46,11 @@ void bz_frame_seal(uint8_t *frame, struct bz_frame *header, uint64_t salt)
     bz_store32le(frame + 28, header->unsynced);
     bz_store32le(frame + 32, header->nonce);
     bz_store32le(frame + 36, header->kind);
+}
+
+void bz_frame_seal(uint8_t *frame, struct bz_frame *header, uint64_t salt)
+{
+    bz_frame_write(frame, header);
     header->checksum = bz_hash64(frame + 8, BZ_FRAME_HEADER - 8 + (size_t)header->size, salt);
     bz_store64le(frame, header->checksum);
 }

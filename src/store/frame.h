@@ -42,6 +42,9 @@ void bz_segment_encode(const struct bz_segment_header *header, uint8_t out[BZ_SE
 /* 0; BLAZE_ECORRUPT, or BLAZE_EVERSION for a version that is not ours, without error text. */
 int bz_segment_decode(const uint8_t in[BZ_SEGMENT_HEADER], struct bz_segment_header *out);
 
+/* Fills in the header, but for the checksum. */
+void bz_frame_write(uint8_t *frame, const struct bz_frame *header);
+
 /* Fills in the header in front of the payload: `frame` has room for it, then `header->size` bytes.
  * Sets header->checksum. */
 void bz_frame_seal(uint8_t *frame, struct bz_frame *header, uint64_t salt);

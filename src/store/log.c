@@ -43,6 +43,7 @@ int bz_log_move(struct bz_log *log, const struct bz_log_position *position, blaz
         return rc;
     if (log->segment != NULL)
         bz_segment_release(log->segment);
+    bz_log_forget_key(log);
     log->segment = segment;
     log->tail = *position;
     return 0;
@@ -50,17 +51,19 @@ int bz_log_move(struct bz_log *log, const struct bz_log_position *position, blaz
 
 void bz_log_detach(struct bz_log *log, const struct bz_log_position *position)
 {
+    bz_log_forget_key(log);
     if (log->segment != NULL)
         bz_segment_release(log->segment);
     log->segment = NULL;
     log->tail = *position;
 }
 
-int bz_log_open(
-    struct bz_log *log, const char *dir, uint64_t segment_bytes, bool read_only, blaze_error *error)
+int bz_log_open(struct bz_log *log, const char *dir, uint64_t segment_bytes, bool read_only,
+    const uint8_t *key, blaze_error *error)
 {
-    *log = (struct bz_log){.segment_bytes = segment_bytes, .read_only = read_only};
+    *log = (struct bz_log){.segment_bytes = segment_bytes, .read_only = read_only, .key = key};
     bz_buf_init(&log->window, (size_t)BZ_FRAME_HEADER + UINT32_MAX);
+    bz_buf_init(&log->opened, UINT32_MAX);
     int rc = bz_os_entropy(&log->nonce, sizeof log->nonce);
     if (rc != 0)
         return bz_error_set(error, rc, "the system's random generator failed");
@@ -75,6 +78,8 @@ void bz_log_close(struct bz_log *log)
 {
     if (log->segment != NULL)
         bz_segment_release(log->segment);
+    bz_log_forget_key(log);
+    bz_buf_release(&log->opened);
     bz_buf_release(&log->window);
     bz_free(log->dir);
     *log = (struct bz_log){0};
@@ -178,6 +183,7 @@ static int enter_next_segment(struct bz_log *log, bool *moved, blaze_error *erro
         return 0;
     }
     struct bz_segment *ended = log->segment;
+    bz_log_forget_key(log);
     log->segment = next;
     log->tail.segment++;
     log->tail.offset = BZ_SEGMENT_HEADER;
@@ -209,7 +215,11 @@ int bz_log_follow(struct bz_log *log,
             bz_buf_clear(&log->window);
             continue;
         }
-        rc = apply(context, frame.lsn, bz_bytes(bytes + BZ_FRAME_HEADER, frame.size), error);
+        struct bz_bytes payload = bz_bytes(bytes + BZ_FRAME_HEADER, frame.size);
+        if (log->key != NULL)
+            rc = bz_log_unseal(log, bytes, frame.size, &payload, error);
+        if (rc == 0)
+            rc = apply(context, frame.lsn, payload, error);
         if (rc != 0)
             return rc;
         log->tail.lsn = frame.lsn;
@@ -274,6 +284,7 @@ static int rotate(
         return rc;
     }
     bz_segment_release(log->segment);
+    bz_log_forget_key(log);
     log->segment = next;
     log->tail.segment++;
     log->tail.offset = BZ_SEGMENT_HEADER;
@@ -312,6 +323,12 @@ int bz_log_append(
         .kind = BZ_FRAME_COMMIT,
     };
     struct bz_file *file = &log->segment->file;
+    if (log->key != NULL) {
+        bz_frame_write(bytes, &frame);
+        int sealed = bz_log_seal(log, bytes, payload);
+        if (sealed != 0)
+            return bz_error_code(error, sealed);
+    }
     bz_frame_seal(bytes, &frame, log->segment->header.salt);
     size_t size = BZ_FRAME_HEADER + (size_t)payload;
     int rc = bz_file_write(file, log->tail.offset, bytes, size, error);

@@ -5,6 +5,9 @@
 /*
  * The write-ahead log: a folder of segments, read and appended to at one moving tail.
  *
+ * In a sealed store the payload of a frame is sealed under a key of its segment: AES-256-GCM with a
+ * nonce in front and a tag behind, the frame's header authenticated with it.
+ *
  * The caller serialises all calls on a log, and lets only the holder of the writer's place append.
  * Segments alone are shared: whoever syncs one holds a reference, so that the tail may move on.
  */
@@ -39,16 +42,26 @@ struct bz_log {
     struct bz_log_position tail;
     bool stuck;           /* follow() found an end of segment, but no next segment */
     struct bz_buf window; /* what follow() reads */
+
+    const uint8_t *key;    /* of a sealed store, or NULL; borrowed */
+    struct bz_aead *aead;  /* of the segment that the tail is in, once it is needed */
+    struct bz_buf opened;  /* a payload that follow() has opened */
+    uint64_t nonce_random; /* with the count: a nonce that no other frame has */
+    uint32_t nonce_count;
 };
+
+/* What sealing adds in front of the payload, and behind it. */
+#define BZ_LOG_SEAL_LEAD  12u
+#define BZ_LOG_SEAL_TRAIL 16u
 
 /* Makes the folder `dir` with the first segment, all durable; its start in *start. What an earlier
  * attempt left there is written over. */
 int bz_log_create(
     const char *dir, uint64_t segment_bytes, struct bz_log_position *start, blaze_error *error);
 
-/* A log without a tail yet; bz_log_move() comes next. */
+/* A log without a tail yet; bz_log_move() comes next. `key` of 32 bytes, or NULL, is borrowed. */
 int bz_log_open(struct bz_log *log, const char *dir, uint64_t segment_bytes, bool read_only,
-    blaze_error *error);
+    const uint8_t *key, blaze_error *error);
 void bz_log_close(struct bz_log *log);
 
 /* Puts the tail at `position`. On failure it stays where it was; BLAZE_ECORRUPT if the segment is
@@ -84,9 +97,9 @@ int bz_log_make_room(
 int bz_log_start_over(struct bz_log *log, uint32_t unsynced, blaze_error *error);
 
 /*
- * Appends a commit, after make_room(). `frame` has BZ_FRAME_HEADER bytes to be filled in, then the
- * payload. On failure the tail stays, and nothing of the commit can be read; BLAZE_EFAILED if that
- * is uncertain.
+ * Appends a commit, after make_room(). `frame` has BZ_FRAME_HEADER bytes to be filled in, then
+ * `payload` bytes: of a sealed log, these have room for what sealing adds. On failure the tail
+ * stays, and nothing of the commit can be read; BLAZE_EFAILED if that is uncertain.
  */
 int bz_log_append(
     struct bz_log *log, uint8_t *frame, uint32_t payload, uint32_t unsynced, blaze_error *error);

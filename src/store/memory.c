@@ -564,6 +564,16 @@ static int memory_nothing(struct bz_store *store, blaze_error *error)
     return 0; /* there is no disk to write to */
 }
 
+static int memory_verify(struct bz_store *store, void (*each)(void *context, const char *problem),
+    void *context, blaze_error *error)
+{
+    (void)store;
+    (void)each;
+    (void)context;
+    (void)error;
+    return 0; /* there is no disk to be mistrusted */
+}
+
 static void memory_set_listener(
     struct bz_store *store, void (*notify)(void *context), void *context)
 {
@@ -622,6 +632,7 @@ static const struct bz_store_ops memory_ops = {
     .lsn = memory_lsn,
     .sync = memory_nothing,
     .checkpoint = memory_nothing,
+    .verify = memory_verify,
     .set_listener = memory_set_listener,
     .set_size_listener = memory_set_size_listener,
     .watch_path = memory_watch_path,

@@ -83,6 +83,20 @@ static inline bool bz_mem_same_key(const struct bz_mem_node *a, const struct bz_
     return a->map == b->map && bz_bytes_equal(bz_mem_key(a), bz_mem_key(b));
 }
 
+/* In the order of a list: its first key, and the one behind that of `node`; the newest version. */
+static inline struct bz_mem_node *bz_mem_first(const struct bz_mem_list *list)
+{
+    return atomic_load_explicit(&list->head[0], memory_order_acquire);
+}
+
+static inline struct bz_mem_node *bz_mem_next_key(const struct bz_mem_node *node)
+{
+    struct bz_mem_node *next = bz_mem_next(node);
+    while (next != NULL && bz_mem_same_key(next, node))
+        next = bz_mem_next(next);
+    return next;
+}
+
 /* `expected`: the bytes that it is to hold, for the size of the filter. */
 struct bz_memtable *bz_memtable_new(uint64_t expected);
 struct bz_memtable *bz_memtable_retain(struct bz_memtable *table);

@@ -202,6 +202,12 @@ int bz_store_checkpoint(struct bz_store *store, blaze_error *error)
     return store->ops->checkpoint(store, error);
 }
 
+int bz_store_verify(struct bz_store *store, void (*each)(void *context, const char *problem),
+    void *context, blaze_error *error)
+{
+    return store->ops->verify(store, each, context, error);
+}
+
 void bz_store_set_listener(struct bz_store *store, void (*notify)(void *context), void *context)
 {
     store->ops->set_listener(store, notify, context);

@@ -8,8 +8,7 @@
  * (docs/format/store.md) and a plain twin in memory.
  *
  *   view      a consistent state to read: that of a snapshot, or of a transaction (which sees its
- *             own writes). Values borrow from the view: until it closes or, in a transaction, until
- *             the next write of the same key.
+ *             own writes).
  *   snapshot  a view of what was committed when it was opened. Any number, any thread; each belongs
  *             to one thread at a time. They never wait for writers.
  *   txn       the writer: one at a time for the whole database, in all processes. Belongs to the
@@ -24,6 +23,7 @@
 
 #include "base/bytes.h"
 #include "base/error.h"
+#include "crypto/vault.h"
 
 #define BZ_STORE_KEY_MAX    511u
 #define BZ_STORE_VALUE_MAX  (128u << 20)
@@ -48,12 +48,17 @@ struct bz_store_options {
     const char *const *maps; /* names; a map is then known by its index here */
     uint32_t map_count;
     bool create;                /* make the directory if it is not there; else BLAZE_ENOTFOUND */
+    bool alone;                 /* BLAZE_EBUSY if another has it open; nobody else can open it */
     bool read_only;             /* needs no right to write; see bz_store_open() */
     bool allow_network;         /* also on a file system that other machines share */
     uint32_t relaxed_window_ms; /* 0: the default, 100 */
     uint64_t checkpoint_bytes;  /* memtable size that starts a checkpoint; 0: 64 MiB */
     uint32_t checkpoint_ms;     /* age that starts one; 0: 30,000 */
     uint64_t segment_bytes;     /* of the log, at most; 0: 16 MiB */
+    uint64_t table_bytes;       /* of a table of the base, about; 0: 32 MiB */
+    uint64_t level_bytes;       /* of the base's level 1; 0: 256 MiB */
+    uint64_t cache_bytes;       /* of opened blocks, in a sealed store; 0: 64 MiB */
+    const struct bz_vault_secret *secret; /* of a sealed store; borrowed until it is open */
 };
 
 /*
@@ -62,10 +67,13 @@ struct bz_store_options {
  * BLAZE_EINVAL if `path` is no directory; BLAZE_EEXIST if a store is to be created where other
  * things are; BLAZE_EPERM on a network file system.
  *
- * Read-only, it writes nothing but LMDB's reader table (and the lock file, if that is lost); where
- * it may not even do that, checkpoints of all processes wait until it is closed. A log that is
- * damaged or cut short then shows the commits before the damage, and stats say so; BLAZE_ECORRUPT
- * is left for a log of which not even that is a whole state.
+ * With a secret a new store is sealed, and a sealed one opened: BLAZE_EAUTH if it is another one or
+ * none is given, BLAZE_EINVAL for a store that is not sealed. BLAZE_EEXIST instead of both if it
+ * was to be created.
+ *
+ * Read-only, it writes nothing but the lock file, if that is lost and can be made. A log that is
+ * damaged or cut short then shows the commits before the damage, a table that cannot be opened is
+ * left out, and stats say so.
  */
 int bz_store_open(struct bz_store **out, const char *path, const struct bz_store_options *options,
     blaze_error *error);
@@ -79,6 +87,13 @@ int bz_store_close(struct bz_store *store, blaze_error *error);
 /* Removes the files of a store that nobody has open, and nothing else: the directory stays. */
 void bz_store_remove(const char *path);
 
+/* Has the sealed store at `path` open with another secret from now on, or with the same one and
+ * other costs. The data stays as it is, and so do those who have the store open. A crash leaves the
+ * one or the other. BLAZE_EAUTH, BLAZE_EINVAL if it is not sealed, BLAZE_ENOTFOUND, BLAZE_ECORRUPT;
+ * BLAZE_EBUSY if another does the same at this moment. */
+int bz_store_change_secret(const char *path, const struct bz_vault_secret *from,
+    const struct bz_vault_secret *to, blaze_error *error);
+
 /* ---- reading ---- */
 
 int bz_snapshot_open(struct bz_store *store, struct bz_snapshot **out, blaze_error *error);
@@ -86,7 +101,8 @@ void bz_snapshot_close(struct bz_snapshot *snapshot);
 struct bz_view *bz_snapshot_view(struct bz_snapshot *snapshot);
 uint64_t bz_snapshot_lsn(const struct bz_snapshot *snapshot);
 
-/* BLAZE_ENOTFOUND. */
+/* *value is borrowed until the next get of the same map through this view, or until it closes; in a
+ * transaction also until the next write of the key. BLAZE_ENOTFOUND. */
 int bz_view_get(struct bz_view *view, uint32_t map, struct bz_bytes key, struct bz_bytes *value,
     blaze_error *error);
 
@@ -96,6 +112,8 @@ int bz_view_get(struct bz_view *view, uint32_t map, struct bz_bytes key, struct 
  * start, to the first or last key). All give BLAZE_END, and the unpositioned state, when there is
  * none. Key and value borrow until the cursor moves. A transaction may write while a cursor over it
  * is open: the cursor then stands where it stood and moves over the new state.
+ *
+ * After BLAZE_ECORRUPT the next movement in the same direction goes on behind the damage.
  */
 int bz_cursor_open(struct bz_view *view, uint32_t map, struct bz_cursor **out, blaze_error *error);
 void bz_cursor_close(struct bz_cursor *cursor);
@@ -137,6 +155,11 @@ int bz_store_sync(struct bz_store *store, blaze_error *error);
 /* Moves all earlier commits into the base now. */
 int bz_store_checkpoint(struct bz_store *store, blaze_error *error);
 
+/* Reads all of the base from the disk anew and checks it, telling each damage to `each` (may be
+ * NULL). BLAZE_ECORRUPT if there was one. */
+int bz_store_verify(struct bz_store *store, void (*each)(void *context, const char *problem),
+    void *context, blaze_error *error);
+
 /* Calls notify(context) after commits of this handle become visible (those of other processes: see
  * bz_store_watch_path()), from the committing thread, without locks held; several commits may share
  * a call. One listener; set it before use, NULL to remove (then no call is running any more when
@@ -159,11 +182,13 @@ struct bz_store_stats {
     uint64_t base_bytes;
     uint64_t memtable_bytes;
     uint64_t checkpoints;
+    uint64_t compactions;
     int checkpoint_error; /* of the last one that was tried; 0 if it went well */
     uint64_t syncs;
     uint64_t written_bytes; /* by this handle, log only */
-    const char *damaged;    /* what is wrong with the log, so that this is only what came before; */
-                            /* NULL if nothing is. Lives as long as the store */
+    bool sealed;
+    const char *damaged; /* what is wrong with the log, so that this is only what came before; */
+                         /* NULL if nothing is. Lives as long as the store */
 };
 void bz_store_stats(struct bz_store *store, struct bz_store_stats *out);
 

@@ -70,6 +70,8 @@ struct bz_store_ops {
     uint64_t (*lsn)(struct bz_store *store);
     int (*sync)(struct bz_store *store, blaze_error *error);
     int (*checkpoint)(struct bz_store *store, blaze_error *error);
+    int (*verify)(struct bz_store *store, void (*each)(void *context, const char *problem),
+        void *context, blaze_error *error);
     void (*set_listener)(struct bz_store *store, void (*notify)(void *context), void *context);
     void (*set_size_listener)(struct bz_store *store, void (*notify)(void *context), void *context);
     const char *(*watch_path)(struct bz_store *store);

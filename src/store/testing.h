@@ -70,7 +70,7 @@ struct bz_test_image {
 struct bz_test_walk {
     struct bz_test_image *image;
     const char *dir;
-    const char *below; /* "" or "log/" */
+    const char *below; /* "", "log/" or "tables/" */
 };
 
 static inline int bz_test_image_add(void *context, const char *name)
@@ -79,8 +79,9 @@ static inline int bz_test_image_add(void *context, const char *name)
     struct bz_test_image *image = walk->image;
     char path[512];
     snprintf(path, sizeof path, "%s/%s%s", walk->dir, walk->below, name);
-    if (strcmp(name, "log") == 0) {
-        struct bz_test_walk inner = {image, walk->dir, "log/"};
+    if (strcmp(name, "log") == 0 || strcmp(name, "tables") == 0) {
+        struct bz_test_walk inner = {
+            image, walk->dir, strcmp(name, "log") == 0 ? "log/" : "tables/"};
         return bz_dir_list(path, bz_test_image_add, &inner, NULL);
     }
     struct bz_test_file *file = &image->files[image->count++];
@@ -113,6 +114,9 @@ static inline void bz_test_image_put(const struct bz_test_image *image, const ch
     bz_test_remove_all(dir);
     snprintf(path, sizeof path, "%s/log", dir);
     if (bz_dir_create(dir, NULL) != 0 || bz_dir_create(path, NULL) != 0)
+        abort();
+    snprintf(path, sizeof path, "%s/tables", dir);
+    if (bz_dir_create(path, NULL) != 0)
         abort();
     for (size_t i = 0; i < image->count; i++) {
         const struct bz_test_file *file = &image->files[i];

@@ -3,17 +3,12 @@
 /*
  * Views: what a snapshot or a transaction reads.
  *
- * Opening one allocates nothing as a rule: seats stand in a row, each with a read transaction and a
- * reference to the layers that it had last; a thread takes the one that it likes, if it is idle,
- * and finds there what it needs, unless a checkpoint has moved things meanwhile.
+ * Opening one allocates nothing as a rule: seats stand in a row, each with a reference to the
+ * layers that it had last; a thread takes the one that it likes, if it is idle, and finds there
+ * what it needs, unless a checkpoint has moved things meanwhile.
  *
- * The order in which enter() collects its parts makes them fit, without a lock:
- *   1. the layers: they hold all commits after some LSN z, which the base has reached
- *   2. the base, at x >= z, since the base only grows
- *   3. the visible LSN y; if the layers are still the current ones, they have all up to y
- * Then the layers have all of (x, y]. And x <= y: base_txn names the newest transaction of the base
- * of which that is known, because what it moved was made visible before; if the base is further,
- * by a checkpoint of another process, base_moved() sees to it.
+ * The order in which enter() collects its parts makes them fit, without a lock: first the layers,
+ * then the visible LSN y; if the layers are still the current ones, they have all up to y.
  */
 
 #include "store/disk.h"
@@ -26,18 +21,20 @@
 
 /* ---- layers ---- */
 
-/* Takes over the references. */
-struct bz_layers *bz_layers_new(struct bz_memtable *active, struct bz_memtable *frozen)
+struct bz_layers *bz_layers_new(
+    struct bz_memtable *active, struct bz_memtable *frozen, struct bz_tree *tree)
 {
     struct bz_layers *layers = active == NULL ? NULL : bz_zalloc(sizeof *layers);
     if (layers == NULL) {
         bz_memtable_release(active);
         bz_memtable_release(frozen);
+        bz_tree_release(tree);
         return NULL;
     }
     atomic_init(&layers->refs, 1);
     layers->active = active;
     layers->frozen = frozen;
+    layers->tree = tree;
     return layers;
 }
 
@@ -47,6 +44,7 @@ void bz_layers_release(struct bz_layers *layers)
         return;
     bz_memtable_release(layers->active);
     bz_memtable_release(layers->frozen);
+    bz_tree_release(layers->tree);
     bz_free(layers);
 }
 
@@ -138,6 +136,8 @@ int bz_disk_catch_up(struct bz_disk *disk, blaze_error *error)
     return rc;
 }
 
+/* ---- restarting and adopting ---- */
+
 /* Fills a new memtable from `position` on, the log's tail moving along. */
 static int refill(struct bz_disk *disk, const struct bz_log_position *position,
     struct bz_memtable *table, blaze_error *error)
@@ -163,15 +163,15 @@ static int refill(struct bz_disk *disk, const struct bz_log_position *position,
     return rc;
 }
 
-int bz_disk_restart(
-    struct bz_disk *disk, const struct bz_log_position *position, blaze_error *error)
+int bz_disk_restart(struct bz_disk *disk, struct bz_tree *tree, blaze_error *error)
 {
     struct bz_log *log = &disk->log;
     struct bz_log_position old_tail = log->tail;
     struct bz_segment *old = log->segment == NULL ? NULL : bz_segment_retain(log->segment);
-    struct bz_layers *layers = bz_layers_new(bz_memtable_new(disk->checkpoint_bytes), NULL);
+    struct bz_layers *layers =
+        bz_layers_new(bz_memtable_new(disk->checkpoint_bytes), NULL, bz_tree_retain(tree));
     int rc = layers == NULL ? bz_error_code(error, BLAZE_ENOMEM)
-                            : refill(disk, position, layers->active, error);
+                            : refill(disk, &tree->log, layers->active, error);
     if (rc != 0) {
         bz_layers_release(layers);
         bz_log_detach(log, &old_tail);
@@ -186,6 +186,38 @@ int bz_disk_restart(
     return 0;
 }
 
+/* Whether our place in the log is behind the tree's, or before a segment that may be gone. */
+static bool is_ahead(const struct bz_disk *disk, const struct bz_tree *tree)
+{
+    const struct bz_log_position *tail = &disk->log.tail;
+    return tree->log.lsn > tail->lsn || tree->log.segment > tail->segment;
+}
+
+int bz_disk_adopt(struct bz_disk *disk, struct bz_tree *tree, blaze_error *error)
+{
+    struct bz_layers *old = atomic_load(&disk->layers); /* replaced under `tail` only */
+    bool forget = disk->base.read_only && atomic_load(&old->active->bytes) > FORGET_BYTES;
+    int rc = 0;
+    if (tree->sequence <= old->tree->sequence)
+        return 0;
+    if (is_ahead(disk, tree) || (forget && tree->log.lsn > old->tree->log.lsn)) {
+        rc = bz_disk_restart(disk, tree, error);
+    } else {
+        bool moved = old->frozen != NULL && old->frozen_end.lsn <= tree->log.lsn;
+        struct bz_layers *layers = bz_layers_new(bz_memtable_retain(old->active),
+            moved ? NULL : bz_memtable_retain(old->frozen), bz_tree_retain(tree));
+        if (layers == NULL)
+            return bz_error_code(error, BLAZE_ENOMEM);
+        layers->frozen_end = old->frozen_end;
+        bz_layers_replace(disk, layers);
+    }
+    if (rc == 0)
+        bz_sync_known(disk, tree->log.lsn);
+    return rc;
+}
+
+/* ---- entering a view ---- */
+
 /* Whether another process has said that it committed. Not while we hold the writer's place: then
  * none has, and what is being announced is our own. */
 static bool behind(struct bz_disk *disk)
@@ -194,44 +226,13 @@ static bool behind(struct bz_disk *disk)
            !atomic_load(&disk->writing);
 }
 
-/* Makes what we have of the log reach as far as the base needs. With `tail` held. */
-static int reach(struct bz_disk *disk, const struct bz_base_state *state, blaze_error *error)
+/* Whether there is another manifest than the one that we have read. */
+static bool base_moved(struct bz_disk *disk)
 {
-    const struct bz_log *log = &disk->log;
-    int rc = 0;
-    if (state->log.lsn > log->tail.lsn || state->log.segment > log->tail.segment)
-        rc = bz_disk_restart(disk, &state->log, error); /* what we would read next may be gone */
-    else if (state->ahead > log->tail.lsn)
-        rc = bz_disk_catch_up(disk, error);
-    if (rc == 0 && log->tail.lsn < state->ahead)
-        rc = bz_error_set(error, BLAZE_ECORRUPT,
-            "%s: ends at commit %llu, but the base has some up to %llu", disk->log_path,
-            (unsigned long long)log->tail.lsn, (unsigned long long)state->ahead);
-    return rc;
+    return atomic_load_explicit(&disk->shared->sequence, memory_order_acquire) !=
+               atomic_load_explicit(&disk->sequence, memory_order_relaxed) &&
+           disk->damage.code == 0;
 }
-
-/* The base is at a transaction that we had not looked at. */
-static int base_moved(struct bz_disk *disk, MDB_txn *txn, blaze_error *error)
-{
-    struct bz_base_state state;
-    int rc = bz_base_state(&disk->kv, txn, &state, error);
-    if (rc != 0)
-        return rc;
-    pthread_mutex_lock(&disk->tail);
-    rc = reach(disk, &state, error);
-    if (rc == 0 && mdb_txn_id(txn) > atomic_load(&disk->base_txn)) {
-        bz_sync_known(disk, state.ahead);
-        atomic_store(&disk->base_lsn, state.log.lsn);
-        atomic_store(&disk->base_txn, mdb_txn_id(txn));
-        /* Who cannot do checkpoints forgets here what others have moved. */
-        if (disk->base.read_only && atomic_load(&disk->layers)->active->bytes > FORGET_BYTES)
-            bz_disk_restart(disk, &state.log, NULL);
-    }
-    pthread_mutex_unlock(&disk->tail);
-    return rc;
-}
-
-/* ---- entering a view ---- */
 
 static int catch_up(struct bz_disk *disk, blaze_error *error)
 {
@@ -241,52 +242,54 @@ static int catch_up(struct bz_disk *disk, blaze_error *error)
     return rc;
 }
 
-static void leave(struct bz_disk_view *view)
+/* Reads the manifest, and takes what it names. */
+static int follow_base(struct bz_disk *disk, blaze_error *error)
 {
-    mdb_txn_reset(view->mdb);
-}
-
-/* One attempt; *moved is the base's transaction if the parts do not fit, else 0. */
-static int try_enter(struct bz_disk_view *view, size_t *moved, blaze_error *error)
-{
-    struct bz_disk *disk = view->disk;
-    int rc = behind(disk) ? catch_up(disk, error) : 0;
-    *moved = 0;
-    if (rc != 0)
-        return rc;
-    if (view->layers != atomic_load(&disk->layers)) {
-        bz_layers_release(view->layers);
-        view->layers = layers_current(disk);
+    pthread_mutex_lock(&disk->tail);
+    uint64_t sequence = atomic_load(&disk->shared->sequence);
+    struct bz_tree *tree;
+    int rc = bz_base_load(&disk->tables, atomic_load(&disk->layers)->tree, false, &tree, error);
+    if (rc == 0) {
+        rc = bz_disk_adopt(disk, tree, error);
+        bz_tree_release(tree);
     }
-    rc = bz_base_read(&disk->kv, &view->mdb, error);
-    if (rc != 0)
-        return rc;
-    size_t id = mdb_txn_id(view->mdb);
-    bool fits = id <= atomic_load(&disk->base_txn);
-    if (fits) {
-        view->lsn = atomic_load_explicit(&disk->visible, memory_order_acquire);
-        fits = view->layers == atomic_load(&disk->layers);
-    } else {
-        rc = base_moved(disk, view->mdb, error);
-    }
-    if (!fits)
-        leave(view);
-    *moved = fits ? 0 : id;
+    if (rc == 0)
+        atomic_store(&disk->sequence, sequence);
+    pthread_mutex_unlock(&disk->tail);
     return rc;
 }
 
 static int enter(struct bz_disk_view *view, blaze_error *error)
 {
-    size_t before = 0, moved = 0;
+    struct bz_disk *disk = view->disk;
     for (;;) {
-        int rc = try_enter(view, &moved, error);
-        /* A segment may be missing because yet another checkpoint has passed; but only then. */
-        if (rc != 0 && (rc != BLAZE_ECORRUPT || moved == before))
+        int rc = behind(disk) ? catch_up(disk, error) : 0;
+        while (rc == 0 && base_moved(disk))
+            rc = follow_base(disk, error);
+        if (rc != 0)
             return rc;
-        if (moved == 0)
+        if (view->layers != atomic_load(&disk->layers)) {
+            bz_layers_release(view->layers);
+            view->layers = layers_current(disk);
+        }
+        view->lsn = atomic_load_explicit(&disk->visible, memory_order_acquire);
+        if (view->layers == atomic_load(&disk->layers))
             return 0;
-        before = rc == 0 ? 0 : moved;
     }
+}
+
+static void unpin(struct bz_disk_view *view)
+{
+    for (uint32_t i = 0; i < view->base.map_count; i++) {
+        bz_block_unpin(view->pins[i]);
+        view->pins[i] = NULL;
+    }
+}
+
+static void leave(struct bz_disk_view *view)
+{
+    if (view->disk->tables.key != NULL)
+        unpin(view);
 }
 
 /* ---- seats ---- */
@@ -326,9 +329,7 @@ static struct bz_seat *find_seat(struct bz_disk *disk)
 
 static void drop(struct bz_disk_view *view)
 {
-    if (view->mdb != NULL)
-        mdb_txn_abort(view->mdb);
-    view->mdb = NULL;
+    leave(view);
     bz_layers_release(view->layers);
     view->layers = NULL;
 }
@@ -403,6 +404,21 @@ void bz_disk_snapshot_close(struct bz_snapshot *snapshot)
     bz_seat_give(disk, seat);
 }
 
+/* Where there is no lock file to say so, the manifest itself tells that it was replaced. */
+static void look_at_manifest(struct bz_disk *disk)
+{
+    struct bz_file_mark mark;
+    struct bz_tree *tree;
+    if (!disk->shared_private || disk->damage.code != 0 ||
+        bz_path_mark(disk->tables.manifest_path, &mark, NULL) != 0 ||
+        (mark.inode == disk->manifest.inode && mark.birth_ns == disk->manifest.birth_ns) ||
+        bz_base_load(&disk->tables, atomic_load(&disk->layers)->tree, false, &tree, NULL) != 0)
+        return;
+    if (bz_disk_adopt(disk, tree, NULL) == 0)
+        disk->manifest = mark;
+    bz_tree_release(tree);
+}
+
 uint64_t bz_disk_lsn(struct bz_store *store)
 {
     struct bz_disk *disk = (struct bz_disk *)store;
@@ -410,9 +426,13 @@ uint64_t bz_disk_lsn(struct bz_store *store)
      * and its announcement, and is not called again after that. What fails here fails, and says
      * so, in the next snapshot. */
     pthread_mutex_lock(&disk->tail);
-    if (!atomic_load(&disk->writing))
+    if (!atomic_load(&disk->writing)) {
+        look_at_manifest(disk);
         bz_disk_catch_up(disk, NULL);
+    }
     pthread_mutex_unlock(&disk->tail);
+    if (base_moved(disk))
+        follow_base(disk, NULL);
     return atomic_load_explicit(&disk->visible, memory_order_acquire);
 }
 
@@ -427,17 +447,15 @@ static const struct bz_mem_node *get_in(
 static int get_from_base(struct bz_disk_view *view, uint32_t map, struct bz_bytes key,
     struct bz_bytes *value, blaze_error *error)
 {
-    struct bz_base *kv = &view->disk->kv;
-    if (!kv->present[map])
+    struct bz_block *pin = NULL;
+    int rc = bz_tree_get(view->layers->tree, map, key, value, &pin, error);
+    if (rc == BLAZE_ENOTFOUND)
         return bz_store_not_found(error);
-    MDB_val k = {key.size, (void *)(uintptr_t)key.data}, v;
-    int rc = mdb_get(view->mdb, kv->maps[map], &k, &v);
-    if (rc == MDB_NOTFOUND)
-        return bz_store_not_found(error);
-    if (rc != 0)
-        return bz_base_error(kv, rc, "read", error);
-    *value = bz_bytes(v.mv_data, v.mv_size);
-    return 0;
+    if (pin != NULL) {
+        bz_block_unpin(view->pins[map]);
+        view->pins[map] = pin;
+    }
+    return rc;
 }
 
 int bz_disk_get(struct bz_view *base, uint32_t map, struct bz_bytes key, struct bz_bytes *value,

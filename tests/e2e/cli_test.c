@@ -403,7 +403,7 @@ static void a_file_that_was_cut_off_is_told_of_in_one_line(void **state)
 {
     struct world *w = *state;
     must(w, "create", "a.blz", NULL);
-    assert_int_equal(truncate("a.blz/base.mdb", 8192), 0);
+    assert_int_equal(truncate("a.blz/manifest", 20), 0);
     struct outcome outcome = run(w, "status", "a.blz", NULL);
     assert_int_equal(outcome.code, 7);
     assert_memory_equal(outcome.err, "blazedb: ", 9);
@@ -528,10 +528,10 @@ static void a_damaged_identity_is_named(void **state)
     struct world *w = *state;
     must(w, "create", "a.blz", NULL);
     must(w, "insert", "a.blz", "c", "{}", NULL);
-    write_text("a.blz/base.mdb", "this is no database");
+    write_text("a.blz/manifest", "this is no database");
     struct outcome outcome = run(w, "status", "a.blz", NULL);
     assert_int_equal(outcome.code, 7);
-    assert_non_null(strstr(outcome.err, "base.mdb"));
+    assert_non_null(strstr(outcome.err, "manifest"));
 }
 
 static void a_full_disk_stops_an_import_and_what_was_committed_stays(void **state)

@@ -141,7 +141,10 @@ static const char *read_file(struct world *world, const char *name)
 
 /* ---- processes ---- */
 
-static void in_child(const struct world *world, const struct process *process, bool terminal,
+/* What a command's input and outputs are. */
+enum ends { PIPES, SCREEN, TERMINAL }; /* a screen is a terminal for output only */
+
+static void in_child(const struct world *world, const struct process *process, enum ends kind,
     int output, char **arguments)
 {
     struct rlimit limit = {world->file_limit, world->file_limit};
@@ -150,18 +153,20 @@ static void in_child(const struct world *world, const struct process *process, b
         setrlimit(RLIMIT_FSIZE, &limit);
     }
     int errors = open(process->errors, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-    int input = open(world->input != NULL ? world->input : "/dev/null", O_RDONLY);
+    int input = kind == TERMINAL
+                    ? output
+                    : open(world->input != NULL ? world->input : "/dev/null", O_RDONLY);
     if (errors < 0 || input < 0 || dup2(input, 0) < 0 || dup2(output, 1) < 0 ||
-        dup2(terminal ? output : errors, 2) < 0)
+        dup2(kind == PIPES ? errors : output, 2) < 0)
         _exit(126);
     execv(arguments[0], arguments);
     _exit(127);
 }
 
 /* The two ends of a new pipe, or of a terminal. */
-static void open_ends(bool terminal, int ends[2])
+static void open_ends(enum ends kind, int ends[2])
 {
-    if (!terminal) {
+    if (kind == PIPES) {
         assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
         return;
     }
@@ -171,7 +176,7 @@ static void open_ends(bool terminal, int ends[2])
     fcntl(ends[1], F_SETFD, FD_CLOEXEC);
 }
 
-static struct process *launch(struct world *world, bool terminal, va_list args)
+static struct process *launch(struct world *world, enum ends kind, va_list args)
 {
     static int count;
     const char *command = getenv("BLAZEDB");
@@ -187,11 +192,11 @@ static struct process *launch(struct world *world, bool terminal, va_list args)
     snprintf(process->command, sizeof process->command, "blazedb %s %s", n > 1 ? arguments[1] : "",
         n > 2 ? arguments[2] : "");
     int ends[2];
-    open_ends(terminal, ends);
+    open_ends(kind, ends);
     process->pid = fork();
     assert_true(process->pid >= 0);
     if (process->pid == 0)
-        in_child(world, process, terminal, ends[1], arguments);
+        in_child(world, process, kind, ends[1], arguments);
     close(ends[1]);
     process->out = ends[0];
     process->next = world->processes;
@@ -203,7 +208,16 @@ struct process *start(struct world *world, ...)
 {
     va_list args;
     va_start(args, world);
-    struct process *process = launch(world, false, args);
+    struct process *process = launch(world, PIPES, args);
+    va_end(args);
+    return process;
+}
+
+struct process *start_on_terminal(struct world *world, ...)
+{
+    va_list args;
+    va_start(args, world);
+    struct process *process = launch(world, TERMINAL, args);
     va_end(args);
     return process;
 }
@@ -300,7 +314,34 @@ const char *await_line(struct process *process, const char *words)
     return line;
 }
 
-static struct outcome finish(struct world *world, struct process *process)
+void await_text(struct process *process, const char *words)
+{
+    int64_t deadline = now_ms() + DEADLINE_MS;
+    size_t size = strlen(words);
+    for (;;) {
+        char *from = process->data + process->at;
+        char *found = process->size > process->at
+                          ? memmem(from, process->size - process->at, words, size)
+                          : NULL;
+        if (found != NULL) {
+            process->at = (size_t)(found - process->data) + size;
+            return;
+        }
+        if (!read_more(process, deadline, words))
+            fail_msg("%s: it ended with %d where \"%s\" was expected: %.*s", process->command,
+                await_end(process), words, (int)process->size,
+                process->data != NULL ? process->data : "");
+    }
+}
+
+void type_line(struct process *process, const char *line)
+{
+    size_t size = strlen(line);
+    assert_int_equal(write(process->out, line, size), size);
+    assert_int_equal(write(process->out, "\n", 1), 1);
+}
+
+struct outcome finish(struct world *world, struct process *process)
 {
     struct outcome outcome = {.code = await_end(process)};
     outcome.out = keep(world, process->size > 0 ? process->data : "", process->size);
@@ -312,7 +353,7 @@ struct outcome run(struct world *world, ...)
 {
     va_list args;
     va_start(args, world);
-    struct process *process = launch(world, false, args);
+    struct process *process = launch(world, PIPES, args);
     va_end(args);
     return finish(world, process);
 }
@@ -321,7 +362,7 @@ const char *must(struct world *world, ...)
 {
     va_list args;
     va_start(args, world);
-    struct process *process = launch(world, false, args);
+    struct process *process = launch(world, PIPES, args);
     va_end(args);
     struct outcome outcome = finish(world, process);
     if (outcome.code != 0)
@@ -333,7 +374,7 @@ const char *on_terminal(struct world *world, ...)
 {
     va_list args;
     va_start(args, world);
-    struct process *process = launch(world, true, args);
+    struct process *process = launch(world, SCREEN, args);
     va_end(args);
     struct outcome outcome = finish(world, process);
     if (outcome.code != 0)
@@ -345,7 +386,7 @@ void refuse(struct world *world, int code, const char *words, ...)
 {
     va_list args;
     va_start(args, words);
-    struct process *process = launch(world, false, args);
+    struct process *process = launch(world, PIPES, args);
     va_end(args);
     struct outcome outcome = finish(world, process);
     const char *newline = strchr(outcome.err, '\n');

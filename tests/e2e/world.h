@@ -68,6 +68,13 @@ const char *on_terminal(struct world *world, ...) __attribute__((sentinel));
 
 struct process *start(struct world *world, ...) __attribute__((sentinel));
 
+/* On a terminal for input and both outputs. */
+struct process *start_on_terminal(struct world *world, ...) __attribute__((sentinel));
+
+/* Reads until `words` have come on the terminal; types a line there. */
+void await_text(struct process *process, const char *words);
+void type_line(struct process *process, const char *line);
+
 /* The next line of its standard output; fails at the deadline or if it ends first. Valid until the
  * next call. */
 const char *next_line(struct process *process);
@@ -80,6 +87,7 @@ void send_signal(struct process *process, int number);
 
 /* Waits for its end; the exit code as in struct outcome. */
 int await_end(struct process *process);
+struct outcome finish(struct world *world, struct process *process); /* the same, with outputs */
 const char *errors_of(struct world *world, struct process *process); /* its standard error so far */
 
 /* ---- reading results ---- */

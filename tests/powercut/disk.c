@@ -16,8 +16,7 @@
  * lost from some point on, or, harder than the journal of a file system would have it, each alone.
  * A rename is there or not, never half. A new directory is empty until it is synced.
  *
- * Two files are written through mappings, which the trace does not know: `lock` and
- * `base.mdb-lock`. They have any content.
+ * One file is written through a mapping, which the trace does not know: `lock`. It has any content.
  *
  * Left out: sectors that become unreadable or change by themselves, sectors torn inside, and files
  * that hold what was deleted elsewhere.
@@ -230,7 +229,8 @@ static void note_name(struct node *node, const char *name)
 {
     size_t size = strlen(name);
     node->log = size > 4 && strcmp(name + size - 4, ".wal") == 0;
-    node->base = strncmp(name, "base.mdb", 8) == 0 && strstr(name, "lock") == NULL;
+    node->base =
+        strncmp(name, "manifest", 8) == 0 || (size > 4 && strcmp(name + size - 4, ".tbl") == 0);
 }
 
 static void change_name(struct node *dir, const char *from, const char *to, struct node *node)
@@ -587,7 +587,7 @@ static struct names cut_names(const struct cut *cut, const struct node *dir)
  */
 static bool any_content(const struct cut *cut, const char *name, struct content *content)
 {
-    if (strcmp(name, "lock") != 0 && strcmp(name, "base.mdb-lock") != 0)
+    if (strcmp(name, "lock") != 0)
         return false;
     uint64_t mix = plan_mix(cut->choice, (uint64_t)name[0]);
     set_size(content, 0);

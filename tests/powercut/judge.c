@@ -85,7 +85,9 @@ static bool open_db(struct judging *j, bool create)
 {
     struct bz_db_options options = {
         .create = create,
-        .store = {.segment_bytes = 16u << 10, .checkpoint_bytes = 96u << 10},
+        .store = {.segment_bytes = 16u << 10,
+            .checkpoint_bytes = 96u << 10,
+            .secret = plan_secret(&j->history.plan)},
     };
     int rc = bz_db_open(&j->db, j->path, &options, &j->error);
     if (rc == BLAZE_ENOTFOUND && !create && !j->history.created)

@@ -49,6 +49,9 @@ void plan_add_life(struct plan *plan, uint64_t after, uint64_t life);
 /* splitmix64 of two numbers: how everything is chosen here. */
 uint64_t plan_mix(uint64_t a, uint64_t b);
 
+/* What seals the database of the plan: of one with an odd seed; else NULL. */
+const struct bz_vault_secret *plan_secret(const struct plan *plan);
+
 /* The documents after n commits. */
 void plan_replay(const struct plan *plan, uint64_t n, struct plan_state *out);
 

@@ -2,18 +2,17 @@
 
 /*
  * The functions below have the names of the C library's. The program that they are linked into
- * exports them, so that the dynamic linker binds LMDB's calls to them as well; they ask the kernel
- * directly.
+ * exports them, so that the dynamic linker binds all calls to them; they ask the kernel directly.
  *
  * A change is made and recorded under one lock, so the trace has them in the order in which they
  * happened. A sync is not under the lock: it is recorded when it begins and when it has ended, and
  * takes as long as a disk may, so that others write, commit and wait meanwhile. What was recorded
  * before a sync began is on the disk when its end is; nothing else is known.
  *
- * What is written through a mapping cannot be seen here. The store and LMDB map two files writable,
- * `lock` and `base.mdb-lock`: they tell running processes of each other and carry nothing that has
- * to last. The test compares what the trace adds up to with the real files, and so would find
- * whatever else escapes this layer.
+ * What is written through a mapping cannot be seen here. The store maps one file writable, `lock`:
+ * it tells running processes of each other and carries nothing that has to last. The test compares
+ * what the trace adds up to with the real files, and so would find whatever else escapes this
+ * layer.
  */
 
 #include "record.h"

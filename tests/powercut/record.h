@@ -4,7 +4,7 @@
 
 /*
  * The layer below the store: the C library's file functions, standing in front of the real ones for
- * everything in the process, LMDB too. It does what is asked, and writes it into a trace.
+ * everything in the process. It does what is asked, and writes it into a trace.
  */
 
 #include "trace.h"

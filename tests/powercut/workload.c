@@ -72,7 +72,10 @@ static struct bz_db_options options_of(const struct plan *plan)
             {
                 .segment_bytes = plan->large ? 512u << 10 : 16u << 10,
                 .checkpoint_bytes = plan->large ? 6u << 20 : 96u << 10,
+                .table_bytes = plan->large ? 512u << 10 : 16u << 10,
+                .level_bytes = plan->large ? 2u << 20 : 48u << 10,
                 .relaxed_window_ms = 3,
+                .secret = plan_secret(plan),
             },
     };
 }

@@ -9,6 +9,8 @@ static const struct cli_option common[] = {
     {"json", NULL, "JSON lines, also on a terminal"},
     {"table", NULL, "tables, also when the output is not a terminal"},
     {"no-progress", NULL, "no progress bars"},
+    {"passphrase-file", "FILE", "what the database is sealed with: the first line of a file"},
+    {"key-file", "FILE", "what the database is sealed with: a file of 32 or more random bytes"},
     {"allow-network-fs", NULL, "open a database on a network file system"},
     {NULL},
 };

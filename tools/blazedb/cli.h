@@ -22,7 +22,7 @@ enum {
     EXIT_BUSY = 6,       /* in use by another, not permitted, opened read-only */
     EXIT_CORRUPT = 7,    /* damaged, or of a version that this program does not know */
     EXIT_CONNECTION = 8, /* no connection, lost, timed out */
-    EXIT_REFUSED = 9,    /* the other side says no: wrong code, wrong database */
+    EXIT_REFUSED = 9,    /* wrong passphrase; the other side says no: wrong code, wrong database */
     EXIT_SYSTEM = 10,    /* disk full, out of memory, input/output */
     EXIT_SIGNAL = 128,   /* plus the signal's number: stopped before the work was done */
 };
@@ -86,6 +86,40 @@ int cli_fail(int exit_code, const char *what, const char *format, ...)
 int cli_fail_error(const char *what, int code, const blaze_error *error);
 
 int cli_exit_code(int code);
+
+/* ---- passphrases and key files (seal.c) ---- */
+
+#define CLI_PASSPHRASE_MAX 1024
+
+/* What a database is sealed with. Stays where it is: `seal` points into it. */
+struct cli_seal {
+    blaze_seal seal;
+    char passphrase[CLI_PASSPHRASE_MAX + 1];
+};
+
+void cli_seal_init(struct cli_seal *out); /* nothing given */
+void cli_seal_wipe(struct cli_seal *seal);
+bool cli_seal_given(const struct cli_seal *seal);
+
+/* What the options --passphrase-file and --key-file say, else the environment, else nothing. An
+ * exit code, with the error printed, as with all that follow. */
+int cli_seal_read(const struct cli *cli, struct cli_seal *out);
+
+/* The same of --new-passphrase-file and --new-key-file. */
+int cli_seal_read_new(const struct cli *cli, struct cli_seal *out);
+
+/* Adds what --kdf-memory and --kdf-passes say. */
+int cli_seal_costs(const struct cli *cli, struct cli_seal *out);
+
+/* Asks for the passphrase of `what` on the terminal. EXIT_REFUSED, saying what to give instead, if
+ * there is none. */
+int cli_seal_ask(const char *what, struct cli_seal *out);
+
+/* Asks for a new one, twice. EXIT_USAGE without a terminal, with what to give instead. */
+int cli_seal_ask_new(const struct cli *cli, const char *instead, struct cli_seal *out);
+
+/* For commands that may make databases: as cli_seal_read(), or asked for with --passphrase. */
+int cli_seal_create(const struct cli *cli, struct cli_seal *out);
 
 /* ---- databases and arguments (open.c) ---- */
 
@@ -207,6 +241,8 @@ int cmd_status(struct cli *cli);
 int cmd_conflicts(struct cli *cli);
 int cmd_check(struct cli *cli);
 int cmd_watch(struct cli *cli);
+int cmd_passphrase(struct cli *cli);
+int cmd_rekey(struct cli *cli);
 int cmd_serve(struct cli *cli);
 int cmd_share(struct cli *cli);
 int cmd_join(struct cli *cli);

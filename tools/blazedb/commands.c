@@ -19,6 +19,16 @@
         "timeout", "SECONDS", "give up after this long without being done (10)"                    \
     }
 
+#define ASK                                                                                        \
+    {                                                                                              \
+        "passphrase", NULL, "seal it, asking for a passphrase on the terminal"                     \
+    }
+#define KDF                                                                                        \
+    {"kdf-memory", "KIB", "memory that deriving a key from the passphrase takes (65536)"},         \
+    {                                                                                              \
+        "kdf-passes", "N", "how often it goes over that memory (3)"                                \
+    }
+
 const struct cli_command cli_commands[] = {
     {
         .name = "create",
@@ -27,8 +37,17 @@ const struct cli_command cli_commands[] = {
         .words_max = 1,
         .summary = "Make a new, empty database in the directory DB.",
         .options = {{"role", "client|server",
-            "a server's write wins over a client's where both wrote at once (client)"}},
-        .more = "example: blazedb create notes.blz",
+                        "a server's write wins over a client's where both wrote at once (client)"},
+            ASK, KDF},
+        .more =
+            "With --passphrase, --passphrase-file or --key-file it is sealed: all that is written\n"
+            "to its files is encrypted, and every command wants the same from then on. There is\n"
+            "no way into it without.\n\n"
+            "example: blazedb create notes.blz\n"
+            "example: blazedb create notes.blz --passphrase\n"
+            "example: blazedb create notes.blz --passphrase-file ~/.notes-passphrase\n"
+            "example: head -c 32 /dev/urandom > ~/.notes-key && chmod 600 ~/.notes-key &&\n"
+            "         blazedb create notes.blz --key-file ~/.notes-key",
         .run = cmd_create,
     },
     {
@@ -202,6 +221,49 @@ const struct cli_command cli_commands[] = {
         .run = cmd_watch,
     },
     {
+        .name = "passphrase",
+        .words = "DB",
+        .words_min = 1,
+        .words_max = 1,
+        .summary = "Have a sealed database open with another passphrase or key file.",
+        .options =
+            {
+                {"new-passphrase-file", "FILE", "the new one (otherwise asked for)"},
+                {"new-key-file", "FILE", "a key file instead"},
+                KDF,
+            },
+        .more =
+            "The data stays as it is, and whoever has the database open goes on. Who knows the\n"
+            "old passphrase and has a copy of the files as they were can still read that copy,\n"
+            "and with its key what is written later: if that matters, use rekey.\n\n"
+            "example: blazedb passphrase notes.blz\n"
+            "example: blazedb passphrase notes.blz --passphrase-file old --new-passphrase-file new",
+        .run = cmd_passphrase,
+    },
+    {
+        .name = "rekey",
+        .words = "DB",
+        .words_min = 1,
+        .words_max = 1,
+        .summary = "Rewrite a database under a new data key; seals one that is not, or unseals it.",
+        .options =
+            {
+                {"new-passphrase", NULL, "ask for a new passphrase on the terminal"},
+                {"new-passphrase-file", "FILE", "a new passphrase"},
+                {"new-key-file", "FILE", "a new key file"},
+                {"unseal", NULL, "leave it without any"},
+                KDF,
+            },
+        .more =
+            "Without a new one it keeps its passphrase or key file. Nobody may have it open. It\n"
+            "takes the room of a second copy, DB.rekey, which takes the place of the first at\n"
+            "once: what ends it before that leaves the database as it was.\n\n"
+            "example: blazedb rekey notes.blz --passphrase-file pass\n"
+            "example: blazedb rekey notes.blz --new-passphrase\n"
+            "example: blazedb rekey notes.blz --key-file key --unseal",
+        .run = cmd_rekey,
+    },
+    {
         .name = "serve",
         .words = "DIR",
         .words_min = 1,
@@ -215,9 +277,14 @@ const struct cli_command cli_commands[] = {
                     "the hub may read what it carries (in this version it always can)"},
                 {"closed", NULL, "take in no new databases"},
                 {"log", NULL, "tell on the standard error who comes and goes"},
+                ASK,
+                KDF,
             },
-        .more = "Prints {\"listening\":\"tcp://...\"} for each --listen when it is ready.\n\n"
-                "example: blazedb serve hub --listen tcp://127.0.0.1:7667 --trusted",
+        .more =
+            "Prints {\"listening\":\"tcp://...\"} for each --listen when it is ready.\n\n"
+            "With --passphrase, --passphrase-file or --key-file all its databases are sealed by\n"
+            "that, those that it has already must be. A key file opens them much faster.\n\n"
+            "example: blazedb serve hub --listen tcp://127.0.0.1:7667 --trusted",
         .run = cmd_serve,
     },
     {
@@ -237,9 +304,10 @@ const struct cli_command cli_commands[] = {
         .words_min = 2,
         .words_max = 2,
         .summary = "Make DB a copy of the database that a code stands for, filled from its hub.",
-        .options = {TIMEOUT},
+        .options = {TIMEOUT, ASK, KDF},
         .more = "A join that was cut off is completed by joining again, or by sync.\n\n"
-                "example: blazedb join copy.blz 'blaze://127.0.0.1:7667/...#...'",
+                "example: blazedb join copy.blz 'blaze://127.0.0.1:7667/...#...'\n"
+                "example: blazedb join copy.blz 'blaze://127.0.0.1:7667/...#...' --passphrase",
         .run = cmd_join,
     },
     {

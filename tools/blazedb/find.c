@@ -62,15 +62,31 @@ static void print_table_row(struct cli_table *table, const blaze_id *id, const b
     cli_table_end_row(table);
 }
 
-/* Prints the rows; ends early when the output is gone or the command is stopped. */
+/* The next row behind what is damaged, which is told of, each once in a row; *code remembers. */
+static int next_sound(const struct cli *cli, blaze_cursor *cursor, blaze_id *id, blaze_value *row,
+    blaze_error *error, int *code)
+{
+    char told[BLAZE_ERROR_TEXT_SIZE] = "";
+    int rc;
+    while ((rc = blaze_cursor_next(cursor, id, row, error)) == BLAZE_ECORRUPT) {
+        if (strcmp(told, error->text) == 0)
+            return rc; /* it stays where it is */
+        *code = cli_fail_error(cli->words[0], rc, error);
+        strcpy(told, error->text);
+    }
+    return rc;
+}
+
+/* Prints the rows; ends early when the output is gone or the command is stopped. What is damaged is
+ * left out, and the exit code says so. */
 static int print_rows(const struct cli *cli, blaze_cursor *cursor)
 {
     struct cli_table *table = cli->json ? NULL : cli_table_new();
     blaze_error error = {0};
     blaze_id id;
     blaze_value row;
-    int rc;
-    while ((rc = blaze_cursor_next(cursor, &id, &row, &error)) == BLAZE_OK) {
+    int rc, code = EXIT_DONE;
+    while ((rc = next_sound(cli, cursor, &id, &row, &error, &code)) == BLAZE_OK) {
         if (table != NULL)
             print_table_row(table, &id, &row);
         else if ((rc = cli_json_document(&id, &row, false)) != BLAZE_OK)
@@ -84,7 +100,8 @@ static int print_rows(const struct cli *cli, blaze_cursor *cursor)
         cli_flush();
         return cli_fail_error(cli->words[0], rc, rc == error.code ? &error : NULL);
     }
-    return cli_flush();
+    int flushed = cli_flush();
+    return code != EXIT_DONE ? code : flushed;
 }
 
 static int find(const struct cli *cli, blaze_db *db, const blaze_query *query)

@@ -12,13 +12,17 @@ static int print_overview(void)
     printf("usage: blazedb COMMAND ARGUMENT... [OPTION...]\n\n");
     for (const struct cli_command *c = cli_commands; c->name != NULL; c++)
         printf("  %-10s %s\n", c->name, c->summary);
-    printf("\n"
-           "blazedb COMMAND --help tells more of each. A database DB is a directory. Results are\n"
-           "JSON lines when piped and tables on a terminal (--json and --table choose); an error\n"
-           "is one line on the standard error, and the exit code says its kind:\n\n"
-           "  0 done         3 input refused      6 busy or not permitted   9 refused by a peer\n"
-           "  1 no record    4 not there          7 damaged or too new     10 disk, memory\n"
-           "  2 usage        5 there already      8 no connection         130 stopped\n");
+    printf(
+        "\n"
+        "blazedb COMMAND --help tells more of each. A database DB is a directory. Results are\n"
+        "JSON lines when piped and tables on a terminal (--json and --table choose); an error\n"
+        "is one line on the standard error, and the exit code says its kind:\n\n"
+        "  0 done         3 input refused      6 busy or not permitted   9 refused, wrong secret\n"
+        "  1 no record    4 not there          7 damaged or too new     10 disk, memory\n"
+        "  2 usage        5 there already      8 no connection         130 stopped\n\n"
+        "A sealed database is opened with --passphrase-file FILE (its first line) or --key-file\n"
+        "FILE, or with what BLAZEDB_PASSPHRASE_FILE or BLAZEDB_KEY_FILE name. Without, a\n"
+        "terminal is asked.\n");
     return cli_flush();
 }
 
@@ -32,7 +36,7 @@ static int print_command(const struct cli_command *c)
         char left[48];
         snprintf(
             left, sizeof left, "--%s%s%s", o->name, o->value ? " " : "", o->value ? o->value : "");
-        printf("  %-22s %s\n", left, o->help);
+        printf("  %-26s %s\n", left, o->help);
     }
     printf("\n%s\n", c->more);
     return cli_flush();

@@ -19,9 +19,23 @@ static int open_how(const struct cli *cli, bool read_only, blaze_db **out)
     const char *path = cli->words[0];
     blaze_open_options options;
     blaze_error error;
+    struct cli_seal seal;
+    int code = cli_seal_read(cli, &seal);
+    if (code != EXIT_DONE)
+        return code;
     cli_open_options(cli, &options);
     options.read_only = read_only;
+    options.seal = seal.seal;
     int rc = blaze_open(out, path, &options, &error);
+    if (rc == BLAZE_EAUTH && !cli_seal_given(&seal)) {
+        code = cli_seal_ask(path, &seal);
+        options.seal = seal.seal;
+        if (code == EXIT_DONE)
+            rc = blaze_open(out, path, &options, &error);
+    }
+    cli_seal_wipe(&seal);
+    if (code != EXIT_DONE)
+        return code;
     if (rc == BLAZE_ENOTFOUND)
         return cli_fail(
             EXIT_MISSING, path, "no database here: make one with: blazedb create %s", path);

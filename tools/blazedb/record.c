@@ -18,14 +18,20 @@ int cmd_create(struct cli *cli)
     const char *path = cli->words[0];
     blaze_db *db;
     blaze_error error;
+    struct cli_seal seal;
+    int code = cli_seal_create(cli, &seal);
+    if (code != EXIT_DONE)
+        return code;
+    options.seal = seal.seal;
     int rc = blaze_open(&db, path, &options, &error);
+    cli_seal_wipe(&seal);
     if (rc != BLAZE_OK)
         return cli_fail_error(path, rc, &error);
 
     blaze_id database, node;
     blaze_database_id(db, &database);
     blaze_node_id(db, &node);
-    int code = cli_close(cli, db, EXIT_DONE);
+    code = cli_close(cli, db, EXIT_DONE);
     if (code != EXIT_DONE)
         return code;
     struct cli_result *result = cli_result_new();

@@ -45,6 +45,11 @@ int cmd_serve(struct cli *cli)
     options.allow_network_fs = cli_option(cli, "allow-network-fs") != NULL;
     if (cli_option(cli, "log") != NULL)
         options.on_log = on_log;
+    struct cli_seal seal;
+    int code = cli_seal_create(cli, &seal);
+    if (code != EXIT_DONE)
+        return code;
+    options.seal = seal.seal;
     if (cli_option(cli, "trusted") == NULL)
         fprintf(stderr, "blazedb: serve: a hub of this version can read the databases that it"
                         " carries (--trusted says that you know)\n");
@@ -53,9 +58,10 @@ int cmd_serve(struct cli *cli)
     blaze_error error;
     blaze_hub *hub;
     int rc = blaze_hub_open(&hub, cli->words[0], &options, &error);
+    cli_seal_wipe(&seal);
     if (rc != BLAZE_OK)
         return cli_fail_error(cli->words[0], rc, &error);
-    int code = announce(hub);
+    code = announce(hub);
     if (code == EXIT_DONE)
         cli_stop_wait();
     rc = blaze_hub_close(hub, &error);

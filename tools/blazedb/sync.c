@@ -163,15 +163,18 @@ int cmd_join(struct cli *cli)
 {
     struct watcher watcher;
     blaze_sync_options options;
-    int code = begin(cli, &watcher, &options, "join");
-    if (code != EXIT_DONE)
-        return code;
-    const char *path = cli->words[0];
     blaze_open_options open;
+    struct cli_seal seal;
+    cli_open_options(cli, &open);
+    int code = cli_seal_create(cli, &seal);
+    if (code != EXIT_DONE || (code = begin(cli, &watcher, &options, "join")) != EXIT_DONE)
+        return code;
+    open.seal = seal.seal;
+    const char *path = cli->words[0];
     blaze_error error;
     blaze_db *db;
-    cli_open_options(cli, &open);
     int rc = blaze_join(&db, path, cli->words[1], &open, &options, &error);
+    cli_seal_wipe(&seal);
     code = finish(&watcher, path, rc, &error);
     if (rc != BLAZE_OK)
         return code;
