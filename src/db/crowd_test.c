@@ -118,14 +118,12 @@ static blaze_doc *number(const char *field, uint64_t n)
 /* ---- writing ---- */
 
 typedef int verb_call(struct bz_db_txn *txn, struct bz_bytes collection, const blaze_id *id,
-    const blaze_value *document, blaze_error *error);
+    blaze_doc *document, blaze_error *error);
 
 static void write_doc(
     struct bz_db_txn *txn, verb_call *verb, const char *collection, blaze_id id, blaze_doc *doc)
 {
-    blaze_value value;
-    CALL(blaze_doc_value(doc, &value));
-    CALL(verb(txn, bz_bytes_text(collection), &id, &value, error));
+    CALL(verb(txn, bz_bytes_text(collection), &id, doc, error));
     blaze_doc_free(doc);
 }
 
