@@ -2,17 +2,15 @@
 
 /*
  * A short scenario through everything, once for each allocation that it makes, which then fails:
- * nothing leaks, nothing half-done is seen, and the database goes on. The same on a disk for each
- * call of the system that writes: what was committed stays, what was not is not there.
+ * nothing leaks, nothing half-done is seen, and the database goes on. On a disk, everything that
+ * the system may refuse: what was committed is there, what was not is not, and nothing is half.
  */
 
 #include "db/test_util.h"
 
-#include "os/os.h"
 #include "query/query.h"
+#include "store/fault_test_util.h"
 #include "store/testing.h"
-
-#include <errno.h>
 
 struct plan {
     uint64_t at;    /* the allocation that fails, from 1 */
@@ -180,109 +178,154 @@ static void every_allocation_may_fail(void **state)
     assert_true(failures > 100);
 }
 
-/* ---- the disk ---- */
+/* ---- on a disk ---- */
 
-struct disk_plan {
-    uint64_t at, count;
-    int number; /* the errno to fail with */
-    bool hit, lasting;
+#define COMMITS 9 /* in each of two openings */
+
+static struct bz_test_dir dir;
+static char path[100];
+
+/* What a run was told. */
+struct account {
+    const struct bz_fault *fault;
+    bool begun[2 * COMMITS], done[2 * COMMITS];
 };
 
-static int fail_disk(void *context, enum bz_os_op op, const char *path)
+static int judge(const struct account *account, int rc, const blaze_error *error)
 {
-    struct disk_plan *plan = context;
-    (void)path;
-    if (op == BZ_OS_READ)
-        return 0;
-    plan->count++;
-    if (plan->count < plan->at || (plan->count > plan->at && !plan->lasting))
-        return 0;
-    plan->hit = true;
-    return plan->number;
+    if (rc != 0 && (rc > 0 || error->code != rc || error->text[0] == '\0'))
+        fail_msg("%s: code %d, in the error %d \"%s\"", bz_fault_name(account->fault), rc,
+            error->code, error->text);
+    if (rc != 0 && !atomic_load(&account->fault->hit))
+        fail_msg("%s: it has not failed yet, but: %s", bz_fault_name(account->fault), error->text);
+    return rc;
 }
 
-#define COMMITS 7
-
-/* Commits with and without new names; says which came back as done. */
-static void commit_some(struct bz_db *db, bool done[COMMITS])
+/* The document of commit i, twice: as record i of "a" and of "b". Every other one has a new name.
+ */
+static int write_pair(struct bz_db_txn *txn, uint32_t i, blaze_doc *doc, blaze_error *error)
 {
-    for (uint32_t i = 0; i < COMMITS; i++) {
-        struct bz_db_txn *txn = NULL;
-        char json[40];
-        snprintf(json, sizeof json, "{\"f%u\":%u}", i / 2, i);
-        int rc = bz_db_begin(db, &txn, NULL);
-        if (rc == 0) {
-            rc = try_write(txn, PUT, i % 3 == 0 ? "a" : "b", i, json, NULL);
-            if (rc == 0)
-                rc = bz_db_commit(txn, BZ_DURABLE_FULL, NULL);
-            else
-                bz_db_abort(txn);
+    blaze_id id = id_of(i);
+    int rc = bz_db_put(txn, bz_bytes_text("a"), &id, doc, error);
+    return rc != 0 ? rc : bz_db_insert(txn, bz_bytes_text("b"), &id, doc, error);
+}
+
+static void pair_json(uint32_t i, char json[48])
+{
+    snprintf(json, 48, "{\"f%u\":%u,\"n\":%u}", i / 2, i, i % 4);
+}
+
+/* The documents are made beforehand: it is not their memory that is to fail. */
+static void commit_pair(struct bz_db *db, struct account *account, uint32_t i, blaze_doc *doc)
+{
+    struct bz_db_txn *txn = NULL;
+    blaze_error error = {0};
+    if (judge(account, bz_db_begin(db, &txn, &error), &error) != 0)
+        return;
+    if (judge(account, write_pair(txn, i, doc, &error), &error) != 0) {
+        bz_db_abort(txn);
+        return;
+    }
+    account->begun[i] = true;
+    enum bz_durability durability = i % 3 == 0 ? BZ_DURABLE_FULL : BZ_DURABLE_RELAXED;
+    account->done[i] = judge(account, bz_db_commit(txn, durability, &error), &error) == 0;
+}
+
+static int open_on_disk(struct bz_db **db, bool create, blaze_error *error)
+{
+    struct bz_db_options options = {
+        .create = create,
+        .store = {.segment_bytes = 16u << 10, .relaxed_window_ms = 1},
+    };
+    return bz_db_open(db, path, &options, error);
+}
+
+static void work(struct account *account, blaze_doc *docs[2 * COMMITS])
+{
+    for (uint32_t opening = 0; opening < 2; opening++) {
+        struct bz_db *db = NULL;
+        blaze_error error = {0};
+        if (judge(account, open_on_disk(&db, opening == 0, &error), &error) != 0)
+            continue;
+        int rc = bz_db_index_create(db, bz_bytes_text("a"), "n", "by_n", &error);
+        if (rc != BLAZE_EEXIST)
+            judge(account, rc, &error);
+        for (uint32_t i = opening * COMMITS; i < (opening + 1) * COMMITS; i++) {
+            commit_pair(db, account, i, docs[i]);
+            if (i % 4 == 3)
+                judge(account, bz_store_checkpoint(bz_db_store(db), &error), &error);
         }
-        done[i] = rc == 0;
-        if (done[i])
-            expect_json(db, i % 3 == 0 ? "a" : "b", i, json);
+        judge(account, bz_db_close(db, &error), &error);
     }
 }
 
-/* Runs commits with a failing disk, then opens what is left of it. */
-static bool run_on_disk(struct disk_plan *plan)
+static bool is_there(struct bz_db *db, const char *collection, uint32_t i)
 {
-    struct bz_test_dir dir;
+    struct bz_read *read = NULL;
+    blaze_id id = id_of(i);
+    must(bz_read_begin(db, &read, error));
+    int rc = bz_read_exists(read, bz_bytes_text(collection), &id, NULL);
+    bz_read_end(read);
+    assert_true(rc == 0 || rc == BLAZE_ENOTFOUND);
+    return rc == 0;
+}
+
+static void judge_what_is_left(const struct account *account)
+{
     struct bz_db *db = NULL;
-    bool done[COMMITS];
-    bz_test_dir_make(&dir);
-    char path[100];
-    snprintf(path, sizeof path, "%s/db", dir.path);
-    struct bz_db_options options = {.create = true, .store = {.segment_bytes = 64u << 10}};
-    must(bz_db_open(&db, path, &options, error));
-    bz_os_set_fault(fail_disk, plan);
-    commit_some(db, done);
-    bz_os_set_fault(NULL, NULL);
-    check_all(db);
-    bz_db_close(db, NULL);
-    options.create = false;
-    must(bz_db_open(&db, path, &options, error));
-    check_all(db);
-    for (uint32_t i = 0; i < COMMITS; i++) {
-        char json[40];
-        snprintf(json, sizeof json, "{\"f%u\":%u}", i / 2, i);
-        if (done[i])
-            expect_json(db, i % 3 == 0 ? "a" : "b", i, json);
+    blaze_error failure = {0};
+    if (open_on_disk(&db, false, &failure) != 0 && open_on_disk(&db, true, &failure) != 0)
+        fail_msg("%s: afterwards: %s", bz_fault_name(account->fault), failure.text);
+    for (uint32_t i = 0; i < 2 * COMMITS; i++) {
+        char json[48];
+        bool there = is_there(db, "a", i);
+        if (there != is_there(db, "b", i))
+            fail_msg("%s: half of commit %u is there", bz_fault_name(account->fault), i);
+        if (there ? !account->begun[i] : account->done[i])
+            fail_msg(
+                "%s: commit %u is %sthere", bz_fault_name(account->fault), i, there ? "" : "not ");
+        pair_json(i, json);
+        expect_json(db, "a", i, there ? json : NULL);
+        expect_json(db, "b", i, there ? json : NULL);
     }
+    check_all(db);
     write_json(db, PUT, "a", 100, "{\"more\":1}");
     check_all(db);
     must(bz_db_close(db, error));
-    bz_test_dir_remove(&dir);
-    bool all = true;
-    for (unsigned i = 0; i < COMMITS; i++)
-        all = all && done[i];
-    return all;
 }
 
-static void every_write_to_the_disk_may_fail(void **state)
+static void run_on_disk(struct bz_fault *fault)
+{
+    struct account account = {.fault = fault};
+    blaze_doc *docs[2 * COMMITS];
+    for (uint32_t i = 0; i < 2 * COMMITS; i++) {
+        char json[48];
+        pair_json(i, json);
+        docs[i] = doc_of(json);
+    }
+    bz_fault_begin(fault);
+    work(&account, docs);
+    bz_fault_end();
+    judge_what_is_left(&account);
+    for (uint32_t i = 0; i < 2 * COMMITS; i++)
+        blaze_doc_free(docs[i]);
+    bz_test_remove_all(path);
+}
+
+static void whatever_the_system_refuses_commits_are_whole_or_not_there(void **state)
 {
     (void)state;
-    unsigned failures = 0;
-    for (unsigned lasting = 0; lasting < 2; lasting++) {
-        for (uint64_t at = 1;; at++) {
-            struct disk_plan plan = {.at = at, .number = at % 2 == 0 ? EIO : ENOSPC};
-            plan.lasting = lasting;
-            bool all = run_on_disk(&plan);
-            failures += !all;
-            if (!plan.hit) {
-                assert_true(all);
-                break;
-            }
-        }
-    }
-    assert_true(failures > COMMITS);
+    bz_test_dir_make(&dir);
+    snprintf(path, sizeof path, "%s/db", dir.path);
+    bz_fault_each(test_rounds(9, 1), run_on_disk);
+    bz_test_dir_remove(&dir);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_allocation_may_fail),
-        cmocka_unit_test(every_write_to_the_disk_may_fail),
+        cmocka_unit_test(whatever_the_system_refuses_commits_are_whole_or_not_there),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -23,6 +23,15 @@ void bz_os_set_fault(int (*fail)(void *context, enum bz_os_op op, const char *pa
     fault_context = context;
 }
 
+static size_t (*room)(void *context, size_t wanted);
+static void *room_context;
+
+void bz_os_set_room(size_t (*ask)(void *context, size_t wanted), void *context)
+{
+    room = ask;
+    room_context = context;
+}
+
 /* The errno that a test wants this call to fail with, or 0. */
 static int injected(enum bz_os_op op, const char *path)
 {
@@ -130,10 +139,11 @@ int bz_file_write(
     struct bz_file *file, uint64_t offset, const void *data, size_t size, blaze_error *error)
 {
     int number = injected(BZ_OS_WRITE, file->path);
+    size_t fits = number == 0 && room != NULL ? room(room_context, size) : size;
     const uint8_t *p = data;
     size_t done = 0;
     while (number == 0 && done < size) {
-        ssize_t n = pwrite(file->fd, p + done, size - done, (off_t)(offset + done));
+        ssize_t n = pwrite(file->fd, p + done, fits - done, (off_t)(offset + done));
         if (n > 0)
             done += (size_t)n;
         else if (n == 0)
@@ -206,7 +216,7 @@ int bz_file_disk_size(struct bz_file *file, uint64_t *out, blaze_error *error)
 
 int bz_file_map(struct bz_file *file, size_t size, bool writable, void **out, blaze_error *error)
 {
-    int number = injected(BZ_OS_OPEN, file->path);
+    int number = injected(BZ_OS_MAP, file->path);
     void *memory = MAP_FAILED;
     if (number == 0) {
         memory = mmap(
@@ -303,8 +313,11 @@ int bz_path_exchange(const char *a, const char *b, blaze_error *error)
 
 int bz_path_remove(const char *path, blaze_error *error)
 {
-    if (remove(path) != 0)
-        return bz_error_errno(error, errno, "remove %s", path);
+    int number = injected(BZ_OS_REMOVE, path);
+    if (number == 0 && remove(path) != 0)
+        number = errno;
+    if (number != 0)
+        return bz_error_errno(error, number, "remove %s", path);
     return 0;
 }
 
@@ -336,9 +349,10 @@ int bz_path_mark(const char *path, struct bz_file_mark *out, blaze_error *error)
 int bz_dir_list(const char *path, int (*each)(void *context, const char *name), void *context,
     blaze_error *error)
 {
-    DIR *dir = opendir(path);
+    int number = injected(BZ_OS_LIST, path);
+    DIR *dir = number == 0 ? opendir(path) : NULL;
     if (dir == NULL)
-        return bz_error_errno(error, errno, "read directory %s", path);
+        return bz_error_errno(error, number != 0 ? number : errno, "read directory %s", path);
     int rc = 0;
     struct dirent *entry;
     while (rc == 0 && (entry = readdir(dir)) != NULL) {

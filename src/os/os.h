@@ -131,11 +131,26 @@ int bz_path_real(const char *path, char **out, blaze_error *error);
 char *bz_path_join(const char *dir, const char *name);
 
 /*
- * Tests only: before each write, sync, truncate, open and rename asks `fail(context, op, path)` and
- * fails with the errno that it returns, unless that is 0. NULL switches it off.
+ * Tests only: before each of these asks `fail(context, op, path)` and fails with the errno that it
+ * returns, unless that is 0. NULL switches it off.
  */
-enum bz_os_op { BZ_OS_OPEN, BZ_OS_READ, BZ_OS_WRITE, BZ_OS_SYNC, BZ_OS_TRUNCATE, BZ_OS_RENAME };
+enum bz_os_op {
+    BZ_OS_OPEN, /* and create, a directory too */
+    BZ_OS_READ,
+    BZ_OS_WRITE,
+    BZ_OS_SYNC,
+    BZ_OS_TRUNCATE,
+    BZ_OS_RENAME,
+    BZ_OS_MAP,
+    BZ_OS_REMOVE,
+    BZ_OS_LIST,
+    BZ_OS_OPS
+};
 void bz_os_set_fault(int (*fail)(void *context, enum bz_os_op op, const char *path), void *context);
+
+/* Tests only: asks before each write how many of its bytes the disk has room for; if not for all,
+ * these are written, and then it fails with ENOSPC. NULL switches it off. */
+void bz_os_set_room(size_t (*room)(void *context, size_t wanted), void *context);
 
 /* Tests only: bz_path_file_system() lets `change(context, found)` alter what the system told, all
  * but `network`, which follows from it. NULL switches it off. */

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* What the durable store makes of damaged files, of failing calls and of a full disk. */
+/* What the durable store makes of damaged files and of a full disk. */
 
-#include "base/alloc.h"
 #include "base/hash.h"
 #include "store/frame.h"
 #include "store/testing.h"
@@ -11,7 +10,6 @@
 
 #include <errno.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <sys/resource.h>
 
 #define SEGMENT "log/0000000000000001.wal"
@@ -417,118 +415,6 @@ static void images_of_a_store_at_work_hold_all_that_was_committed(void **state)
     bz_test_dir_remove(&other);
 }
 
-/* ---- faults ---- */
-
-struct fault {
-    atomic_int left;   /* calls until one fails */
-    atomic_int failed; /* calls that did */
-    int number;
-    bool lasting; /* all calls after it fail, too */
-};
-
-static int next_fails(struct fault *fault)
-{
-    int left = atomic_fetch_sub(&fault->left, 1);
-    bool fails = fault->lasting ? left <= 1 : left == 1;
-    if (fails)
-        atomic_fetch_add(&fault->failed, 1);
-    return fails ? fault->number : 0;
-}
-
-static int fail_call(void *context, enum bz_os_op op, const char *path)
-{
-    (void)op;
-    (void)path;
-    return next_fails(context);
-}
-
-static int fail_allocation(void *context)
-{
-    return next_fails(context) != 0;
-}
-
-/* Opens, commits, moves to the base, commits, closes; how many commits were acknowledged. A commit
- * that failed is tried again, until the store has failed. */
-static uint64_t work(uint64_t *attempted)
-{
-    struct bz_store_options options = small_options();
-    struct bz_store *store;
-    uint64_t done = 0;
-    *attempted = 0;
-    if (bz_store_open(&store, dir.path, &options, NULL) != 0)
-        return 0;
-    for (int i = 0; i < 90; i++) {
-        bool full = i % 8 == 0;
-        *attempted = done + 1;
-        int rc = bz_test_commit(store, done + 1, full ? BZ_DURABLE_FULL : BZ_DURABLE_RELAXED, NULL);
-        if (rc == 0)
-            done++;
-        else if (rc == BLAZE_EFAILED)
-            break;
-        if (bz_test_history_now(store) > (int64_t)*attempted)
-            fail_msg("a state that never was");
-        if (i == 60)
-            (void)bz_store_checkpoint(store, NULL);
-    }
-    int64_t seen = bz_test_history_now(store);
-    assert_true(seen == -1 || seen <= (int64_t)*attempted);
-    (void)bz_store_close(store, NULL);
-    return done;
-}
-
-static void check_after_fault(uint64_t acknowledged, uint64_t attempted, int n)
-{
-    struct bz_store *store = open_store(dir.path);
-    int64_t now = bz_test_history_now(store);
-    if (now < (int64_t)acknowledged || now > (int64_t)attempted)
-        fail_msg("fault %d: %d of %d to %d", n, (int)now, (int)acknowledged, (int)attempted);
-    assert_int_equal(bz_test_commit(store, (uint64_t)now + 1, BZ_DURABLE_FULL, NULL), 0);
-    assert_int_equal(bz_store_close(store, NULL), 0);
-    bz_test_remove_all(dir.path);
-}
-
-static void run_with_faults(struct fault fault)
-{
-    uint64_t attempted;
-    for (int n = 1;; n += n < 60 ? 1 : 7) {
-        struct fault now = {.left = n, .number = fault.number, .lasting = fault.lasting};
-        bz_os_set_fault(fail_call, &now);
-        uint64_t done = work(&attempted);
-        bz_os_set_fault(NULL, NULL);
-        check_after_fault(done, attempted, n);
-        if (atomic_load(&now.failed) == 0)
-            break;
-    }
-}
-
-static void any_system_call_may_fail_once(void **state)
-{
-    (void)state;
-    run_with_faults((struct fault){.number = EIO});
-    run_with_faults((struct fault){.number = ENOSPC});
-}
-
-static void all_system_calls_may_fail_from_some_on(void **state)
-{
-    (void)state;
-    run_with_faults((struct fault){.number = EIO, .lasting = true});
-}
-
-static void any_allocation_may_fail(void **state)
-{
-    (void)state;
-    uint64_t attempted;
-    for (int n = 1;; n += n < 60 ? 1 : 7) {
-        struct fault fault = {.left = n, .number = 1};
-        bz_alloc_set_fault(fail_allocation, &fault);
-        uint64_t done = work(&attempted);
-        bz_alloc_set_fault(NULL, NULL);
-        check_after_fault(done, attempted, n);
-        if (atomic_load(&fault.failed) == 0)
-            break;
-    }
-}
-
 /* ---- a full disk ---- */
 
 static int disk_full(void *context, enum bz_os_op op, const char *path)
@@ -620,9 +506,6 @@ int main(void)
         TEST(damage_in_an_earlier_segment_is_found),
         TEST(a_newer_version_is_told_from_damage),
         TEST(images_of_a_store_at_work_hold_all_that_was_committed),
-        TEST(any_system_call_may_fail_once),
-        TEST(all_system_calls_may_fail_from_some_on),
-        TEST(any_allocation_may_fail),
         TEST(a_full_disk_refuses_commits_until_there_is_room),
         TEST(a_base_that_cannot_grow_leaves_the_log_in_charge),
     };
