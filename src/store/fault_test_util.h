@@ -112,7 +112,7 @@ static inline void bz_fault_each(uint64_t thin, void (*run)(struct bz_fault *fau
     uint64_t runs = 0;
     for (size_t i = 0; i < sizeof bz_fault_kinds / sizeof *bz_fault_kinds; i++) {
         for (unsigned lasting = 0; lasting < 2; lasting++) {
-            struct bz_fault fault = {&bz_fault_kinds[i], lasting != 0, 1};
+            struct bz_fault fault = {.kind = &bz_fault_kinds[i], .lasting = lasting != 0, .at = 1};
             for (;; fault.at += bz_fault_step(&rng, &fault, thin)) {
                 atomic_store(&fault.count, 0);
                 atomic_store(&fault.hit, false);
