@@ -22,7 +22,7 @@ sim="crdt_rec_property_test db_model_test db_replica_test sync_converge_test
     codec_key_test db_corrupt_test"
 
 # Tests that kill processes, or cut and damage what they leave.
-crash="store_process_test db_db_test e2e_kill_test store_recovery_test"
+crash="db_crowd_test store_process_test db_db_test e2e_kill_test store_recovery_test"
 
 # run PROGRAM: once, with the seed of this round.
 run() {
@@ -32,13 +32,21 @@ run() {
         echo "FAILED; to repeat: (cd $dir && BLAZEDB_LONG=1 BLAZEDB_SEED=$seed ./$1)" >&2
         exit 1
     fi
+    sed -n 's/^ *total: //p' "$dir/long.log" >>"$dir/long.totals"
     runs=$((runs + 1))
+}
+
+# What the runs counted, added up.
+totals() {
+    awk '{ n = $1; $1 = ""; sum[$0] += n } END { for (what in sum) printf "%s: %d%s\n", kind, \
+        sum[what], what }' kind="$kind" "$dir/long.totals" | sort
 }
 
 # rounds PROGRAM...: all of them in turn, until the time is over. A round takes some thousands of
 # seeds from its own on, so the next begins far away.
 rounds() {
     runs=0
+    : >"$dir/long.totals"
     left=$((minutes * 60))
     while :; do
         for program in "$@"; do
@@ -51,6 +59,7 @@ rounds() {
         seed=$((seed + 1000003))
     done
     [ ! -t 2 ] || printf '\n' >&2
+    totals
     echo "$kind: $runs runs, no failure"
 }
 

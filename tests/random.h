@@ -57,6 +57,13 @@ static inline uint64_t test_seed(void)
     return seed;
 }
 
+/* Tells how much was done, in a line that tests/long.sh adds up. */
+static inline void test_total(uint64_t n, const char *what)
+{
+    printf("             total: %llu %s\n", (unsigned long long)n, what);
+    fflush(stdout);
+}
+
 static inline uint64_t test_rounds(uint64_t quick, uint64_t many)
 {
     return getenv("BLAZEDB_LONG") != NULL ? many : quick;

@@ -288,12 +288,12 @@ static void it_calls_once_and_again_only_after_it_was_well_clear(void **state)
      * last call tells how many there were before it. */
     set_free(80 * MIB);
     warned(db, "free_disk", (int64_t)(100 * MIB));
-    write_mib(db, 20);
+    write_mib(db, 5);
     set_free(105 * MIB); /* clear, but not well */
     warned(db, "free_disk", (int64_t)(100 * MIB));
-    write_mib(db, 20);
+    write_mib(db, 5);
     set_free(70 * MIB);
-    write_mib(db, 40);
+    write_mib(db, 10);
     assert_int_equal(told.calls, 1);
     set_callback(db, &told); /* begins anew: what holds is told */
     WAIT_UNTIL(told.calls == 2);
@@ -352,7 +352,7 @@ static void a_callback_may_write_ask_and_end_itself(void **state)
     blaze_db *db = open_new(options);
     set_callback(db, &told);
     WAIT_UNTIL(told.calls == 1);
-    write_mib(db, 40);
+    write_mib(db, 10);
     close_db(db);
     assert_int_equal(told.calls, 1);
 }

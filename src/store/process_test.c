@@ -184,6 +184,12 @@ static void check_after_kill(uint64_t done)
     atomic_store(&board->done[1], number);
 }
 
+static void tell_totals(uint64_t kills)
+{
+    test_total(kills, "kills");
+    test_total(atomic_load(&board->done[0]), "commits verified"); /* numbered through */
+}
+
 static void a_killed_writer_loses_no_acknowledged_commit(void **state)
 {
     (void)state;
@@ -197,6 +203,7 @@ static void a_killed_writer_loses_no_acknowledged_commit(void **state)
         waitpid(pid, NULL, 0);
         check_after_kill(atomic_load(&board->done[0]));
     }
+    tell_totals(test_rounds(30, 500));
 }
 
 static void a_killed_writer_leaves_nothing_locked_for_the_other(void **state)
@@ -219,6 +226,7 @@ static void a_killed_writer_leaves_nothing_locked_for_the_other(void **state)
         uint64_t a = atomic_load(&board->done[0]), b = atomic_load(&board->done[1]);
         check_after_kill(a > b ? a : b);
     }
+    tell_totals(2 * test_rounds(10, 150));
 }
 
 /* ---- together ---- */

@@ -242,18 +242,32 @@ static int catch_up(struct bz_disk *disk, blaze_error *error)
     return rc;
 }
 
+/* Takes what the manifest names. If the part of the log that it goes on with is gone, because the
+ * next checkpoint of another process was faster, there is a further manifest to be read: whoever
+ * makes one says so before he lets go of the log. */
+static int adopt(struct bz_disk *disk, struct bz_tree *tree, bool *again, blaze_error *error)
+{
+    blaze_error detail;
+    int rc = bz_disk_adopt(disk, tree, &detail);
+    *again = rc == BLAZE_ECORRUPT && atomic_load(&disk->shared->sequence) > tree->sequence;
+    if (*again)
+        return 0;
+    return rc == 0 ? 0 : bz_error_set(error, rc, "%s", detail.text);
+}
+
 /* Reads the manifest, and takes what it names. */
 static int follow_base(struct bz_disk *disk, blaze_error *error)
 {
     pthread_mutex_lock(&disk->tail);
     uint64_t sequence = atomic_load(&disk->shared->sequence);
     struct bz_tree *tree;
+    bool again = false;
     int rc = bz_base_load(&disk->tables, atomic_load(&disk->layers)->tree, false, &tree, error);
     if (rc == 0) {
-        rc = bz_disk_adopt(disk, tree, error);
+        rc = adopt(disk, tree, &again, error);
         bz_tree_release(tree);
     }
-    if (rc == 0)
+    if (rc == 0 && !again)
         atomic_store(&disk->sequence, sequence);
     pthread_mutex_unlock(&disk->tail);
     return rc;
