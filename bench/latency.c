@@ -3,9 +3,8 @@
 /*
  * Group `latency`: how long single commits take while checkpoints and compactions go on. Records of
  * about 8 KB go into a new database, one a commit, under random ids, after a quarter as many in
- * bulk: 40,000 of them are more than four memtables of 64 MiB, with default settings. Each
- * repetition is a process of its own; commits are timed one by one, and the slowest are what is
- * looked for.
+ * bulk: 40,000 of them are almost five memtables of 64 MiB, with default settings. Each repetition
+ * is a process of its own; commits are timed one by one, and the slowest are what is looked for.
  */
 
 #include "bench.h"

@@ -81,6 +81,12 @@ uint64_t bz_os_boot_id(void)
     return id;
 }
 
+uint64_t bz_os_memory(void)
+{
+    long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGE_SIZE);
+    return pages > 0 && size > 0 ? (uint64_t)pages * (uint64_t)size : 0;
+}
+
 int bz_file_open(struct bz_file *out, const char *path, int how, blaze_error *error)
 {
     int flags = O_CLOEXEC | ((how & BZ_OPEN_WRITE) ? O_RDWR : O_RDONLY);

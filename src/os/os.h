@@ -29,6 +29,9 @@ int bz_os_entropy(void *data, size_t size);
 /* A number that changes whenever the machine starts; 0 if it cannot be told. */
 uint64_t bz_os_boot_id(void);
 
+/* The memory of the machine, in bytes; 0 if it cannot be told. */
+uint64_t bz_os_memory(void);
+
 /* A file and the path to name in errors; `fd` is -1 when closed. */
 struct bz_file {
     int fd;

@@ -17,7 +17,8 @@
 #define TABLE_BYTES ((uint64_t)32 << 20)
 #define TABLE_LEAST ((uint64_t)256 << 10)
 #define LEVEL_BYTES ((uint64_t)256 << 20)
-#define CACHE_BYTES ((uint64_t)64 << 20)
+#define CACHE_LEAST ((uint64_t)64 << 20)
+#define CACHE_SHARE 16u /* of the machine's memory */
 
 /* ---- setting up ---- */
 
@@ -29,11 +30,17 @@ static int map_names(const struct bz_store_options *options, struct bz_buf *out)
     return out->error;
 }
 
+static uint64_t usual_cache(void)
+{
+    uint64_t bytes = bz_os_memory() / CACHE_SHARE;
+    return bytes > CACHE_LEAST ? bytes : CACHE_LEAST;
+}
+
 int bz_base_init(struct bz_base *base, const char *dir, const struct bz_store_options *options,
     blaze_error *error)
 {
     *base = (struct bz_base){
-        .cache_bytes = options->cache_bytes != 0 ? options->cache_bytes : CACHE_BYTES,
+        .cache_bytes = options->cache_bytes != 0 ? options->cache_bytes : usual_cache(),
         .table_bytes = options->table_bytes != 0 ? options->table_bytes : TABLE_BYTES,
         .level_bytes = options->level_bytes != 0 ? options->level_bytes : LEVEL_BYTES,
     };

@@ -57,7 +57,7 @@ struct bz_store_options {
     uint64_t segment_bytes;     /* of the log, at most; 0: 16 MiB */
     uint64_t table_bytes;       /* of a table of the base, about; 0: 32 MiB */
     uint64_t level_bytes;       /* of the base's level 1; 0: 256 MiB */
-    uint64_t cache_bytes;       /* of opened blocks, in a sealed store; 0: 64 MiB */
+    uint64_t cache_bytes;       /* of opened blocks, in a sealed store, at most; 0: see limits.md */
     const struct bz_vault_secret *secret; /* of a sealed store; borrowed until it is open */
 };
 

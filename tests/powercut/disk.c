@@ -36,7 +36,7 @@
 #define SECTOR    512u
 #define PAGE      4096u
 #define NAME_SIZE 64
-#define SYNCS     64
+#define SYNCS     4096 /* under way at most, where the machine is busy */
 
 /* A change of a file that is not known to be on the disk. */
 struct change {
