@@ -25,7 +25,9 @@ typedef struct blaze_observer blaze_observer;
  * Calls `on_events` after each commit with the records that it changed, in the order of the change
  * log, on a thread of the database, with no lock held: it may read and write. Changes that come
  * faster than the callback returns are told together, up to 256 at a time, a record changed twice
- * only once. Nothing is missed, and no writer waits. `collection` NULL: all.
+ * only once. Nothing is missed, and no writer waits. What other processes commit is told a few
+ * milliseconds later, by way of a file watch, or of a look twice a second where the system has no
+ * watches left; nothing runs while nothing changes. `collection` NULL: all.
  */
 BLAZE_API int blaze_observe(blaze_db *db, const char *collection,
     void (*on_events)(void *context, const blaze_event *events, size_t count), void *context,

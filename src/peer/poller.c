@@ -4,7 +4,7 @@
 #include "base/alloc.h"
 
 /* After the first sign of a change: a commit is several writes, and our own show up here too. */
-#define SETTLE_MS 3
+#define SETTLE_MS 1
 
 #define BLIND_MS 500
 

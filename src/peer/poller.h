@@ -4,7 +4,7 @@
 
 /*
  * Has a database notice the commits of other processes: watches the folder that they write to, and
- * calls bz_db_poll() on the pool a few milliseconds after it has changed. Where the system has no
+ * calls bz_db_poll() on the pool a millisecond after it has changed. Where the system has no
  * watches left it looks twice a second.
  */
 
