@@ -48,6 +48,7 @@ int bz_api_cursor_open(struct bz_read *read, bool owned, const char *collection,
     int rc = translate(&find, &filter, collection, query, error);
     if (rc != BLAZE_OK)
         return rc;
+    find.alone = owned;
     blaze_cursor *cursor = bz_zalloc(sizeof *cursor);
     if (cursor == NULL) {
         bz_filter_free(filter);

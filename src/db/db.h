@@ -104,6 +104,8 @@ struct bz_find {
     bool descending;
     uint64_t limit; /* 0: none */
     uint64_t offset;
+    bool alone; /* nothing else reads through `read` while the rows are open: spares a copy of each
+                 */
 };
 /* Rows in order. An unknown collection has none. */
 int bz_read_find(

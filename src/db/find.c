@@ -22,6 +22,7 @@
 
 struct bz_rows {
     struct bz_read *read;
+    bool alone; /* of those who read through it */
     uint32_t collection;
     struct bz_arena plan_arena;
     struct bz_plan plan;
@@ -131,7 +132,7 @@ static int take_document(
     struct bz_rows *rows, struct row *row, blaze_value *out, blaze_error *error)
 {
     struct bz_bytes *document = &row->visible.document;
-    bool kept = document->data == NULL || !row->fetched;
+    bool kept = document->data == NULL || !row->fetched || rows->alone;
     int rc = bz_visible_document(rows->read, &row->visible, &rows->document, error);
     if (rc != 0)
         return rc;
@@ -409,6 +410,7 @@ static int rows_new(struct bz_rows **out, struct bz_read *read, const struct bz_
     if (rows == NULL)
         return bz_error_code(error, BLAZE_ENOMEM);
     rows->read = read;
+    rows->alone = find->alone;
     rows->skip = find->offset;
     rows->left = find->limit == 0 ? UINT64_MAX : find->limit;
     read->rows++;
