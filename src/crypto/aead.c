@@ -12,6 +12,7 @@
 
 #include <assert.h>
 #include <limits.h>
+#include <openssl/crypto.h>
 #include <openssl/evp.h>
 
 struct bz_aead {
@@ -65,6 +66,17 @@ static bool update(EVP_CIPHER_CTX *context, uint8_t *out, struct bz_bytes in)
 static bool restart(EVP_CIPHER_CTX *context, const uint8_t nonce[BZ_AEAD_NONCE])
 {
     return EVP_CipherInit_ex(context, NULL, NULL, NULL, nonce, -1) == 1;
+}
+
+int bz_aead_new_for(
+    struct bz_aead **out, const uint8_t secret[32], struct bz_bytes salt, const char *purpose)
+{
+    uint8_t key[BZ_AEAD_KEY];
+    int rc = bz_kdf(key, secret, salt, purpose);
+    if (rc == 0)
+        rc = bz_aead_new(out, key);
+    OPENSSL_cleanse(key, sizeof key);
+    return rc;
 }
 
 int bz_aead_seal(struct bz_aead *aead, const uint8_t nonce[BZ_AEAD_NONCE], struct bz_bytes more,

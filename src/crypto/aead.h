@@ -18,6 +18,10 @@ struct bz_aead;
 
 /* BLAZE_ENOMEM. */
 int bz_aead_new(struct bz_aead **out, const uint8_t key[BZ_AEAD_KEY]);
+
+/* The same, under a key of its own for one purpose: bz_kdf() of `secret`. BLAZE_ENOMEM. */
+int bz_aead_new_for(
+    struct bz_aead **out, const uint8_t secret[32], struct bz_bytes salt, const char *purpose);
 void bz_aead_free(struct bz_aead *aead); /* wipes; NULL does nothing */
 
 /* Writes plain.size + BZ_AEAD_TAG bytes: ciphertext, then tag. `out` may be plain.data. `more` is

@@ -9,7 +9,6 @@
 #include "store/log_priv.h"
 
 #include "crypto/aead.h"
-#include "crypto/keys.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -18,15 +17,11 @@ static const char purpose[] = "blazedb v1 segment";
 
 static int need_key(struct bz_log *log)
 {
-    uint8_t salt[8], derived[BZ_AEAD_KEY];
+    uint8_t salt[8];
     if (log->aead != NULL)
         return 0;
     bz_store64le(salt, log->segment->header.salt);
-    int rc = bz_kdf(derived, log->key, bz_bytes(salt, sizeof salt), purpose);
-    if (rc == 0)
-        rc = bz_aead_new(&log->aead, derived);
-    bz_wipe(derived, sizeof derived);
-    return rc;
+    return bz_aead_new_for(&log->aead, log->key, bz_bytes(salt, sizeof salt), purpose);
 }
 
 void bz_log_forget_key(struct bz_log *log)

@@ -10,7 +10,6 @@
 #include "base/alloc.h"
 #include "base/hash.h"
 #include "crypto/aead.h"
-#include "crypto/keys.h"
 
 #include <string.h>
 
@@ -75,12 +74,7 @@ static void append_body(struct bz_buf *out, const struct bz_manifest *manifest)
 
 static int aead_for(const uint8_t *key, const uint8_t *salt, struct bz_aead **out)
 {
-    uint8_t derived[32];
-    int rc = bz_kdf(derived, key, bz_bytes(salt, SALT_SIZE), purpose);
-    if (rc == 0)
-        rc = bz_aead_new(out, derived);
-    bz_wipe(derived, sizeof derived);
-    return rc;
+    return bz_aead_new_for(out, key, bz_bytes(salt, SALT_SIZE), purpose);
 }
 
 /* Seals what follows the head, in place. */

@@ -2,23 +2,18 @@
 #include "store/table_guard.h"
 
 #include "base/hash.h"
-#include "crypto/keys.h"
 
 #include <string.h>
 
 int bz_table_guard_init(
     struct bz_table_guard *guard, const struct bz_table_header *header, const uint8_t *key)
 {
-    uint8_t own[BZ_AEAD_KEY];
     *guard = (struct bz_table_guard){.seed = bz_load64le(header->salt)};
     bz_table_header_encode(header, guard->header);
     if (!header->sealed)
         return 0;
-    int rc = bz_kdf(own, key, bz_bytes(header->salt, BZ_TABLE_SALT), "blazedb v1 table");
-    if (rc == 0)
-        rc = bz_aead_new(&guard->aead, own);
-    bz_wipe(own, sizeof own);
-    return rc;
+    return bz_aead_new_for(
+        &guard->aead, key, bz_bytes(header->salt, BZ_TABLE_SALT), "blazedb v1 table");
 }
 
 void bz_table_guard_release(struct bz_table_guard *guard)
