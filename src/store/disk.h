@@ -6,6 +6,7 @@
  * The durable store, between its source files:
  *
  *   disk.c        opening and closing; the registry of what this process has open
+ *   recover.c     what is found when it is opened
  *   view.c        snapshots: the pairing of base and memtables; catching up with other processes
  *   cursor.c      walking over both at once
  *   commit.c      transactions
@@ -180,6 +181,12 @@ struct bz_disk {
 };
 
 extern const struct bz_store_ops bz_disk_ops;
+
+/* ---- recover.c ---- */
+
+/* Sets up the layers from the manifest and the log. BLAZE_ECORRUPT, for who only reads only if
+ * there is no whole state. */
+int bz_disk_recover(struct bz_disk *disk, blaze_error *error);
 
 /* ---- view.c ---- */
 
