@@ -289,14 +289,18 @@ int bz_base_flush(struct bz_base *base, struct bz_tree *known, const struct bz_m
 struct sweep {
     const struct bz_base *base;
     const struct bz_tree *tree;
+    bool synced; /* a power cut does not bring the older manifest back */
 };
 
 static int sweep_one(void *context, const char *name)
 {
-    const struct sweep *sweep = context;
+    struct sweep *sweep = context;
     uint64_t id;
     if (!bz_tree_is_table_name(name, &id) || bz_tree_find(sweep->tree, id) != NULL)
         return 0;
+    sweep->synced = sweep->synced || bz_dir_sync(sweep->base->dir, NULL) == 0;
+    if (!sweep->synced)
+        return 1; /* then it stays: it does no harm */
     char *path = bz_path_join(sweep->base->tables_path, name);
     if (path != NULL)
         bz_path_remove(path, NULL);
@@ -306,7 +310,6 @@ static int sweep_one(void *context, const char *name)
 
 void bz_base_sweep(struct bz_base *base, const struct bz_tree *tree)
 {
-    struct sweep sweep = {base, tree};
-    if (bz_dir_sync(base->dir, NULL) == 0) /* a power cut must not bring the older manifest back */
-        bz_dir_list(base->tables_path, sweep_one, &sweep, NULL);
+    struct sweep sweep = {base, tree, false};
+    bz_dir_list(base->tables_path, sweep_one, &sweep, NULL);
 }

@@ -259,7 +259,7 @@ static int current(const struct cli *cli, struct cli_seal *out)
     blaze_open_options options;
     blaze_error error;
     blaze_db *db;
-    blaze_open_options_init(&options);
+    cli_open_options(cli, &options);
     options.read_only = 1;
     int rc = blaze_open(&db, path, &options, &error);
     if (rc == BLAZE_EAUTH)
@@ -277,8 +277,15 @@ static const char *opens_with(const struct cli_seal *seal)
                                            : "nothing";
 }
 
-static int print_change(const struct cli *cli, const char *with)
+/* Wipes both, and says what the database opens with now, if all went well. */
+static int finish_change(
+    const struct cli *cli, int code, struct cli_seal *from, struct cli_seal *to)
 {
+    const char *with = opens_with(to);
+    cli_seal_wipe(from);
+    cli_seal_wipe(to);
+    if (code != EXIT_DONE)
+        return code;
     struct cli_result *result = cli_result_new();
     cli_result_text(result, "path", cli->words[0]);
     cli_result_text(result, "opens_with", with);
@@ -306,10 +313,7 @@ int cmd_passphrase(struct cli *cli)
         if (rc != BLAZE_OK)
             code = cli_fail_error(cli->words[0], rc, &error);
     }
-    const char *with = opens_with(&to);
-    cli_seal_wipe(&from);
-    cli_seal_wipe(&to);
-    return code == EXIT_DONE ? print_change(cli, with) : code;
+    return finish_change(cli, code, &from, &to);
 }
 
 /* What a rewritten database is to open with: what is given as new, nothing with --unseal, else what
@@ -352,8 +356,5 @@ int cmd_rekey(struct cli *cli)
         if (rc != BLAZE_OK)
             code = cli_fail_error(cli->words[0], rc, &error);
     }
-    const char *with = opens_with(&to);
-    cli_seal_wipe(&from);
-    cli_seal_wipe(&to);
-    return code == EXIT_DONE ? print_change(cli, with) : code;
+    return finish_change(cli, code, &from, &to);
 }
