@@ -37,6 +37,7 @@ static const struct {
     {"sync", 2, bench_child_sync},
     {"scan", 1, bench_child_scan},
     {"replay", 5, bench_child_replay},
+    {"write-on", 3, bench_child_write_on},
     {"apply", 1, bench_child_apply},
 };
 

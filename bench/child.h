@@ -49,6 +49,9 @@ int bench_child_sync(char **arguments);   /* PATH URL */
 int bench_child_scan(char **arguments);   /* PATH: reads every record */
 int bench_child_replay(char **arguments); /* PATH N ROUNDS SECONDS full|relaxed: one by one */
 
+/* PATH N full|relaxed: changes a record for each line, says when it began. For the group `live`. */
+int bench_child_write_on(char **arguments);
+
 /* SQLite's side of it, sync_sqlite.c. */
 int bench_child_apply(char **arguments); /* DIR: applies the changeset on standard input */
 

@@ -6,9 +6,14 @@
  * possible at all; between processes nothing else would happen over unix: and tcp:. One commit is
  * under way at a time, so that every thread has gone to sleep and is woken: a bare round trip,
  * which is measured in the same turn, sleeps and wakes as well, on two threads.
+ *
+ * And the same without a hub: a commit of another process in a database that this one has open.
+ *
+ * One turn gives all percentiles of a setting.
  */
 
 #include "bench.h"
+#include "child.h"
 #include "files.h"
 #include "records.h"
 #include "trip.h"
@@ -17,6 +22,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -28,6 +34,7 @@
 #define BATCH      100 /* records a transaction, of the sustained row */
 #define PATIENCE_S 60
 #define SAMPLES    1000
+#define PACE       100000 /* records/s, of the row about lag */
 
 /* What an observer on B has seen. */
 struct seen {
@@ -35,6 +42,10 @@ struct seen {
     pthread_cond_t changed;
     uint64_t events;
     double at; /* when the last came */
+
+    const double *begun; /* when each transaction was, or NULL: see run_lag() */
+    uint64_t before;     /* events of earlier */
+    double lag;          /* the greatest so far */
 };
 
 /* Two copies at one hub, both linked. */
@@ -60,8 +71,13 @@ static void on_events(void *context, const blaze_event *events, size_t count)
     double now = bench_now();
     (void)events;
     pthread_mutex_lock(&seen->lock);
+    /* The oldest of the transactions that are there in full with this call. */
+    uint64_t oldest = (seen->events - seen->before) / BATCH;
     seen->events += count;
     seen->at = now;
+    if (seen->begun != NULL && (seen->events - seen->before) / BATCH > oldest &&
+        now - seen->begun[oldest] > seen->lag)
+        seen->lag = now - seen->begun[oldest];
     pthread_cond_signal(&seen->changed);
     pthread_mutex_unlock(&seen->lock);
 }
@@ -107,9 +123,28 @@ static double sample(struct scene *scene, blaze_doc *doc)
     return await(scene) - start;
 }
 
-static void scene_open(
-    struct scene *scene, const char *dir, const char *url, blaze_durability durability)
+enum { MEM, UNIX, TCP, KINDS };
+
+#define DURABILITIES 2 /* BLAZE_FULL and BLAZE_RELAXED: a hub of each */
+
+struct live {
+    struct bench *bench;
+    blaze_hub *hubs[DURABILITIES];
+    char *hub_dirs[DURABILITIES];
+    char *bare_url[KINDS];
+    double sync; /* p50 of the disk's own, in microseconds */
+
+    /* The rows at hand. */
+    int kind;
+    blaze_durability durability;
+    unsigned samples;
+    uint64_t records;
+};
+
+static void scene_open(struct scene *scene, const struct live *live, int kind)
 {
+    const char *dir = live->bench->dir;
+    const char *url = blaze_hub_url(live->hubs[live->durability], (size_t)kind);
     blaze_open_options open;
     blaze_sync_options sync;
     blaze_error error;
@@ -122,7 +157,7 @@ static void scene_open(
     bench_dir_remove(scene->path_b);
     blaze_sync_options_init(&sync);
     blaze_open_options_init(&open);
-    open.durability = durability;
+    open.durability = live->durability;
     open.create = 1;
     check(blaze_open(&scene->a, scene->path_a, &open, &error), &error);
     check(blaze_share(scene->a, url, &sync, &code, &error), &error);
@@ -162,24 +197,17 @@ static double percentile(double *seconds, unsigned count, unsigned percent)
 
 /* ---- rows ---- */
 
-enum { MEM, UNIX, TCP, KINDS };
+/* What a row says of the times of one turn. */
+static const unsigned percents[] = {50, 99};
+#define PERCENTS (sizeof percents / sizeof percents[0])
 
-struct live {
-    struct bench *bench;
-    blaze_hub *hub;
-    char *hub_dir;
-    char *bare_url[KINDS];
-    double sync; /* p50 of the disk's own, in microseconds */
+static void take_percentiles(double *seconds, unsigned count, double *values)
+{
+    for (size_t i = 0; i < PERCENTS; i++)
+        values[i] = percentile(seconds, count, percents[i]);
+}
 
-    /* The row at hand. */
-    int kind;
-    blaze_durability durability;
-    unsigned percent;
-    unsigned samples;
-    uint64_t records;
-};
-
-static double run_live(void *context)
+static void run_live(void *context, double *values)
 {
     struct live *live = context;
     struct scene scene;
@@ -187,53 +215,132 @@ static double run_live(void *context)
     blaze_doc *doc;
     if (blaze_doc_new(&doc) != BLAZE_OK)
         bench_die("out of memory");
-    scene_open(
-        &scene, live->bench->dir, blaze_hub_url(live->hub, (size_t)live->kind), live->durability);
+    scene_open(&scene, live, live->kind);
     for (unsigned i = 0; i < WARM_UP; i++)
         sample(&scene, doc);
     for (unsigned i = 0; i < live->samples; i++)
         seconds[i] = sample(&scene, doc);
     scene_close(&scene);
     blaze_doc_free(doc);
-    return percentile(seconds, live->samples, live->percent);
+    take_percentiles(seconds, live->samples, values);
 }
 
-static double run_trips(void *context)
+/* Another process writes into the database that this one observes. */
+static void run_beside(void *context, double *values)
+{
+    struct live *live = context;
+    struct seen seen = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
+    struct scene scene = {.seen = seen};
+    struct bench_child writer;
+    double seconds[SAMPLES];
+    char line[256], number[24];
+    blaze_open_options open;
+    blaze_error error;
+    bool full = live->durability == BLAZE_FULL;
+    scene.path_a = bench_path(live->bench->dir, "beside.blz");
+    bench_dir_remove(scene.path_a);
+    blaze_open_options_init(&open);
+    open.create = 1;
+    check(blaze_open(&scene.a, scene.path_a, &open, &error), &error);
+    check(blaze_observe(scene.a, COLLECTION, on_events, &scene.seen, &scene.observer, &error),
+        &error);
+    snprintf(number, sizeof number, "%d", RECORDS);
+    bench_child_start(&writer,
+        (const char *const[]){"write-on", scene.path_a, number, full ? "full" : "relaxed", NULL});
+    for (unsigned i = 0; i < WARM_UP + live->samples; i++) {
+        if (write(writer.in, "\n", 1) != 1)
+            bench_die("the writer does not listen");
+        scene.expected++;
+        double at = await(&scene);
+        bench_child_line(&writer, line, sizeof line);
+        if (i >= WARM_UP)
+            seconds[i - WARM_UP] = at - bench_child_number(line, "start");
+    }
+    bench_child_end_input(&writer);
+    bench_child_wait(&writer, 0);
+    blaze_unobserve(scene.observer);
+    check(blaze_close(scene.a, &error), &error);
+    bench_dir_remove(scene.path_a);
+    free(scene.path_a);
+    take_percentiles(seconds, live->samples, values);
+}
+
+static void run_trips(void *context, double *values)
 {
     struct live *live = context;
     double seconds[SAMPLES];
     bench_trips(live->bare_url[live->kind], seconds, live->samples);
-    return percentile(seconds, live->samples, live->percent);
+    take_percentiles(seconds, live->samples, values);
 }
 
+/* One transaction of the sustained rows. */
+static void insert_batch(struct scene *scene, blaze_doc *doc, uint64_t first)
+{
+    blaze_txn *txn;
+    blaze_error error;
+    check(blaze_begin(scene->a, &txn, &error), &error);
+    for (uint64_t i = first; i < first + BATCH; i++) {
+        blaze_id id;
+        bench_id(BENCH_RANDOM_IDS, RECORDS + i, &id);
+        fill(doc, i);
+        check(blaze_txn_insert(txn, COLLECTION, &id, doc, &error), &error);
+    }
+    check(blaze_commit(txn, &error), &error);
+}
+
+/* Records/s as fast as A writes. */
 static double run_sustained(void *context)
 {
     struct live *live = context;
     struct scene scene;
     blaze_doc *doc;
-    blaze_error error;
     if (blaze_doc_new(&doc) != BLAZE_OK)
         bench_die("out of memory");
-    scene_open(
-        &scene, live->bench->dir, blaze_hub_url(live->hub, (size_t)live->kind), live->durability);
+    scene_open(&scene, live, live->kind);
     sample(&scene, doc);
     double start = bench_now();
-    for (uint64_t i = 0; i < live->records;) {
-        blaze_txn *txn;
-        check(blaze_begin(scene.a, &txn, &error), &error);
-        for (unsigned b = 0; b < BATCH && i < live->records; b++, i++) {
-            blaze_id id;
-            bench_id(BENCH_RANDOM_IDS, RECORDS + i, &id);
-            fill(doc, i);
-            check(blaze_txn_insert(txn, COLLECTION, &id, doc, &error), &error);
-        }
-        check(blaze_commit(txn, &error), &error);
-    }
+    for (uint64_t i = 0; i < live->records; i += BATCH)
+        insert_batch(&scene, doc, i);
     scene.expected += live->records;
     double seconds = await(&scene) - start;
     scene_close(&scene);
     blaze_doc_free(doc);
     return (double)live->records / seconds;
+}
+
+/* The greatest lag in ms, while A writes PACE records a second: how old a transaction is, from its
+ * beginning, when B's observer is told of its last record. */
+static double run_lag(void *context)
+{
+    struct live *live = context;
+    struct scene scene;
+    blaze_doc *doc;
+    uint64_t count = live->records / BATCH;
+    double *begun = calloc(count + 1, sizeof *begun);
+    if (begun == NULL || blaze_doc_new(&doc) != BLAZE_OK)
+        bench_die("out of memory");
+    scene_open(&scene, live, live->kind);
+    sample(&scene, doc);
+    pthread_mutex_lock(&scene.seen.lock);
+    scene.seen.begun = begun;
+    scene.seen.before = scene.expected;
+    pthread_mutex_unlock(&scene.seen.lock);
+    double start = bench_now();
+    for (uint64_t i = 0; i < count; i++) {
+        while (bench_now() < start + (double)(i * BATCH) / PACE)
+            sched_yield();
+        pthread_mutex_lock(&scene.seen.lock);
+        begun[i] = bench_now();
+        pthread_mutex_unlock(&scene.seen.lock);
+        insert_batch(&scene, doc, i * BATCH);
+    }
+    scene.expected += count * BATCH;
+    await(&scene);
+    double lag = scene.seen.lag;
+    scene_close(&scene);
+    blaze_doc_free(doc);
+    free(begun);
+    return lag * 1e3;
 }
 
 /* The disk's own sync: 512 bytes written over, p50. */
@@ -256,37 +363,49 @@ static double measure_sync(const char *dir)
     return percentile(seconds, COUNT, 50);
 }
 
+#define BARE_TRIP "bare round trip"
+
 struct wish {
-    int kind;
-    unsigned percent;
-    double micros; /* relaxed */
+    const char *name;
+    int kind; /* of the bare trip, and of the link if there is one */
+    void (*run)(void *context, double *values);
+    double micros[PERCENTS]; /* relaxed; 0: none set */
 };
 
 /* Where the bare trip alone takes most of a goal, the goal is three times the bare trip. */
+static void set_goal(struct bench_row *row, double wished, double bare, double syncs, char goal[80])
+{
+    bool slow = bare > wished / 2;
+    if (slow && wished > 0 && syncs == 0) {
+        row->goals[0] = (struct bench_goal){BARE_TRIP, 3, 0};
+        return;
+    }
+    double least = (slow ? 3 * bare : wished) + syncs;
+    snprintf(goal, 80, "%.0f us (%s%s)", least, slow ? "3 bare trips" : "set",
+        syncs > 0 ? " + 2 syncs" : "");
+    if (wished > 0)
+        row->goals[0] = (struct bench_goal){goal, 1, least};
+}
+
 static void measure_latency(struct live *live, const struct wish *wish, blaze_durability durability)
 {
-    static const char *const kinds[KINDS] = {"mem:", "unix:", "tcp: with TLS"};
-    char name[80], goal[80];
+    struct bench_row rows[PERCENTS];
+    char names[PERCENTS][80], goals[PERCENTS][80];
+    double bare[PERCENTS];
     live->kind = wish->kind;
-    live->percent = wish->percent;
     live->durability = durability;
     bool full = durability == BLAZE_FULL;
-    snprintf(name, sizeof name, "%s, %s, p%u", full ? "durable" : "relaxed", kinds[wish->kind],
-        wish->percent);
-    if (!bench_wants(live->bench, name))
-        return;
-
-    double bare = run_trips(live);
-    bool slow = bare > wish->micros / 2;
-    double least = slow ? 3 * bare : wish->micros;
-    snprintf(goal, sizeof goal, "%.0f us (%s%s)", least + (full ? 2 * live->sync : 0),
-        slow ? "3 bare trips" : "set", full ? " + 2 syncs" : "");
-    struct bench_row row = {"live", name, "us", live->samples, .less_is_better = true};
-    if (wish->micros > 0)
-        row.goals[0] = (struct bench_goal){goal, 1, least + (full ? 2 * live->sync : 0)};
-    const struct bench_contestant contestants[] = {{"blazedb", BENCH_OURS, NULL, run_live, live},
-        {"bare round trip", BENCH_LIMIT, NULL, run_trips, live}};
-    bench_measure(live->bench, &row, contestants, 2);
+    run_trips(live, bare);
+    for (size_t i = 0; i < PERCENTS; i++) {
+        snprintf(names[i], sizeof names[i], "%s, %s, p%u", full ? "durable" : "relaxed", wish->name,
+            percents[i]);
+        rows[i] = (struct bench_row){"live", names[i], "us", live->samples, .less_is_better = true};
+        set_goal(&rows[i], wish->micros[i], bare[i], full ? 2 * live->sync : 0, goals[i]);
+    }
+    const struct bench_contestant contestants[] = {
+        {"blazedb", BENCH_OURS, NULL, NULL, live, wish->run},
+        {BARE_TRIP, BENCH_LIMIT, NULL, NULL, live, run_trips}};
+    bench_measure_rows(live->bench, rows, PERCENTS, contestants, 2);
 }
 
 static void measure_sustained(struct live *live)
@@ -294,39 +413,63 @@ static void measure_sustained(struct live *live)
     live->kind = UNIX;
     live->durability = BLAZE_RELAXED;
     live->records = live->bench->n < 500000 ? live->bench->n : 500000;
+    live->records -= live->records % BATCH;
     struct bench_row row = {"live", "sustained, relaxed, transactions of 100, unix:", "records/s",
         live->records, .goals = {{"100,000 records/s", 1, 100000}}};
-    const struct bench_contestant contestants[] = {
-        {"blazedb", BENCH_OURS, NULL, run_sustained, live}};
-    bench_measure(live->bench, &row, contestants, 1);
+    const struct bench_contestant rate[] = {{"blazedb", BENCH_OURS, NULL, run_sustained, live}};
+    bench_measure(live->bench, &row, rate, 1);
+
+    struct bench_row lag = {"live", "greatest lag at 100,000 records/s, relaxed, unix:", "ms",
+        live->records, .less_is_better = true, .goals = {{"250 ms", 1, 250}}};
+    const struct bench_contestant lagging[] = {{"blazedb", BENCH_OURS, NULL, run_lag, live}};
+    bench_measure(live->bench, &lag, lagging, 1);
 }
 
-static void hub_open(struct live *live)
+static void hub_open(struct live *live, blaze_durability durability)
 {
-    char *unix_url;
-    if (asprintf(&unix_url, "unix:%s/live.sock", live->bench->dir) < 0 ||
-        asprintf(&live->bare_url[UNIX], "unix:%s/bare.sock", live->bench->dir) < 0)
+    char *mem_url, *unix_url, *name;
+    if (asprintf(&name, "hub-%d", (int)durability) < 0 ||
+        asprintf(&mem_url, "mem:bench-%s", name) < 0 ||
+        asprintf(&unix_url, "unix:%s/%s.sock", live->bench->dir, name) < 0)
         bench_die("out of memory");
-    live->bare_url[MEM] = strdup("mem:bench-bare");
-    live->bare_url[TCP] = strdup("tcp://127.0.0.1:0");
-    live->hub_dir = bench_path(live->bench->dir, "hub");
-    const char *const listen[KINDS] = {"mem:bench-hub", unix_url, "tcp://127.0.0.1:0"};
+    live->hub_dirs[durability] = bench_path(live->bench->dir, name);
+    const char *const listen[KINDS] = {mem_url, unix_url, "tcp://127.0.0.1:0"};
     blaze_hub_options options;
     blaze_error error;
     blaze_hub_options_init(&options);
     options.listen = listen;
     options.listen_count = KINDS;
-    check(blaze_hub_open(&live->hub, live->hub_dir, &options, &error), &error);
+    options.durability = durability;
+    check(blaze_hub_open(&live->hubs[durability], live->hub_dirs[durability], &options, &error),
+        &error);
     free(unix_url);
+    free(mem_url);
+    free(name);
+}
+
+static void hub_close(struct live *live, blaze_durability durability)
+{
+    blaze_error error;
+    check(blaze_hub_close(live->hubs[durability], &error), &error);
+    bench_dir_remove(live->hub_dirs[durability]);
+    free(live->hub_dirs[durability]);
 }
 
 void bench_live(struct bench *bench)
 {
-    static const struct wish wishes[] = {{MEM, 50, 50}, {MEM, 99, 0}, {UNIX, 50, 100},
-        {UNIX, 99, 500}, {TCP, 50, 150}, {TCP, 99, 1000}};
+    static const struct wish wishes[] = {
+        {"mem:", MEM, run_live, {50, 0}},
+        {"unix:", UNIX, run_live, {100, 500}},
+        {"tcp: with TLS", TCP, run_live, {150, 1000}},
+        {"another process", UNIX, run_beside, {0, 0}},
+    };
     struct live live = {.bench = bench, .samples = bench->quick ? 200 : SAMPLES};
-    blaze_error error;
-    hub_open(&live);
+    if (asprintf(&live.bare_url[UNIX], "unix:%s/bare.sock", bench->dir) < 0)
+        bench_die("out of memory");
+    live.bare_url[MEM] = strdup("mem:bench-bare");
+    live.bare_url[TCP] = strdup("tcp://127.0.0.1:0");
+    hub_open(&live, BLAZE_FULL);
+    hub_open(&live, BLAZE_RELAXED);
     live.sync = measure_sync(bench->dir);
     bench_report_round("live", live.samples);
     printf(
@@ -336,9 +479,8 @@ void bench_live(struct bench *bench)
         measure_latency(&live, &wishes[i], BLAZE_FULL);
     }
     measure_sustained(&live);
-    check(blaze_hub_close(live.hub, &error), &error);
-    bench_dir_remove(live.hub_dir);
-    free(live.hub_dir);
+    hub_close(&live, BLAZE_FULL);
+    hub_close(&live, BLAZE_RELAXED);
     for (int i = 0; i < KINDS; i++)
         free(live.bare_url[i]);
 }

@@ -388,3 +388,30 @@ int bench_child_replay(char **arguments)
     close_db(db);
     return 0;
 }
+
+/* ---- a writer beside an observer ---- */
+
+int bench_child_write_on(char **arguments)
+{
+    uint64_t n = count_of(arguments[1]);
+    bool full = strcmp(arguments[2], "full") == 0;
+    blaze_db *db = open_db(arguments[0], false, full ? BLAZE_FULL : BLAZE_RELAXED);
+    blaze_doc *doc = new_doc();
+    blaze_error error;
+    uint64_t done = 0;
+    for (int c; (c = getchar()) != EOF;) {
+        blaze_id id;
+        if (c != '\n')
+            continue;
+        bench_id(BENCH_RANDOM_IDS, done % n, &id);
+        fill_change(doc, done % n, done);
+        done++;
+        double start = bench_now();
+        check(blaze_upsert(db, COLLECTION, &id, doc, &error), &error);
+        printf("{\"start\":%.9f}\n", start);
+        fflush(stdout);
+    }
+    blaze_doc_free(doc);
+    close_db(db);
+    return 0;
+}

@@ -28,6 +28,9 @@ typedef struct blaze_hub_options {
     void (*on_log)(void *context, const char *line);
     void *context;
     int allow_network_fs; /* as in blaze_open_options */
+    /* Of what peers bring. Full: what a hub has acknowledged or handed on is on its disk. Relaxed:
+     * faster to hand on; what a power cut takes from the hub, the peers that sent it send again. */
+    blaze_durability durability;
 } blaze_hub_options;
 
 BLAZE_API void blaze_hub_options_init(blaze_hub_options *options);

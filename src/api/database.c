@@ -70,6 +70,7 @@ int bz_api_open(blaze_db **out, const char *path, const blaze_open_options *opti
         .read_only = options->read_only != 0,
         .memory = options->memory != 0,
         .role = (uint8_t)options->role,
+        .apply_durability = bz_api_durability(options->durability),
         .store.secret = secret.given ? &secret.secret : NULL,
         .store.allow_network = options->allow_network_fs != 0,
         .warn = {.database_bytes = options->warn_database_bytes,

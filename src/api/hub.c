@@ -43,6 +43,7 @@ int blaze_hub_open(
     how.closed = options->closed != 0;
     how.secret = secret.given ? &secret.secret : NULL;
     how.allow_network_fs = options->allow_network_fs != 0;
+    how.durability = bz_api_durability(options->durability);
     how.on_log = options->on_log;
     how.context = options->context;
     struct bz_hub *hub;

@@ -15,6 +15,7 @@
 
 #include "base/error.h"
 #include "crypto/vault.h"
+#include "db/db.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -33,6 +34,7 @@ struct bz_hub_options {
     bool closed;              /* take in no new databases */
     const struct bz_vault_secret *secret; /* that seals all of its databases, or NULL; copied */
     bool allow_network_fs;                /* also where other machines may write to the files */
+    enum bz_durability durability;        /* of what peers bring [full] */
     /* One line, without a newline, of what happens; on a thread of the hub, one call at a time. May
      * be NULL. */
     void (*on_log)(void *context, const char *line);
