@@ -228,13 +228,12 @@ static inline struct bz_hash128 fake_digest(const struct fake *f, uint64_t *aliv
     *alive = 0;
     for (uint32_t i = 0; i < f->count; i++) {
         const struct fake_record *r = &f->records[i];
-        const struct fake_term *c = &f->terms[BZ_TERM_COLLECTION][r->collection];
         struct bz_rec rec;
         bz_arena_reset(&arena);
         int rc = bz_rec_decode(&arena, r->rec, r->position, &rec);
         assert(rc == 0);
         (void)rc;
-        bz_hash128_add(&sum, bz_rec_digest(&rec, bz_bytes(c->data, c->size), &r->id, &nodes));
+        bz_hash128_add(&sum, bz_rec_digest(&rec, &r->id, &nodes));
         *alive += bz_rec_alive(&rec, &nodes);
     }
     bz_arena_release(&arena);

@@ -192,9 +192,10 @@ int bz_rec_field(const struct bz_rec *rec, const struct bz_nodes *nodes, uint32_
 int bz_rec_conflicts(
     struct bz_arena *arena, const struct bz_rec *rec, const uint32_t **fields, uint32_t *count);
 
-/* The record's share of the database digest: of its key and the dots it holds, by node id. Zero
- * when it is not alive. */
-struct bz_hash128 bz_rec_digest(const struct bz_rec *rec, struct bz_bytes collection,
-    const blaze_id *id, const struct bz_nodes *nodes);
+/* The record's share of the database digest: of its id and the dots it holds, by node id. Zero when
+ * it is not alive. It does not look at names, which a blind node has none of; dots tell records of
+ * one id in different collections apart. */
+struct bz_hash128 bz_rec_digest(
+    const struct bz_rec *rec, const blaze_id *id, const struct bz_nodes *nodes);
 
 #endif

@@ -175,7 +175,7 @@ static struct bz_hash128 digest_of(struct world *w, const struct replica *r)
     struct bz_rec rec;
     for (unsigned i = 0; i < w->record_count; i++) {
         if (load(w, r, i, &rec))
-            bz_hash128_add(&sum, bz_rec_digest(&rec, bz_bytes_text("things"), &id, &nodes));
+            bz_hash128_add(&sum, bz_rec_digest(&rec, &id, &nodes));
     }
     return sum;
 }

@@ -52,8 +52,8 @@ const struct bz_cell *bz_rec_cell(const struct bz_rec *rec, uint32_t field)
     return low < rec->cell_count && rec->cells[low].field == field ? &rec->cells[low] : &rec->rest;
 }
 
-struct bz_hash128 bz_rec_digest(const struct bz_rec *rec, struct bz_bytes collection,
-    const blaze_id *id, const struct bz_nodes *nodes)
+struct bz_hash128 bz_rec_digest(
+    const struct bz_rec *rec, const blaze_id *id, const struct bz_nodes *nodes)
 {
     struct bz_hash128 dots = {0};
     if (!bz_rec_alive(rec, nodes))
@@ -65,12 +65,9 @@ struct bz_hash128 bz_rec_digest(const struct bz_rec *rec, struct bz_bytes collec
         bz_store64le(dot + 16, rec->writes[i].dot.seq);
         bz_hash128_add(&dots, bz_hash128(dot, sizeof dot, 0));
     }
-    struct bz_hash128 name = bz_hash128(collection.data, collection.size, 0);
-    uint8_t all[48];
-    bz_store64le(all, name.low);
-    bz_store64le(all + 8, name.high);
-    memcpy(all + 16, id->bytes, 16);
-    bz_store64le(all + 32, dots.low);
-    bz_store64le(all + 40, dots.high);
+    uint8_t all[32];
+    memcpy(all, id->bytes, 16);
+    bz_store64le(all + 16, dots.low);
+    bz_store64le(all + 24, dots.high);
     return bz_hash128(all, sizeof all, 0);
 }

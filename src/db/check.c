@@ -138,20 +138,17 @@ static int check_visible(struct check *check, uint32_t collection, const blaze_i
     const struct bz_rec *rec, const struct bz_nodes *nodes)
 {
     struct tally *tally = &check->collections[collection];
-    struct bz_bytes name;
     uint32_t conflicts = 0;
     const uint32_t *fields = NULL;
     tally->alive++;
     check->alive++;
-    int rc = bz_catalog_collection_name(check->catalog, collection, &name);
-    if (rc == 0)
-        rc = bz_rec_conflicts(&check->read->arena, rec, &fields, &conflicts);
+    int rc = bz_rec_conflicts(&check->read->arena, rec, &fields, &conflicts);
     if (rc == 0)
         rc = check_conflict(check, collection, id, conflicts > 0);
     if (rc != 0)
         return rc;
     check->conflicts += conflicts > 0;
-    bz_hash128_add(&check->digest, bz_rec_digest(rec, name, id, nodes));
+    bz_hash128_add(&check->digest, bz_rec_digest(rec, id, nodes));
     return check_index_entries(check, tally->indexes, id, rec);
 }
 

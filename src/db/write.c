@@ -26,8 +26,8 @@ struct face {
     struct bz_hash128 digest;
 };
 
-static int face_of(struct bz_db_txn *txn, const struct bz_txn_collection *collection,
-    const blaze_id *id, const struct bz_rec *rec, struct face *face)
+static int face_of(
+    struct bz_db_txn *txn, const blaze_id *id, const struct bz_rec *rec, struct face *face)
 {
     struct bz_nodes nodes = bz_catalog_nodes(txn->db->catalog);
     bool simple = bz_rec_is_simple(rec);
@@ -36,7 +36,7 @@ static int face_of(struct bz_db_txn *txn, const struct bz_txn_collection *collec
     *face = (struct face){.alive = simple || bz_rec_alive(rec, &nodes)};
     if (!face->alive)
         return 0;
-    face->digest = bz_rec_digest(rec, collection->name, id, &nodes);
+    face->digest = bz_rec_digest(rec, id, &nodes);
     int rc = simple ? 0 : bz_rec_conflicts(&txn->arena, rec, &fields, &conflicts);
     face->conflict = conflicts > 0;
     return rc;
@@ -156,7 +156,7 @@ int bz_write_record(struct bz_db_txn *txn, struct bz_txn_collection *collection,
 {
     struct face before = {0}, after;
     uint64_t position = txn->state.position + 1;
-    int rc = old == NULL ? 0 : face_of(txn, collection, id, old, &before);
+    int rc = old == NULL ? 0 : face_of(txn, id, old, &before);
     if (rc == 0 && !bz_rec_is_simple(rec))
         rc = bz_rec_trim(&txn->arena, rec);
     if (rc == 0)
@@ -168,7 +168,7 @@ int bz_write_record(struct bz_db_txn *txn, struct bz_txn_collection *collection,
         if (rc != 0)
             return rc;
     }
-    rc = face_of(txn, collection, id, rec, &after);
+    rc = face_of(txn, id, rec, &after);
     if (rc != 0)
         return bz_error_code(error, bz_txn_result(txn, rc));
 
