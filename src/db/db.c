@@ -48,6 +48,8 @@ static int db_new(struct bz_db **out, const char *path, const struct bz_db_optio
     db->wall_ms = options->wall_ms != NULL ? options->wall_ms : system_wall_ms;
     db->entropy = options->entropy != NULL ? options->entropy : system_entropy;
     db->context = options->context;
+    db->boot = options->boot != 0 ? options->boot : bz_os_boot_id();
+    db->mark = options->mark;
     db->health.thresholds = options->warn;
     pthread_mutex_init(&db->lock, NULL);
     pthread_cond_init(&db->settled, NULL);
@@ -157,7 +159,7 @@ static int renew(struct bz_db *db, blaze_error *error)
     if (rc == 0)
         rc = load(db, bz_txn_view(txn), error);
     if (rc == 0)
-        rc = bz_loose_lost(bz_txn_view(txn), &lost, error);
+        rc = bz_loose_lost(db, bz_txn_view(txn), &lost, error);
     if (rc == 0 && (copied || lost))
         rc = bz_identity_renew(db, txn, error);
     if (rc != 0 || !(copied || lost)) {
@@ -181,7 +183,7 @@ static int open_existing(struct bz_db *db, const char *path, blaze_error *error)
     if (rc == BLAZE_ENOTFOUND)
         rc = bz_error_set(error, rc, "there is no database in %s", path);
     if (rc == 0)
-        rc = bz_loose_lost(bz_snapshot_view(snapshot), &lost, error);
+        rc = bz_loose_lost(db, bz_snapshot_view(snapshot), &lost, error);
     bool other = (copied || lost) && !db->read_only;
     if (rc == 0 && !other)
         rc = load(db, bz_snapshot_view(snapshot), error);

@@ -48,6 +48,8 @@ struct bz_db_options {
     uint64_t (*wall_ms)(void *context);
     int (*entropy)(void *context, void *data, size_t size);
     void *context;
+    uint64_t boot; /* of the system, by number; 0: the system's */
+    uint64_t mark; /* in memory: of the identity file; a copy has another */
 };
 
 int bz_db_open(

@@ -168,6 +168,8 @@ struct bz_db {
     uint64_t (*wall_ms)(void *context);
     int (*entropy)(void *context, void *data, size_t size);
     void *context;
+    uint64_t boot; /* this boot of the system */
+    uint64_t mark; /* in memory: in place of that of the identity file */
 
     _Atomic(uint64_t) position;   /* newest visible, as far as noticed */
     _Atomic(uint64_t) polled_lsn; /* the commit that bz_db_poll() saw last */
@@ -212,7 +214,7 @@ int bz_loose_begin(struct bz_db_txn *txn, enum bz_durability *durability, blaze_
 /* At closing: all is on the disk. */
 void bz_loose_end(struct bz_db *db);
 /* At opening: whether commits that others may have seen may be lost. */
-int bz_loose_lost(struct bz_view *view, bool *lost, blaze_error *error);
+int bz_loose_lost(const struct bz_db *db, struct bz_view *view, bool *lost, blaze_error *error);
 
 /* ---- read.c ---- */
 

@@ -49,9 +49,10 @@ static bool id_is_zero(const blaze_id *id)
 /* Finds the mark of the directory's identity file; all zero where there is none to have. */
 static int mark_find(const struct bz_db *db, struct bz_file_mark *out, blaze_error *error)
 {
-    *out = (struct bz_file_mark){0};
+    *out = (struct bz_file_mark){.inode = db->mark};
     if (db->path == NULL)
         return 0;
+    *out = (struct bz_file_mark){0};
     char *path = bz_path_join(db->path, IDENTITY_FILE);
     if (path == NULL)
         return bz_error_code(error, BLAZE_ENOMEM);
@@ -70,16 +71,11 @@ void bz_db_remove(const char *path)
     bz_path_remove(path, NULL);
 }
 
-/* Makes the file anew, so that its mark is one that no other copy has. Without a directory there is
- * none. */
+/* Makes the file anew, so that its mark is one that no other copy has. */
 static int mark_make(const char *directory, struct bz_file_mark *out, blaze_error *error)
 {
     static const char text[] = "This file tells the database from a copy of it. Keep it.\n";
     struct bz_file file = {.fd = -1};
-    if (directory == NULL) {
-        *out = (struct bz_file_mark){0};
-        return 0;
-    }
     char *path = bz_path_join(directory, IDENTITY_FILE);
     if (path == NULL)
         return bz_error_code(error, BLAZE_ENOMEM);
@@ -97,6 +93,13 @@ static int mark_make(const char *directory, struct bz_file_mark *out, blaze_erro
     bz_file_close(&file);
     bz_free(path);
     return rc;
+}
+
+/* The same for this database. Without a directory it is told its mark. */
+static int mark_renew(const struct bz_db *db, struct bz_file_mark *out, blaze_error *error)
+{
+    *out = (struct bz_file_mark){.inode = db->mark};
+    return db->path == NULL ? 0 : mark_make(db->path, out, error);
 }
 
 /* Device numbers change between boots on some file systems, so the time of birth decides together
@@ -166,7 +169,7 @@ int bz_identity_create(
     if (rc == 0)
         rc = bz_db_random_id(db, &db->identity.epoch, error);
     if (rc == 0)
-        rc = mark_make(db->path, &mark, error);
+        rc = mark_renew(db, &mark, error);
     return rc != 0 ? rc : identity_store(txn, &db->identity, &mark, error);
 }
 
@@ -219,7 +222,7 @@ int bz_identity_renew(struct bz_db *db, struct bz_txn *txn, blaze_error *error)
     if (rc == 0)
         rc = bz_catalog_add_node(db->catalog, &db->identity.node, &db->self, error);
     if (rc == 0)
-        rc = mark_make(db->path, &mark, error);
+        rc = mark_renew(db, &mark, error);
     if (rc == 0)
         rc = identity_store(txn, &db->identity, &mark, error);
     if (rc == 0)

@@ -31,13 +31,13 @@ int bz_loose_begin(struct bz_db_txn *txn, enum bz_durability *durability, blaze_
     if (*durability == BZ_DURABLE_FULL || txn->state.loose || txn->state.position == txn->begun)
         return 0;
     uint8_t boot[8];
-    bz_store64le(boot, bz_os_boot_id());
+    bz_store64le(boot, txn->db->boot);
     txn->state.loose = true;
     *durability = BZ_DURABLE_FULL;
     return bz_txn_put(txn->txn, BZ_MAP_META, boot_key(), bz_bytes(boot, sizeof boot), error);
 }
 
-int bz_loose_lost(struct bz_view *view, bool *lost, blaze_error *error)
+int bz_loose_lost(const struct bz_db *db, struct bz_view *view, bool *lost, blaze_error *error)
 {
     struct bz_state state;
     struct bz_bytes boot;
@@ -49,7 +49,7 @@ int bz_loose_lost(struct bz_view *view, bool *lost, blaze_error *error)
     if (rc == BLAZE_ENOTFOUND || (rc == 0 && boot.size != 8))
         return bz_error_set(error, BLAZE_ECORRUPT, "the note of relaxed commits is corrupt");
     if (rc == 0)
-        *lost = bz_load64le(boot.data) != bz_os_boot_id();
+        *lost = bz_load64le(boot.data) != db->boot;
     return rc;
 }
 

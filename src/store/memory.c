@@ -17,6 +17,7 @@
 #include "base/alloc.h"
 #include "base/hash.h"
 #include "store/listener.h"
+#include "store/memory_image.h"
 #include "store/store_priv.h"
 
 #include <assert.h>
@@ -55,6 +56,7 @@ struct memory_store {
     pthread_mutex_t writer;
     pthread_mutex_t lock;
     struct version *current;
+    struct version *durable; /* of the last full commit; NULL: not kept */
     struct bz_listener listener;
     atomic_size_t open_handles;
 };
@@ -519,7 +521,6 @@ static int memory_txn_rollback_to(struct bz_txn *base, uint32_t savepoint, blaze
 
 static int memory_txn_commit(struct bz_txn *base, enum bz_durability durability, blaze_error *error)
 {
-    (void)durability;
     (void)error;
     struct memory_txn *txn = (struct memory_txn *)base;
     struct memory_store *store = (struct memory_store *)base->store;
@@ -532,10 +533,15 @@ static int memory_txn_commit(struct bz_txn *base, enum bz_durability durability,
     version_release(version->parent);
     version->parent = NULL;
     pthread_mutex_lock(&store->lock);
-    struct version *replaced = store->current;
+    struct version *replaced = store->current, *outlived = NULL;
     store->current = version_retain(version);
+    if (store->durable != NULL && durability == BZ_DURABLE_FULL) {
+        outlived = store->durable;
+        store->durable = version_retain(version);
+    }
     pthread_mutex_unlock(&store->lock);
     version_release(replaced);
+    version_release(outlived);
     leave(txn);
     bz_listener_call(&store->listener);
     return 0;
@@ -605,6 +611,7 @@ static int memory_close(struct bz_store *base, blaze_error *error)
     struct memory_store *store = (struct memory_store *)base;
     assert(atomic_load(&store->open_handles) == 0);
     version_release(store->current);
+    version_release(store->durable);
     bz_listener_release(&store->listener);
     pthread_mutex_destroy(&store->lock);
     pthread_mutex_destroy(&store->writer);
@@ -645,17 +652,43 @@ int bz_store_open_memory(
     if (options->map_count == 0 || options->map_count > BZ_STORE_MAPS_MAX)
         return bz_error_set(error, BLAZE_EINVAL, "a store has 1 to %u maps", BZ_STORE_MAPS_MAX);
     struct memory_store *store = bz_zalloc(sizeof *store);
-    struct version *version = version_new(options->map_count);
+    struct version *image = (struct version *)options->image;
+    struct version *version =
+        image != NULL ? version_retain(image) : version_new(options->map_count);
+    assert(image == NULL || image->map_count == options->map_count);
     if (store == NULL || version == NULL) {
         bz_free(store);
-        bz_free(version);
+        version_release(version);
         return bz_error_code(error, BLAZE_ENOMEM);
     }
     store->base = (struct bz_store){&memory_ops, options->map_count, options->read_only};
     store->current = version;
+    store->durable = options->keeps_durable ? version_retain(version) : NULL;
     pthread_mutex_init(&store->writer, NULL);
     pthread_mutex_init(&store->lock, NULL);
     bz_listener_init(&store->listener);
     *out = &store->base;
     return 0;
+}
+
+/* ---- images ---- */
+
+struct bz_memory_image *bz_memory_image_take(struct bz_store *base, bool durable)
+{
+    struct memory_store *store = (struct memory_store *)base;
+    assert(base->ops == &memory_ops && (!durable || store->durable != NULL));
+    pthread_mutex_lock(&store->lock);
+    struct version *version = version_retain(durable ? store->durable : store->current);
+    pthread_mutex_unlock(&store->lock);
+    return (struct bz_memory_image *)version;
+}
+
+struct bz_memory_image *bz_memory_image_again(struct bz_memory_image *image)
+{
+    return (struct bz_memory_image *)version_retain((struct version *)image);
+}
+
+void bz_memory_image_free(struct bz_memory_image *image)
+{
+    version_release((struct version *)image);
 }

@@ -43,6 +43,7 @@ struct bz_view;
 struct bz_snapshot;
 struct bz_txn;
 struct bz_cursor;
+struct bz_memory_image;
 
 struct bz_store_options {
     const char *const *maps; /* names; a map is then known by its index here */
@@ -59,6 +60,10 @@ struct bz_store_options {
     uint64_t level_bytes;       /* of the base's level 1; 0: 256 MiB */
     uint64_t cache_bytes;       /* of opened blocks, in a sealed store, at most; 0: see limits.md */
     const struct bz_vault_secret *secret; /* of a sealed store; borrowed until it is open */
+    /* In memory, for tests (memory_image.h): what the store holds to begin with, and whether what
+     * a power cut would leave of it is kept. */
+    const struct bz_memory_image *image;
+    bool keeps_durable;
 };
 
 /*

@@ -1,0 +1,432 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What may be done to a world: the work that its nodes do, and what goes wrong. One table; each run
+ * has a random part of it switched on, so that each kind also meets each other without the rest.
+ */
+#include "world.h"
+
+/* ---- choosing ---- */
+
+static struct sim_node *some_node(struct sim_world *w)
+{
+    uint32_t first = sim_chance(w, w->node_count);
+    for (uint32_t i = 0; i < w->node_count; i++) {
+        struct sim_node *node = &w->nodes[(first + i) % w->node_count];
+        if (node->db != NULL)
+            return node;
+    }
+    return NULL;
+}
+
+static struct sim_connection *some_connection(struct sim_world *w)
+{
+    uint32_t first = sim_chance(w, SIM_CONNECTIONS);
+    for (uint32_t i = 0; i < SIM_CONNECTIONS; i++) {
+        struct sim_connection *c = &w->connections[(first + i) % SIM_CONNECTIONS];
+        if (c->used)
+            return c;
+    }
+    return NULL;
+}
+
+static struct sim_link *some_link(struct sim_world *w)
+{
+    uint32_t first = sim_chance(w, SIM_LINKS);
+    for (uint32_t i = 0; i < SIM_LINKS; i++) {
+        struct sim_link *l = &w->links[(first + i) % SIM_LINKS];
+        if (l->used)
+            return l;
+    }
+    return NULL;
+}
+
+/* ---- work ---- */
+
+enum verb { PUT, INSERT, UPDATE, UPSERT, UNSET, DELETE };
+
+/* Fills the document with values of the next write; which fields it has, and which it names. */
+static uint8_t fill(struct sim_world *w, bool whole, bool unset, uint8_t *sets)
+{
+    uint8_t named = 0;
+    *sets = 0;
+    blaze_doc_clear(w->doc);
+    uint32_t count = 1 + sim_chance(w, whole ? SIM_FIELDS : 2);
+    for (uint32_t first = sim_chance(w, SIM_FIELDS), i = 0; i < count; i++) {
+        uint32_t field = (first + i) % SIM_FIELDS;
+        named |= (uint8_t)(1u << field);
+        if (unset && sim_chance(w, 2)) {
+            blaze_doc_add_unset(w->doc, sim_fields[field]);
+            continue;
+        }
+        *sets |= (uint8_t)(1u << field);
+        sim_value_add(w->doc, w->write_count, field);
+    }
+    return named;
+}
+
+static int call(struct bz_db_txn *txn, enum verb verb, uint32_t record, blaze_doc *doc)
+{
+    struct bz_bytes collection = sim_collection(record);
+    blaze_id id = fake_id(record);
+    switch (verb) {
+    case PUT:
+        return bz_db_put(txn, collection, &id, doc, NULL);
+    case INSERT:
+        return bz_db_insert(txn, collection, &id, doc, NULL);
+    case UPDATE:
+    case UNSET:
+        return bz_db_update(txn, collection, &id, doc, NULL);
+    case UPSERT:
+        return bz_db_upsert(txn, collection, &id, doc, NULL);
+    default:
+        return bz_db_delete(txn, collection, &id, NULL);
+    }
+}
+
+/* One write in a transaction, and the oracle is told. */
+static void write_one(struct sim_world *w, struct sim_node *node, struct bz_db_txn *txn,
+    enum verb verb, uint32_t record)
+{
+    blaze_id id = fake_id(record);
+    uint8_t sets = 0, cells = SIM_LIFE;
+    if (w->records[record].count == SIM_RECORD_WRITES)
+        return;
+    bool there = bz_read_exists(bz_db_txn_read(txn), sim_collection(record), &id, NULL) == 0;
+    bool whole = verb == PUT || verb == INSERT || (verb == UPSERT && !there);
+    if (verb != DELETE)
+        cells |= fill(w, whole, verb == UNSET, &sets);
+    int expected = verb == INSERT && there ? BLAZE_EEXIST : !whole && !there ? BLAZE_ENOTFOUND : 0;
+    int rc = call(txn, verb, record, w->doc);
+    if (rc != expected)
+        sim_fail(w, "a write at node %u gives %d, not %d", node->number, rc, expected);
+    if (rc == 0)
+        sim_write_add(w, node->identity, record, whole ? SIM_WHOLE : cells, sets, verb != DELETE);
+}
+
+static void commit(struct sim_world *w, struct sim_node *node, struct bz_db_txn *txn)
+{
+    uint64_t position = w->identities[node->identity].position;
+    bool changed = position != bz_db_position(node->db);
+    int rc = bz_db_commit(txn, node->durability, NULL);
+    if (rc != 0 || bz_db_position(node->db) != position)
+        sim_fail(w, "a commit at node %u gives %d and position %llu, not %llu", node->number, rc,
+            (unsigned long long)bz_db_position(node->db), (unsigned long long)position);
+    if (changed && node->durability == BZ_DURABLE_FULL)
+        node->durable = position;
+    w->counts.commits++;
+    sim_note(w, "node %u writes up to %llu", node->number, (unsigned long long)position);
+}
+
+static void work(
+    struct sim_world *w, enum verb verb, uint32_t first, uint32_t count, uint32_t below)
+{
+    struct sim_node *node = some_node(w);
+    struct bz_db_txn *txn;
+    if (node == NULL || bz_db_begin(node->db, &txn, NULL) != 0)
+        return;
+    for (uint32_t i = 0; i < count; i++)
+        write_one(w, node, txn, verb, first + sim_chance(w, below));
+    commit(w, node, txn);
+}
+
+static void do_put(struct sim_world *w)
+{
+    work(w, PUT, 0, 1 + sim_chance(w, 2), w->small);
+}
+
+static void do_insert(struct sim_world *w)
+{
+    work(w, INSERT, 0, 1, w->small);
+}
+
+static void do_upsert(struct sim_world *w)
+{
+    work(w, UPSERT, 0, 1 + sim_chance(w, 4), w->small);
+}
+
+static void do_update(struct sim_world *w)
+{
+    work(w, UPDATE, 0, 1 + sim_chance(w, 2), w->small);
+}
+
+static void do_unset(struct sim_world *w)
+{
+    work(w, UNSET, 0, 1, w->small);
+}
+
+static void do_delete(struct sim_world *w)
+{
+    work(w, DELETE, 0, 1 + sim_chance(w, 2), w->small);
+}
+
+static void do_hot(struct sim_world *w)
+{
+    work(w, UPSERT, 0, 1, 1);
+}
+
+static void do_bulk(struct sim_world *w)
+{
+    struct sim_node *node = some_node(w);
+    struct bz_db_txn *txn;
+    uint32_t room = SIM_RECORDS - SIM_SMALL, count = 20 + sim_chance(w, 60);
+    if (node == NULL || bz_db_begin(node->db, &txn, NULL) != 0)
+        return;
+    for (uint32_t first = sim_chance(w, room), i = 0; i < count; i++)
+        write_one(w, node, txn, PUT, SIM_SMALL + (first + i) % room);
+    commit(w, node, txn);
+}
+
+/* A transaction of which nothing remains. */
+static void do_abort(struct sim_world *w)
+{
+    struct sim_node *node = some_node(w);
+    struct bz_db_txn *txn;
+    uint8_t sets;
+    if (node == NULL || bz_db_begin(node->db, &txn, NULL) != 0)
+        return;
+    for (uint32_t i = 1 + sim_chance(w, 4); i > 0; i--) {
+        fill(w, true, false, &sets);
+        call(txn, sim_chance(w, 2) ? PUT : DELETE, sim_chance(w, w->small), w->doc);
+    }
+    bz_db_abort(txn);
+}
+
+/* ---- the network ---- */
+
+static void do_cut(struct sim_world *w)
+{
+    struct sim_connection *c = some_connection(w);
+    if (c != NULL)
+        sim_cut(w, c, false);
+}
+
+static void do_half_open(struct sim_world *w)
+{
+    struct sim_connection *c = some_connection(w);
+    if (c != NULL && !c->silent)
+        sim_cut(w, c, true);
+}
+
+static void do_cut_inside(struct sim_world *w)
+{
+    struct sim_connection *c = some_connection(w);
+    if (c != NULL && c->cut_in == UINT64_MAX)
+        c->cut_in = 1 + sim_chance(w, sim_chance(w, 2) ? 600 : 20000);
+}
+
+static void block(struct sim_world *w, struct sim_link *l, int side, uint32_t below_ms)
+{
+    l->blocked_ms[side] = w->now_ms + sim_chance(w, below_ms);
+    sim_note(w, "nothing passes from node %u to %u until %llu", l->nodes[side], l->nodes[!side],
+        (unsigned long long)l->blocked_ms[side]);
+}
+
+static void do_one_way(struct sim_world *w)
+{
+    struct sim_link *l = some_link(w);
+    if (l != NULL)
+        block(w, l, (int)sim_chance(w, 2), 40000);
+}
+
+static void do_partition(struct sim_world *w)
+{
+    struct sim_node *node = some_node(w);
+    for (uint32_t i = 0; node != NULL && i < SIM_LINKS; i++) {
+        struct sim_link *l = &w->links[i];
+        if (!l->used || (l->nodes[0] != node->number && l->nodes[1] != node->number))
+            continue;
+        block(w, l, 0, 100000);
+        block(w, l, 1, 100000);
+    }
+}
+
+static void do_slow(struct sim_world *w)
+{
+    struct sim_link *l = some_link(w);
+    if (l == NULL)
+        return;
+    l->bytes_per_ms = 1 + sim_chance(w, 30);
+    l->latency_ms = sim_chance(w, 2000);
+}
+
+static void do_corrupt(struct sim_world *w)
+{
+    struct sim_connection *c = some_connection(w);
+    if (c != NULL)
+        sim_corrupt(w, c);
+}
+
+/* ---- nodes ---- */
+
+static void do_kill(struct sim_world *w)
+{
+    struct sim_node *node = some_node(w);
+    if (node != NULL)
+        sim_node_crash(node, SIM_KILL);
+}
+
+static void do_power_cut(struct sim_world *w)
+{
+    struct sim_node *node = some_node(w);
+    if (node != NULL && !w->options.disk && w->identity_count + 1 < SIM_IDENTITIES)
+        sim_node_crash(node, SIM_POWER_CUT);
+}
+
+static void do_crash_before_commit(struct sim_world *w)
+{
+    struct sim_node *node = some_node(w);
+    if (node != NULL)
+        node->dying = true;
+}
+
+static void do_clock(struct sim_world *w)
+{
+    static const int64_t far[] = {1000, 3600000, 86400000, 20000000000};
+    struct sim_node *node = some_node(w);
+    if (node == NULL)
+        return;
+    int64_t ms = far[sim_chance(w, 4)];
+    node->skew_ms = (int64_t)(rng_next(&w->rng) % (uint64_t)(2 * ms)) - ms;
+    sim_note(w, "the clock of node %u is off by %lld ms", node->number, (long long)node->skew_ms);
+}
+
+static void do_backup(struct sim_world *w)
+{
+    struct sim_node *node = some_node(w);
+    if (node == NULL || node->backup.memory != NULL || node->backup.directory != NULL)
+        return;
+    node->backup = sim_image_take(node, false);
+    sim_note(w, "node %u is backed up", node->number);
+}
+
+static void do_restore(struct sim_world *w)
+{
+    struct sim_node *node = some_node(w);
+    if (node == NULL || (node->backup.memory == NULL && node->backup.directory == NULL) ||
+        w->identity_count + 1 >= SIM_IDENTITIES)
+        return;
+    sim_node_crash(node, SIM_KILL);
+    sim_node_restore(node, &node->backup);
+    sim_image_free(&node->backup);
+}
+
+static bool has_room(const struct sim_world *w)
+{
+    uint32_t links = 0;
+    for (uint32_t i = 0; i < SIM_LINKS; i++)
+        links += w->links[i].used;
+    return w->node_count < SIM_NODES && links + 2 < SIM_LINKS &&
+           w->identity_count + 1 < SIM_IDENTITIES;
+}
+
+static void do_copy(struct sim_world *w)
+{
+    struct sim_node *node = some_node(w);
+    if (node == NULL || !has_room(w))
+        return;
+    struct sim_image image = sim_image_take(node, false);
+    struct sim_node *copy = sim_node_copy(w, &image);
+    sim_image_free(&image);
+    sim_link_add(w, node->number, copy->number);
+}
+
+static void do_join(struct sim_world *w)
+{
+    struct sim_node *node = some_node(w);
+    if (node != NULL && has_room(w))
+        sim_link_add(w, node->number, sim_node_add(w)->number);
+}
+
+static void do_leave(struct sim_world *w)
+{
+    struct sim_node *node = some_node(w);
+    uint32_t members = 0;
+    for (uint32_t i = 0; i < w->node_count; i++)
+        members += w->nodes[i].member;
+    if (node == NULL || members < 3 || !sim_connected(w, node->number))
+        return;
+    sim_node_remove(node);
+    for (uint32_t i = 0; i < SIM_LINKS; i++) {
+        struct sim_link *l = &w->links[i];
+        if (l->nodes[0] == node->number || l->nodes[1] == node->number)
+            l->used = false;
+    }
+}
+
+static void do_wait(struct sim_world *w)
+{
+    static const uint32_t far[] = {100, 2000, 70000, 86400000};
+    w->now_ms += sim_chance(w, far[sim_chance(w, 4)]);
+}
+
+/* ---- the table ---- */
+
+/* What comes later (filters, blind nodes, retention, lazy links) has its place here: a function
+ * that does it to the world, and a line. */
+static const struct action {
+    const char *name;
+    void (*act)(struct sim_world *w);
+    uint32_t weight;
+    bool is_work;
+} actions[] = {
+    {"put", do_put, 20, true},
+    {"insert", do_insert, 10, true},
+    {"upsert", do_upsert, 20, true},
+    {"update", do_update, 30, true},
+    {"unset", do_unset, 8, true},
+    {"delete", do_delete, 12, true},
+    {"hot record", do_hot, 20, true},
+    {"bulk", do_bulk, 2, true},
+    {"abort", do_abort, 4, true},
+    {"cut", do_cut, 10, false},
+    {"cut inside a frame", do_cut_inside, 10, false},
+    {"half-open connection", do_half_open, 5, false},
+    {"one-way partition", do_one_way, 5, false},
+    {"partition", do_partition, 4, false},
+    {"slow link", do_slow, 4, false},
+    {"changed bytes", do_corrupt, 3, false},
+    {"kill", do_kill, 5, false},
+    {"crash before a commit", do_crash_before_commit, 5, false},
+    {"power cut", do_power_cut, 4, false},
+    {"clock jump", do_clock, 5, false},
+    {"backup", do_backup, 4, false},
+    {"backup put back", do_restore, 3, false},
+    {"copied directory", do_copy, 2, false},
+    {"join", do_join, 2, false},
+    {"leave", do_leave, 1, false},
+    {"time passes", do_wait, 10, false},
+};
+#define ACTIONS (sizeof actions / sizeof actions[0])
+_Static_assert(ACTIONS <= SIM_ACTIONS_MAX, "more actions than are counted");
+
+const char *sim_action_name(uint32_t action)
+{
+    return action < ACTIONS ? actions[action].name : NULL;
+}
+
+void sim_actions_choose(struct sim_world *w)
+{
+    uint32_t calm = 1 + sim_chance(w, 4); /* the more, the fewer kinds of faults */
+    w->enabled_weight = 0;
+    for (uint32_t i = 0; i < ACTIONS; i++) {
+        w->enabled[i] =
+            actions[i].act == do_upsert || sim_chance(w, actions[i].is_work ? 2 : 1 + calm) == 0;
+        w->enabled_weight += w->enabled[i] ? actions[i].weight : 0;
+    }
+    w->small = (uint32_t[]){1, 4, 12, SIM_SMALL}[sim_chance(w, 4)];
+}
+
+void sim_act(struct sim_world *w)
+{
+    uint32_t at = sim_chance(w, (uint32_t)w->enabled_weight);
+    for (uint32_t i = 0; i < ACTIONS; i++) {
+        if (!w->enabled[i])
+            continue;
+        if (at < actions[i].weight) {
+            w->counts.actions[i]++;
+            actions[i].act(w);
+            return;
+        }
+        at -= actions[i].weight;
+    }
+}

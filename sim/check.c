@@ -1,0 +1,383 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What must be so. At any moment each copy is what the writes say that it has seen: of each cell of
+ * each record the writes that none of the others had seen, with their values, and of them the
+ * winner is shown. And its version vector covers nothing that it has not seen. After healing, all
+ * have seen all.
+ */
+#include "world.h"
+
+#include "codec/doc.h"
+
+/* A node's numbers, as the oracle knows them. */
+struct numbers {
+    uint32_t identities[SIM_IDENTITIES]; /* by the node's number */
+    blaze_id ids[SIM_IDENTITIES];
+    uint32_t count;
+    int64_t fields[SIM_FIELDS]; /* -1: never met */
+};
+
+static struct numbers numbers_of(struct sim_world *w, const struct bz_replica *replica)
+{
+    struct numbers n = {.fields = {-1, -1, -1, -1, -1, -1}};
+    struct bz_bytes meaning;
+    while (n.count < SIM_IDENTITIES &&
+           replica->ops->meaning(replica->context, BZ_TERM_NODE, n.count, &meaning) == 0) {
+        memcpy(&n.ids[n.count], meaning.data, sizeof(blaze_id));
+        n.identities[n.count] = sim_identity_number(w, &n.ids[n.count]);
+        n.count++;
+    }
+    for (uint32_t i = 0; replica->ops->meaning(replica->context, BZ_TERM_FIELD, i, &meaning) == 0;
+         i++) {
+        for (uint32_t f = 0; f < SIM_FIELDS; f++) {
+            if (bz_bytes_equal(meaning, bz_bytes_text(sim_fields[f])))
+                n.fields[f] = i;
+        }
+    }
+    return n;
+}
+
+struct checked {
+    struct sim_world *w;
+    const struct sim_node *node;
+    struct numbers numbers;
+    uint32_t record;
+    struct sim_seen seen;
+    const struct bz_rec *rec;
+};
+
+/* The writes of a cell that no other write of the cell had seen. */
+static struct sim_seen standing(const struct checked *c, uint32_t cell)
+{
+    const struct sim_record *r = &c->w->records[c->record];
+    struct sim_seen present = {{0}}, gone = {{0}};
+    for (uint32_t i = 0; i < r->count; i++) {
+        const struct sim_write *write = &c->w->writes[r->writes[i]];
+        if (!sim_bit(&c->seen, i) || (write->cells & cell) == 0)
+            continue;
+        present.bits[i / 64] |= (uint64_t)1 << i % 64;
+        for (uint32_t k = 0; k < SIM_RECORD_WRITES / 64; k++)
+            gone.bits[k] |= write->seen.bits[k];
+    }
+    for (uint32_t k = 0; k < SIM_RECORD_WRITES / 64; k++)
+        present.bits[k] &= ~gone.bits[k];
+    return present;
+}
+
+static const struct sim_write *write_of(const struct checked *c, const struct bz_write *write)
+{
+    if (write->dot.node >= c->numbers.count)
+        return NULL;
+    const struct sim_write *found =
+        sim_write_find(c->w, c->numbers.identities[write->dot.node], write->dot.seq);
+    return found != NULL && found->record == c->record ? found : NULL;
+}
+
+static void fail_at(const struct checked *c, const char *what, const char *where)
+{
+    sim_fail(c->w, "node %u, record %u: %s %s", c->node->number, c->record, what, where);
+}
+
+/* Whether the body of a held write has what its writer gave the field. */
+static bool value_is_right(const struct checked *c, const struct bz_write *held, uint32_t field)
+{
+    const struct sim_write *write = write_of(c, held);
+    blaze_value value;
+    bool set = write->sets >> field & 1;
+    int rc = c->numbers.fields[field] < 0 || held->body.size == 0
+                 ? BLAZE_ENOTFOUND
+                 : bz_doc_field(held->body, NULL, (uint32_t)c->numbers.fields[field], &value);
+    if (rc != 0)
+        return !set;
+    return set && sim_value_is(&value, (uint32_t)(write - c->w->writes), field);
+}
+
+static void check_cell(
+    const struct checked *c, const struct bz_cell *cell, uint32_t bit, const char *name)
+{
+    struct sim_seen expected = standing(c, bit), found = {{0}};
+    for (uint32_t i = 0; i < cell->count; i++) {
+        const struct sim_write *write = write_of(c, &c->rec->writes[cell->members[i]]);
+        if (write == NULL) {
+            fail_at(c, "a write that nobody made, in", name);
+            return;
+        }
+        found.bits[write->number / 64] |= (uint64_t)1 << write->number % 64;
+    }
+    if (!sim_includes(&found, &expected))
+        fail_at(c, "a write that nothing replaced is missing in", name);
+    if (!sim_includes(&expected, &found))
+        fail_at(c, "a write that was replaced is still in", name);
+}
+
+/* Role, then stamp, then id: worked out here once more. */
+static const struct bz_write *winner(const struct checked *c, const struct bz_cell *cell)
+{
+    const struct bz_write *best = NULL;
+    for (uint32_t i = 0; i < cell->count; i++) {
+        const struct bz_write *write = &c->rec->writes[cell->members[i]];
+        int order = best == NULL ? 1 : (int)write->role - (int)best->role;
+        if (order == 0)
+            order = write->stamp > best->stamp ? 1 : write->stamp < best->stamp ? -1 : 0;
+        if (order == 0)
+            order = memcmp(&c->numbers.ids[write->dot.node], &c->numbers.ids[best->dot.node],
+                sizeof(blaze_id));
+        if (order > 0)
+            best = write;
+    }
+    return best;
+}
+
+/* Each held write is by whom the oracle says, and later than what it had seen. */
+static void check_writes(const struct checked *c)
+{
+    for (uint32_t i = 0; i < c->rec->write_count; i++) {
+        const struct bz_write *held = &c->rec->writes[i];
+        const struct sim_write *write = write_of(c, held);
+        if (write == NULL)
+            return; /* check_cell has told */
+        if (held->role != c->w->identities[write->identity].role || held->alive != write->alive)
+            fail_at(c, "a write is not as it was made:", "role or life");
+        for (uint32_t k = 0; k < c->rec->write_count; k++) {
+            const struct sim_write *other = write_of(c, &c->rec->writes[k]);
+            if (other != NULL && sim_bit(&write->seen, other->number) &&
+                held->stamp <= c->rec->writes[k].stamp)
+                fail_at(c, "a write is stamped before one that it had seen:", "the clock");
+        }
+    }
+}
+
+static void check_vector(const struct checked *c)
+{
+    uint64_t highest[SIM_IDENTITIES] = {0}, found[SIM_IDENTITIES] = {0};
+    const struct sim_record *r = &c->w->records[c->record];
+    for (uint32_t i = 0; i < r->count; i++) {
+        const struct sim_write *write = &c->w->writes[r->writes[i]];
+        if (sim_bit(&c->seen, i) && highest[write->identity] < write->seq)
+            highest[write->identity] = write->seq;
+    }
+    for (uint32_t i = 0; i < c->rec->rvv.count; i++)
+        found[c->numbers.identities[c->rec->rvv.entries[i].node]] = c->rec->rvv.entries[i].seq;
+    if (memcmp(highest, found, sizeof found) != 0)
+        fail_at(c, "what it says that it has seen is not what it has seen:", "rvv");
+}
+
+/* What a reader is shown. */
+static void check_shown(const struct checked *c, struct bz_read *read)
+{
+    blaze_id id = fake_id(c->record);
+    blaze_value document, value;
+    const struct bz_write *life = winner(c, &c->rec->life);
+    int rc = bz_read_get(read, sim_collection(c->record), &id, &document, NULL);
+    if (rc != (life->alive ? 0 : BLAZE_ENOTFOUND)) {
+        fail_at(c, life->alive ? "it is not shown, and alive" : "it is shown, and deleted", "");
+        return;
+    }
+    for (uint32_t f = 0; rc == 0 && f < SIM_FIELDS; f++) {
+        uint32_t number = c->numbers.fields[f] < 0 ? UINT32_MAX : (uint32_t)c->numbers.fields[f];
+        const struct bz_write *shown = winner(c, bz_rec_cell(c->rec, number));
+        const struct sim_write *write = write_of(c, shown);
+        bool there = blaze_value_field(&document, sim_fields[f], &value) == 0;
+        if (write == NULL || there != (write->sets >> f & 1) ||
+            (there && !sim_value_is(&value, (uint32_t)(write - c->w->writes), f)))
+            fail_at(c, "what is shown is not the winner's:", sim_fields[f]);
+    }
+}
+
+static void check_record(struct checked *c, struct bz_read *read)
+{
+    check_vector(c);
+    check_cell(c, &c->rec->life, SIM_LIFE, "life");
+    check_cell(c, &c->rec->rest, SIM_REST, "rest");
+    for (uint32_t f = 0; f < SIM_FIELDS; f++) {
+        uint32_t number = c->numbers.fields[f] < 0 ? UINT32_MAX : (uint32_t)c->numbers.fields[f];
+        const struct bz_cell *cell = bz_rec_cell(c->rec, number);
+        check_cell(c, cell, 1u << f, sim_fields[f]);
+        for (uint32_t i = 0; !c->w->result.failed && i < cell->count; i++) {
+            if (!value_is_right(c, &c->rec->writes[cell->members[i]], f))
+                fail_at(c, "a write has lost or changed its value of", sim_fields[f]);
+        }
+    }
+    if (!c->w->result.failed)
+        check_writes(c);
+    if (!c->w->result.failed)
+        check_shown(c, read);
+}
+
+/* ---- a node ---- */
+
+struct versions {
+    struct sim_world *w;
+    uint64_t seq[SIM_IDENTITIES];
+    bool partial;
+};
+
+static int add_version(void *context, const blaze_id *node, uint64_t seq)
+{
+    struct versions *v = context;
+    v->seq[sim_identity_number(v->w, node)] = seq;
+    return 0;
+}
+
+static int add_partial(void *context, const blaze_id *node, const struct bz_peer_state *peer)
+{
+    (void)node;
+    ((struct versions *)context)->partial |= peer->cursor > peer->reached || peer->partial;
+    return 0;
+}
+
+static void versions_load(struct bz_read *read, struct versions *v)
+{
+    if (bz_read_version(read, add_version, v, NULL) != 0 ||
+        bz_read_peers(read, add_partial, v, NULL) != 0)
+        sim_fail(v->w, "a version vector cannot be read");
+}
+
+/* All writes that the version vector covers are here. */
+static void check_versions(struct sim_world *w, const struct sim_node *node, struct bz_read *read)
+{
+    struct versions v = {.w = w};
+    const struct sim_identity *identity = &w->identities[node->identity];
+    versions_load(read, &v);
+    for (uint32_t i = 0; i < w->write_count; i++) {
+        const struct sim_write *write = &w->writes[i];
+        struct sim_seen seen = sim_seen_now(identity, write->record);
+        if (write->seq <= v.seq[write->identity] && !sim_bit(&seen, write->number))
+            sim_fail(w, "node %u says that it has write %llu of identity %u, and has not",
+                node->number, (unsigned long long)write->seq, write->identity);
+    }
+}
+
+void sim_check_node(struct sim_world *w, struct sim_node *node)
+{
+    struct bz_replica replica;
+    struct bz_receiver nobody = {0};
+    struct bz_changes *changes;
+    struct bz_change change;
+    struct bz_read *read;
+    uint32_t found = 0, expected = 0;
+    w->counts.checks++;
+    if (bz_db_replica_open(node->db, &replica, NULL) != 0 ||
+        bz_read_begin(node->db, &read, NULL) != 0 ||
+        replica.ops->changes_open(replica.context, &nobody, 0, &changes, NULL) != 0)
+        abort();
+    struct checked c = {.w = w, .node = node, .numbers = numbers_of(w, &replica)};
+    while (!w->result.failed && replica.ops->changes_next(changes, &change, NULL) == 0) {
+        c.record = (uint32_t)bz_load64be(change.id.bytes + 8);
+        c.seen = sim_seen_now(&w->identities[node->identity], c.record);
+        c.rec = &change.rec;
+        check_record(&c, read);
+        found++;
+    }
+    for (uint32_t i = 0; i < SIM_RECORDS; i++)
+        expected += w->identities[node->identity].last[i] >= 0;
+    if (!w->result.failed && found != expected)
+        sim_fail(w, "node %u has %u records of %u", node->number, found, expected);
+    check_versions(w, node, read);
+    replica.ops->changes_close(changes);
+    bz_read_end(read);
+    bz_db_replica_close(&replica);
+}
+
+/* ---- the group ---- */
+
+struct summary {
+    struct versions versions;
+    struct bz_db_state state;
+};
+
+static bool summary_load(struct sim_world *w, const struct sim_node *node, struct summary *out)
+{
+    struct bz_read *read;
+    memset(out, 0, sizeof *out);
+    out->versions.w = w;
+    if (node->db == NULL || bz_read_begin(node->db, &read, NULL) != 0)
+        return false;
+    versions_load(read, &out->versions);
+    if (bz_read_state(read, &out->state, NULL) != 0)
+        sim_fail(w, "the state of node %u cannot be read", node->number);
+    bz_read_end(read);
+    return true;
+}
+
+static bool equal_versions(const struct summary *a, const struct summary *b)
+{
+    return memcmp(a->versions.seq, b->versions.seq, sizeof a->versions.seq) == 0;
+}
+
+static bool equal_digests(const struct summary *a, const struct summary *b)
+{
+    return a->state.digest.low == b->state.digest.low &&
+           a->state.digest.high == b->state.digest.high && a->state.records == b->state.records;
+}
+
+void sim_check_digests(struct sim_world *w)
+{
+    static struct summary all[SIM_NODES];
+    bool there[SIM_NODES];
+    for (uint32_t i = 0; i < w->node_count; i++) {
+        there[i] = summary_load(w, &w->nodes[i], &all[i]) && !all[i].versions.partial;
+        for (uint32_t k = 0; there[i] && k < i; k++) {
+            if (there[k] && equal_versions(&all[i], &all[k]) && !equal_digests(&all[i], &all[k]))
+                sim_fail(w, "nodes %u and %u have the same writes and differ", k, i);
+        }
+    }
+}
+
+static void check_equal(struct sim_world *w)
+{
+    static struct summary first, other;
+    const struct sim_node *one = NULL;
+    for (uint32_t i = 0; i < w->node_count; i++) {
+        struct sim_node *node = &w->nodes[i];
+        if (!node->member)
+            continue;
+        if (!summary_load(w, node, one == NULL ? &first : &other)) {
+            sim_fail(w, "node %u is not there", i);
+            return;
+        }
+        if (one == NULL) {
+            one = node;
+            continue;
+        }
+        if (!equal_versions(&first, &other))
+            sim_fail(w, "nodes %u and %u differ in their version vectors", one->number, i);
+        if (!equal_digests(&first, &other) || first.state.conflicts != other.state.conflicts)
+            sim_fail(w, "nodes %u and %u differ in what they show", one->number, i);
+    }
+}
+
+/* Every write is everywhere, or was lost with its node before anybody else had it. */
+static void check_nothing_lost(struct sim_world *w)
+{
+    for (uint32_t i = 0; i < w->write_count; i++) {
+        const struct sim_write *write = &w->writes[i];
+        uint32_t have = 0, members = 0;
+        for (uint32_t k = 0; k < w->node_count; k++) {
+            if (!w->nodes[k].member)
+                continue;
+            struct sim_seen seen =
+                sim_seen_now(&w->identities[w->nodes[k].identity], write->record);
+            have += sim_bit(&seen, write->number);
+            members++;
+        }
+        if (have != members && (have != 0 || !write->lost))
+            sim_fail(w, "write %llu of identity %u, record %u, is at %u of %u nodes",
+                (unsigned long long)write->seq, write->identity, write->record, have, members);
+    }
+}
+
+void sim_check_healed(struct sim_world *w)
+{
+    check_nothing_lost(w);
+    check_equal(w);
+    for (uint32_t i = 0; !w->result.failed && i < w->node_count; i++) {
+        struct sim_node *node = &w->nodes[i];
+        blaze_error error;
+        if (!node->member)
+            continue;
+        sim_check_node(w, node);
+        if (bz_db_check(node->db, NULL, NULL, &error) != 0)
+            sim_fail(w, "node %u: %s", node->number, error.text);
+    }
+}

@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Which copy had seen which writes when. A copy's history is a list of moments: at this position of
+ * its log a record got a new state, which had seen these writes. A chunk of changes up to a
+ * position tells of each of its records the newest moment up to there; so what the receiver has
+ * seen is known without looking at any record. Identities that are no more keep their histories:
+ * what they sent may still be on its way.
+ */
+#include "world.h"
+
+const char *const sim_fields[SIM_FIELDS] = {"title", "text", "count", "tags", "author", "place"};
+
+uint32_t sim_identity_number(struct sim_world *w, const blaze_id *id)
+{
+    for (uint32_t i = 0; i < w->identity_count; i++) {
+        if (memcmp(&w->identities[i].id, id, sizeof *id) == 0)
+            return i;
+    }
+    assert(w->identity_count < SIM_IDENTITIES);
+    struct sim_identity *identity = &w->identities[w->identity_count];
+    identity->id = *id;
+    for (uint32_t i = 0; i < SIM_RECORDS; i++)
+        identity->last[i] = -1;
+    return w->identity_count++;
+}
+
+static struct sim_seen seen_of(const struct sim_identity *identity, int32_t moment)
+{
+    return moment < 0 ? (struct sim_seen){{0}} : identity->moments[moment].seen;
+}
+
+struct sim_seen sim_seen_now(const struct sim_identity *identity, uint32_t record)
+{
+    return seen_of(identity, identity->last[record]);
+}
+
+struct sim_seen sim_seen_at(const struct sim_identity *identity, uint32_t record, uint64_t position)
+{
+    int32_t at = identity->last[record];
+    while (at >= 0 && identity->moments[at].position > position)
+        at = identity->moments[at].previous;
+    return seen_of(identity, at);
+}
+
+static void *grow(void *memory, uint32_t *capacity, uint32_t count, size_t size)
+{
+    if (count < *capacity)
+        return memory;
+    *capacity = *capacity == 0 ? 64 : *capacity * 2;
+    memory = realloc(memory, *capacity * size);
+    if (memory == NULL)
+        abort();
+    return memory;
+}
+
+static void push(struct sim_identity *identity, struct sim_moment moment)
+{
+    identity->moments = grow(identity->moments, &identity->moment_capacity, identity->moment_count,
+        sizeof *identity->moments);
+    moment.previous = identity->last[moment.record];
+    identity->last[moment.record] = (int32_t)identity->moment_count;
+    identity->moments[identity->moment_count++] = moment;
+}
+
+void sim_moment_add(struct sim_world *w, struct sim_identity *identity, uint32_t record,
+    const struct sim_seen *seen)
+{
+    (void)w;
+    push(identity, (struct sim_moment){record, 0, ++identity->position, *seen});
+}
+
+void sim_identity_copy(struct sim_world *w, struct sim_identity *to,
+    const struct sim_identity *from, uint64_t position)
+{
+    (void)w;
+    for (uint32_t i = 0; i < from->moment_count && from->moments[i].position <= position; i++)
+        push(to, from->moments[i]);
+    to->position = position;
+}
+
+void sim_forgive(struct sim_world *w, uint32_t identity, uint64_t position)
+{
+    for (uint32_t i = 0; i < w->write_count; i++) {
+        struct sim_write *write = &w->writes[i];
+        if (write->identity == identity && write->position > position)
+            write->lost = true;
+    }
+}
+
+void sim_write_add(
+    struct sim_world *w, uint32_t number, uint32_t record, uint8_t cells, uint8_t sets, bool alive)
+{
+    struct sim_identity *identity = &w->identities[number];
+    struct sim_record *r = &w->records[record];
+    assert(r->count < SIM_RECORD_WRITES);
+    w->writes = grow(w->writes, &w->write_capacity, w->write_count, sizeof *w->writes);
+    struct sim_seen seen = sim_seen_now(identity, record);
+    w->writes[w->write_count] = (struct sim_write){.identity = number,
+        .record = record,
+        .number = r->count,
+        .seq = ++identity->seq,
+        .position = identity->position + 1,
+        .cells = cells,
+        .sets = sets,
+        .alive = alive,
+        .seen = seen};
+    identity->writes = grow(
+        identity->writes, &identity->write_capacity, (uint32_t)identity->seq, sizeof(uint32_t));
+    identity->writes[identity->seq] = w->write_count;
+    seen.bits[r->count / 64] |= (uint64_t)1 << r->count % 64;
+    r->writes[r->count++] = w->write_count++;
+    sim_moment_add(w, identity, record, &seen);
+    w->counts.writes++;
+}
+
+const struct sim_write *sim_write_find(struct sim_world *w, uint32_t identity, uint64_t seq)
+{
+    if (identity >= w->identity_count || seq == 0 || seq > w->identities[identity].seq)
+        return NULL;
+    return &w->writes[w->identities[identity].writes[seq]];
+}
+
+void sim_oracle_release(struct sim_world *w)
+{
+    for (uint32_t i = 0; i < w->identity_count; i++) {
+        free(w->identities[i].moments);
+        free(w->identities[i].writes);
+    }
+    free(w->writes);
+}
+
+/* ---- values ---- */
+
+struct bz_bytes sim_collection(uint32_t record)
+{
+    return bz_bytes_text(record >= SIM_SMALL ? "many" : record % 3 == 0 ? "people" : "notes");
+}
+
+enum { KINDS = 5, TEXT_MAX = 400 };
+
+static unsigned kind_of(uint32_t write, uint32_t field)
+{
+    uint64_t which[2] = {write, field};
+    uint64_t hash = bz_hash64(which, sizeof which, 1);
+    return hash % 64 == 0 ? KINDS : (unsigned)(hash % KINDS);
+}
+
+static size_t text_of(uint32_t write, uint32_t field, char out[TEXT_MAX])
+{
+    size_t size = kind_of(write, field) == KINDS ? TEXT_MAX : 20 + write % 40;
+    memset(out, 'a' + (int)(write % 26), size);
+    int n = snprintf(out, size, "%u of %u ", field, write);
+    out[n] = ' ';
+    return size;
+}
+
+void sim_value_add(blaze_doc *doc, uint32_t write, uint32_t field)
+{
+    char text[TEXT_MAX];
+    size_t size = text_of(write, field, text);
+    const char *name = sim_fields[field];
+    switch (kind_of(write, field)) {
+    case 0:
+        blaze_doc_add_int(doc, name, (int64_t)write * SIM_FIELDS + field);
+        break;
+    case 1:
+        blaze_doc_begin_map(doc, name);
+        blaze_doc_add_int(doc, sim_fields[(field + 1) % SIM_FIELDS], write);
+        blaze_doc_add_int(doc, "inside", field);
+        blaze_doc_end(doc);
+        break;
+    case 2:
+        blaze_doc_add_bytes(doc, name, text, size);
+        break;
+    default:
+        blaze_doc_add_text(doc, name, text, size);
+    }
+}
+
+bool sim_value_is(const blaze_value *value, uint32_t write, uint32_t field)
+{
+    char text[TEXT_MAX];
+    size_t size = text_of(write, field, text);
+    switch (kind_of(write, field)) {
+    case 0:
+        return value->type == BLAZE_INT && value->as.integer == (int64_t)write * SIM_FIELDS + field;
+    case 1:
+        return value->type == BLAZE_MAP && blaze_value_count(value) == 2;
+    default:
+        return value->type == (kind_of(write, field) == 2 ? BLAZE_BYTES : BLAZE_STRING) &&
+               value->as.text.size == size && memcmp(value->as.text.data, text, size) == 0;
+    }
+}

@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The life of nodes: they open, crash, come back with what their disk has, are copied and put back
+ * to what they once were. A disk is an image of the store in memory, or a directory.
+ */
+#include "world.h"
+
+#include "disk.h"
+
+#include <stdarg.h>
+
+void sim_note(struct sim_world *w, const char *format, ...)
+{
+    char *line = w->tail[w->events++ % SIM_TAIL];
+    int n = snprintf(line, 32, "%9llu ms  ", (unsigned long long)w->now_ms);
+    va_list list;
+    va_start(list, format);
+    n += vsnprintf(line + n, sizeof w->tail[0] - (size_t)n, format, list);
+    va_end(list);
+    size_t size = (size_t)n < sizeof w->tail[0] ? (size_t)n : sizeof w->tail[0] - 1;
+    w->result.trace = bz_hash64(line, size, w->result.trace);
+    if (w->options.trace)
+        puts(line);
+}
+
+void sim_fail(struct sim_world *w, const char *format, ...)
+{
+    if (w->result.failed)
+        return;
+    va_list list;
+    va_start(list, format);
+    vsnprintf(w->result.why, sizeof w->result.why, format, list);
+    va_end(list);
+    w->result.failed = true;
+    sim_note(w, "FAILED: %s", w->result.why);
+}
+
+uint64_t sim_wall_ms(const struct sim_node *node)
+{
+    return (uint64_t)((int64_t)(1700000000000u + node->world->now_ms) + node->skew_ms);
+}
+
+/* ---- images ---- */
+
+struct sim_image sim_image_take(struct sim_node *node, bool durable)
+{
+    struct sim_image image = {.identity = node->identity};
+    if (node->world->options.disk)
+        image.directory = sim_disk_copy(node->world, node->number);
+    else
+        image.memory = bz_memory_image_take(bz_db_store(node->db), durable);
+    return image;
+}
+
+void sim_image_free(struct sim_image *image)
+{
+    bz_memory_image_free(image->memory);
+    sim_disk_free(image->directory);
+    *image = (struct sim_image){0};
+}
+
+static struct sim_image image_again(struct sim_world *w, const struct sim_image *image)
+{
+    struct sim_image again = {.identity = image->identity};
+    if (image->directory != NULL)
+        again.directory = sim_disk_copy_of(w, image->directory);
+    else
+        again.memory = bz_memory_image_again(image->memory);
+    return again;
+}
+
+/* ---- opening ---- */
+
+static uint64_t node_wall(void *context)
+{
+    return sim_wall_ms(context);
+}
+
+static int node_entropy(void *context, void *data, size_t size)
+{
+    rng_fill(&((struct sim_node *)context)->world->rng, data, size);
+    return 0;
+}
+
+static void on_commit(void *context)
+{
+    sim_wake(context);
+}
+
+static void node_open(struct sim_node *node, bool create)
+{
+    struct sim_world *w = node->world;
+    char path[96];
+    struct bz_db_options options = {.create = create,
+        .memory = !w->options.disk,
+        .role = node->role,
+        .database = fake_id(7),
+        .apply_durability = node->durability,
+        .store = {.image = node->disk.memory, .keeps_durable = true},
+        .wall_ms = node_wall,
+        .entropy = node_entropy,
+        .context = node,
+        .boot = node->boot,
+        .mark = node->mark};
+    blaze_error error;
+    snprintf(path, sizeof path, "%s/node-%u", w->directory, node->number);
+    if (create)
+        node->disk_mark = node->mark;
+    if (!create && w->options.disk)
+        sim_disk_put(w, node->number, node->disk.directory);
+    if (bz_db_open(&node->db, path, &options, &error) != 0) {
+        sim_fail(w, "node %u does not open: %s", node->number, error.text);
+        node->db = NULL;
+        return;
+    }
+    sim_image_free(&node->disk);
+    if (bz_db_listen(node->db, on_commit, node, &node->listener) != 0)
+        abort();
+}
+
+static void take_identity(struct sim_node *node)
+{
+    struct bz_identity identity;
+    bz_db_identity(node->db, &identity);
+    node->identity = sim_identity_number(node->world, &identity.node);
+    node->role = identity.role;
+    node->world->identities[node->identity].role = identity.role;
+    node->world->identities[node->identity].node = node->number;
+}
+
+static struct sim_node *node_new(struct sim_world *w)
+{
+    struct sim_node *node = &w->nodes[w->node_count];
+    static const uint32_t chunks[] = {100, 600, 5000, 0};
+    *node = (struct sim_node){.world = w, .member = true, .number = w->node_count++};
+    node->role = sim_chance(w, 4) == 0 ? BZ_ROLE_SERVER : BZ_ROLE_CLIENT;
+    node->durability = sim_chance(w, 2) ? BZ_DURABLE_RELAXED : BZ_DURABLE_FULL;
+    node->chunk_bytes = chunks[sim_chance(w, 4)];
+    node->window_bytes = sim_chance(w, 2) ? 0 : 2000;
+    node->mark = ++w->marks;
+    node->boot = ++w->marks;
+    node->keys = (struct fake_keys){11, 22, rng_next(&w->rng)};
+    return node;
+}
+
+struct sim_node *sim_node_add(struct sim_world *w)
+{
+    struct sim_node *node = node_new(w);
+    node_open(node, true);
+    if (node->db != NULL)
+        take_identity(node);
+    sim_note(w, "node %u is new%s", node->number, node->role == BZ_ROLE_SERVER ? ", a server" : "");
+    return node;
+}
+
+/* What came back is what was there; whoever lost something that others may have seen is another
+ * node from now on. */
+static void came_back(struct sim_node *node, uint32_t before)
+{
+    struct sim_world *w = node->world;
+    uint64_t position = bz_db_position(node->db);
+    take_identity(node);
+    struct sim_identity *was = &w->identities[before], *is = &w->identities[node->identity];
+    sim_note(w, "node %u is back at position %llu as identity %u", node->number,
+        (unsigned long long)position, node->identity);
+    if (node->identity != before) {
+        sim_identity_copy(w, is, was, position);
+        sim_forgive(w, before, position);
+    } else if (position < was->position) {
+        sim_fail(w, "node %u is back at position %llu of %llu and still the same node",
+            node->number, (unsigned long long)position, (unsigned long long)was->position);
+    }
+    if (position < node->durable)
+        sim_fail(w, "node %u has lost what was durable", node->number);
+    node->durable = position;
+}
+
+void sim_node_up(struct sim_node *node)
+{
+    uint32_t before = node->disk.identity;
+    node_open(node, false);
+    if (node->db != NULL)
+        came_back(node, before);
+}
+
+/* ---- going down ---- */
+
+static void node_close(struct sim_node *node)
+{
+    sim_node_disconnect(node);
+    bz_db_unlisten(node->listener);
+    if (bz_db_close(node->db, NULL) != 0)
+        abort();
+    node->db = NULL;
+    node->dying = false;
+    node->up_ms = node->world->now_ms + sim_chance(node->world, 20000);
+}
+
+void sim_node_crash(struct sim_node *node, enum sim_crash how)
+{
+    bool cut = how == SIM_POWER_CUT;
+    sim_note(node->world, "node %u %s", node->number, cut ? "loses its power" : "is killed");
+    node->disk = sim_image_take(node, cut);
+    if (cut)
+        node->boot = ++node->world->marks;
+    node_close(node);
+}
+
+void sim_node_undo(struct sim_node *node, struct sim_image *image)
+{
+    node_close(node);
+    node->disk = *image;
+    *image = (struct sim_image){0};
+}
+
+/* What the node has written, under whatever identity, is nowhere if nobody else has it. */
+static void forgive_all(const struct sim_node *node)
+{
+    for (uint32_t i = 0; i < node->world->identity_count; i++) {
+        if (node->world->identities[i].node == node->number)
+            sim_forgive(node->world, i, 0);
+    }
+}
+
+void sim_node_remove(struct sim_node *node)
+{
+    sim_note(node->world, "node %u leaves", node->number);
+    forgive_all(node);
+    node_close(node);
+    node->member = false;
+    sim_image_free(&node->backup);
+}
+
+void sim_node_restore(struct sim_node *node, const struct sim_image *image)
+{
+    struct sim_image copy = image_again(node->world, image);
+    /* What the node has been since is gone, whoever it was. */
+    forgive_all(node);
+    sim_image_free(&node->disk);
+    node->disk = copy;
+    node->mark = ++node->world->marks;
+    node->durable = 0;
+    sim_note(node->world, "node %u is put back to a backup", node->number);
+}
+
+struct sim_node *sim_node_copy(struct sim_world *w, const struct sim_image *image)
+{
+    struct sim_node *node = node_new(w);
+    node->disk = image_again(w, image);
+    sim_note(w, "node %u is a copied directory", node->number);
+    return node;
+}
+
+void sim_world_release(struct sim_world *w)
+{
+    sim_net_release(w);
+    for (uint32_t i = 0; i < w->node_count; i++) {
+        struct sim_node *node = &w->nodes[i];
+        if (node->db != NULL)
+            node_close(node);
+        sim_image_free(&node->disk);
+        sim_image_free(&node->backup);
+    }
+    sim_disk_release(w);
+    sim_oracle_release(w);
+    blaze_doc_free(w->doc);
+}

@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef BZ_SIM_WORLD_H
+#define BZ_SIM_WORLD_H
+
+/* What the files of the simulator share; see sim.h. */
+
+#include "base/alloc.h"
+#include "db/db.h"
+#include "fake_replica.h"
+#include "random.h"
+#include "sim.h"
+#include "store/memory_image.h"
+#include "sync/session.h"
+
+#define SIM_NODES         10u
+#define SIM_LINKS         32u
+#define SIM_CONNECTIONS   64u
+#define SIM_RECORDS       320u
+#define SIM_SMALL         40u /* records that are written at random; the others come in bulk */
+#define SIM_RECORD_WRITES 256u
+#define SIM_FIELDS        6u
+#define SIM_IDENTITIES    96u
+#define SIM_TAIL          48u /* events that a failure shows */
+
+/* ---- the oracle ---- */
+
+/* Cells of a record as bits: its fields, then these. */
+enum { SIM_REST = 1 << SIM_FIELDS, SIM_LIFE = 2 << SIM_FIELDS, SIM_WHOLE = (4 << SIM_FIELDS) - 1 };
+
+/* Of the writes of one record, by their number in it. */
+struct sim_seen {
+    uint64_t bits[SIM_RECORD_WRITES / 64];
+};
+
+struct sim_write {
+    uint32_t identity;
+    uint32_t record;
+    uint32_t number; /* in its record */
+    uint64_t seq, position;
+    uint8_t cells; /* that it wrote */
+    uint8_t sets;  /* fields to which it gave a value */
+    bool alive;
+    bool lost;            /* its node may have lost it */
+    struct sim_seen seen; /* what its node had seen of the record, this one excepted */
+};
+
+/* A record got a new state at a copy. */
+struct sim_moment {
+    uint32_t record;
+    int32_t previous; /* of the same record */
+    uint64_t position;
+    struct sim_seen seen;
+};
+
+/* One node id and the change log under it. */
+struct sim_identity {
+    blaze_id id;
+    uint8_t role;
+    uint32_t node; /* that has or had it */
+    uint64_t position, seq;
+    struct sim_moment *moments;
+    uint32_t moment_count, moment_capacity;
+    int32_t last[SIM_RECORDS];
+    uint32_t *writes; /* by seq, from 1 */
+    uint32_t write_capacity;
+};
+
+struct sim_record {
+    uint32_t writes[SIM_RECORD_WRITES]; /* in sim_world.writes */
+    uint32_t count;
+};
+
+/* ---- nodes and network ---- */
+
+/* What is on a node's disk. */
+struct sim_image {
+    struct bz_memory_image *memory;
+    char *directory;
+    uint32_t identity;
+};
+
+struct sim_world;
+
+struct sim_node {
+    struct sim_world *world;
+    bool member;
+    struct bz_db *db; /* NULL: down, `disk` is what it comes back with */
+    struct bz_listener_handle *listener;
+    struct sim_image disk, backup;
+    uint32_t identity;
+    uint32_t number;
+    int64_t skew_ms;
+    uint64_t mark, boot, up_ms;
+    uint64_t disk_mark; /* the mark that its directory has */
+    uint64_t durable;   /* position of the last commit that no power cut may take */
+    uint8_t role;
+    enum bz_durability durability; /* of what it writes and of what it applies */
+    uint32_t chunk_bytes, window_bytes;
+    struct fake_keys keys;
+    bool dying; /* the next session that runs here does so in vain: a crash before its commit */
+};
+
+struct sim_end {
+    struct bz_session *session; /* NULL: gone */
+    struct sim_node *node;
+    struct bz_replica replica;
+    struct bz_session_auth auth;
+    struct bz_buf wire; /* sent from here */
+    uint64_t next_ms;   /* when the next piece of it arrives */
+    bool again;
+    uint32_t idle_runs; /* runs that say there is more to do, and do nothing */
+};
+
+struct sim_connection {
+    bool used;
+    bool silent; /* nothing arrives any more, and neither end is told */
+    uint32_t link;
+    struct sim_end ends[2];
+    struct bz_session_host host;
+    uint64_t cut_in; /* bytes until it breaks; UINT64_MAX: never */
+};
+
+struct sim_link {
+    bool used;
+    uint32_t nodes[2];
+    int connection; /* the newest, -1: none */
+    uint64_t retry_ms;
+    uint64_t blocked_ms[2]; /* until when nothing passes from nodes[i] */
+    uint32_t latency_ms, bytes_per_ms, piece_max;
+    uint64_t sessions, sent_records[2], asked[2];
+};
+
+struct sim_world {
+    struct sim_options options;
+    struct sim_counts counts;
+    struct sim_result result;
+    struct rng rng;
+    uint64_t now_ms;
+    uint32_t node_count; /* ever made */
+    uint32_t marks;
+    bool muted; /* what is applied now will not have been */
+    bool faults;
+    struct sim_node nodes[SIM_NODES];
+    struct sim_link links[SIM_LINKS];
+    struct sim_connection connections[SIM_CONNECTIONS];
+    struct sim_identity identities[SIM_IDENTITIES];
+    uint32_t identity_count;
+    struct sim_write *writes;
+    uint32_t write_count, write_capacity;
+    struct sim_record records[SIM_RECORDS];
+    bool enabled[SIM_ACTIONS_MAX];
+    uint64_t enabled_weight;
+    uint32_t small; /* records in play */
+    blaze_doc *doc;
+    char tail[SIM_TAIL][200];
+    uint64_t events;
+    char directory[64];
+};
+
+/* Notes what happens: for the trace, its hash, and the tail that a failure shows. */
+void sim_note(struct sim_world *w, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* The first failure is the one that counts. */
+void sim_fail(struct sim_world *w, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+static inline uint32_t sim_chance(struct sim_world *w, uint32_t below)
+{
+    return rng_below(&w->rng, below);
+}
+
+static inline bool sim_bit(const struct sim_seen *seen, uint32_t number)
+{
+    return seen->bits[number / 64] >> number % 64 & 1;
+}
+
+static inline bool sim_includes(const struct sim_seen *a, const struct sim_seen *b)
+{
+    for (uint32_t i = 0; i < SIM_RECORD_WRITES / 64; i++) {
+        if ((b->bits[i] & ~a->bits[i]) != 0)
+            return false;
+    }
+    return true;
+}
+
+/* ---- oracle.c ---- */
+
+/* The number of a node id, a new one if it was never met. */
+uint32_t sim_identity_number(struct sim_world *w, const blaze_id *id);
+struct sim_seen sim_seen_now(const struct sim_identity *identity, uint32_t record);
+struct sim_seen sim_seen_at(
+    const struct sim_identity *identity, uint32_t record, uint64_t position);
+void sim_moment_add(struct sim_world *w, struct sim_identity *identity, uint32_t record,
+    const struct sim_seen *seen);
+/* `to` goes on from what `from` was at a position. */
+void sim_identity_copy(struct sim_world *w, struct sim_identity *to,
+    const struct sim_identity *from, uint64_t position);
+/* What the identity wrote after a position may be missed. */
+void sim_forgive(struct sim_world *w, uint32_t identity, uint64_t position);
+/* A committed write: it has seen what its copy has. */
+void sim_write_add(struct sim_world *w, uint32_t identity, uint32_t record, uint8_t cells,
+    uint8_t sets, bool alive);
+/* The write under a dot, or NULL. */
+const struct sim_write *sim_write_find(struct sim_world *w, uint32_t identity, uint64_t seq);
+void sim_oracle_release(struct sim_world *w);
+
+/* ---- values: each tells whose it is ---- */
+
+extern const char *const sim_fields[SIM_FIELDS];
+struct bz_bytes sim_collection(uint32_t record);
+void sim_value_add(blaze_doc *doc, uint32_t write, uint32_t field);
+bool sim_value_is(const blaze_value *value, uint32_t write, uint32_t field);
+
+/* ---- watch.c ---- */
+
+/* A replica of the node's database that tells the oracle what is applied. */
+void sim_replica_open(struct sim_node *node, struct bz_replica *out);
+
+/* ---- world.c ---- */
+
+uint64_t sim_wall_ms(const struct sim_node *node);
+/* A new member with an empty database. */
+struct sim_node *sim_node_add(struct sim_world *w);
+/* It goes down and keeps `disk`; all of its connections end. */
+enum sim_crash { SIM_KILL, SIM_POWER_CUT };
+void sim_node_crash(struct sim_node *node, enum sim_crash how);
+/* It goes down, and is what it was when the image was taken: nobody has seen what came since. */
+void sim_node_undo(struct sim_node *node, struct sim_image *image);
+void sim_node_up(struct sim_node *node);
+void sim_node_remove(struct sim_node *node);
+struct sim_image sim_image_take(struct sim_node *node, bool durable);
+void sim_image_free(struct sim_image *image);
+/* A copy of an image, under a mark of its own, in place of the node's disk; it must be down. */
+void sim_node_restore(struct sim_node *node, const struct sim_image *image);
+/* A new member, down, that starts from a copy of an image. */
+struct sim_node *sim_node_copy(struct sim_world *w, const struct sim_image *image);
+void sim_world_release(struct sim_world *w);
+
+/* ---- net.c ---- */
+
+struct sim_link *sim_link_add(struct sim_world *w, uint32_t a, uint32_t b);
+bool sim_connected(const struct sim_world *w, uint32_t without); /* the members, as a graph */
+/* One thing that can happen now. False: nothing can. */
+bool sim_net_step(struct sim_world *w);
+uint64_t sim_net_next(const struct sim_world *w); /* when something can, UINT64_MAX: never */
+/* The sessions of a node look at its database. */
+void sim_wake(struct sim_node *node);
+/* A connection breaks; half open, one end is not told and what is on its way to it arrives. */
+void sim_cut(struct sim_world *w, struct sim_connection *c, bool half_open);
+/* All connections of a node end. */
+void sim_node_disconnect(struct sim_node *node);
+/* Bytes on the way are changed; whoever gets them goes down after it. */
+void sim_corrupt(struct sim_world *w, struct sim_connection *c);
+bool sim_net_live(const struct sim_world *w);
+void sim_net_heal(struct sim_world *w);
+void sim_net_release(struct sim_world *w);
+
+/* ---- actions.c ---- */
+
+/* Chooses what may happen in this run, and does one such thing. */
+void sim_actions_choose(struct sim_world *w);
+void sim_act(struct sim_world *w);
+
+/* ---- check.c ---- */
+
+/* That a copy is what the oracle says, at any moment. */
+void sim_check_node(struct sim_world *w, struct sim_node *node);
+/* That no two copies with the same version vector show something else. */
+void sim_check_digests(struct sim_world *w);
+/* That all copies are equal, and nothing is lost. */
+void sim_check_healed(struct sim_world *w);
+
+#endif
