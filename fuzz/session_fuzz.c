@@ -55,11 +55,11 @@ static int host_open(void *context, const blaze_id *database, struct bz_replica 
     return 0;
 }
 
-static int host_enrol(void *context, const blaze_id *database, const uint8_t secret[32],
+static int host_enrol(void *context, const blaze_id *database, bool trusted, const uint8_t key[32],
     struct bz_replica *replica, struct bz_session_auth *auth, blaze_error *error)
 {
-    return secret[0] != 's' ? bz_error_code(error, BLAZE_EAUTH)
-                            : host_open(context, database, replica, auth, error);
+    return key[0] != (trusted ? 's' : 'a') ? bz_error_code(error, BLAZE_EAUTH)
+                                           : host_open(context, database, replica, auth, error);
 }
 
 static void scene_init(struct scene *s)

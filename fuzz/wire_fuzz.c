@@ -84,7 +84,7 @@ static void check_body(struct bz_bytes bytes, bool head)
     struct bz_record record;
     struct bz_body_head fixed;
     struct bz_dot entry;
-    int rc = bz_body_definitions(&body, bytes);
+    int rc = bz_body_definitions(&body, bytes, false);
     while (rc == 0 && (rc = bz_body_next_definition(&body, &definition)) == 0) {
         REQUIRE(definition.number < BZ_TERMS_DEFINED_MAX);
         touch(definition.meaning);

@@ -4,7 +4,8 @@
 
 /*
  * Some databases on the store in memory and the links between them, in virtual time and from one
- * seed: random edits, links that cut bytes anywhere and break at any moment.
+ * seed: random edits, links that cut bytes anywhere and break at any moment. Some of them may be
+ * blind: they write nothing, and carry what the others seal.
  */
 
 #include "cmocka_all.h"
@@ -12,6 +13,7 @@
 #include "db/db.h"
 #include "fake_replica.h"
 #include "session_pipe.h"
+#include "test_seal.h"
 
 #define SITES_MAX 6
 #define LINKS_MAX 15
@@ -19,6 +21,7 @@
 
 struct site {
     struct bz_db *db;
+    bool blind;
     struct fake_keys keys;
     uint64_t *wall_ms;
     struct rng *rng;
@@ -39,6 +42,7 @@ struct world {
     uint32_t sites, links;
     struct site site[SITES_MAX];
     struct link link[LINKS_MAX];
+    uint32_t blind; /* a bit for each site */
     uint32_t chunk_bytes;
     uint64_t sessions;
 };
@@ -64,10 +68,15 @@ static inline void site_open(struct world *w, uint32_t i)
     struct site *s = &w->site[i];
     char name[20];
     snprintf(name, sizeof name, "site %u", i);
-    *s = (struct site){.keys = {11, 22, w->rng.state + i}, .wall_ms = &w->wall_ms, .rng = &w->rng};
+    bool blind = (w->blind >> i & 1) != 0;
+    *s = (struct site){.keys = {11, blind ? 0 : 22, w->rng.state + i},
+        .blind = blind,
+        .wall_ms = &w->wall_ms,
+        .rng = &w->rng};
     struct bz_db_options options = {.create = true,
         .memory = true,
         .role = i == 1 ? BZ_ROLE_SERVER : BZ_ROLE_CLIENT,
+        .blind = blind,
         .database = fake_id(7),
         .apply_durability = BZ_DURABLE_RELAXED,
         .wall_ms = site_wall,
@@ -94,7 +103,8 @@ static inline int host_open(void *context, const blaze_id *database, struct bz_r
 static inline void link_up(struct world *w, struct link *l)
 {
     for (int i = 0; i < 2; i++)
-        l->auths[i] = (struct bz_session_auth){fake_mac, fake_random, &l->ends[i]->keys};
+        l->auths[i] = (struct bz_session_auth){
+            fake_mac, fake_random, &l->ends[i]->keys, l->ends[i]->blind ? NULL : &test_seal_ops};
     l->host = (struct bz_session_host){host_open, NULL, l};
     struct bz_session_options connecting = {.connecting = true,
         .replica = &l->replicas[0],
@@ -131,9 +141,10 @@ static inline void add_link(struct world *w, uint32_t a, uint32_t b)
         assert_int_equal(bz_db_replica_open(l->ends[k]->db, &l->replicas[k], NULL), 0);
 }
 
-static inline void world_open(struct world *w, uint64_t seed, enum shape shape, uint32_t sites)
+static inline void world_open_with(
+    struct world *w, uint64_t seed, enum shape shape, uint32_t sites, uint32_t blind)
 {
-    *w = (struct world){.rng = {seed}, .wall_ms = 1700000000000u, .sites = sites};
+    *w = (struct world){.rng = {seed}, .wall_ms = 1700000000000u, .sites = sites, .blind = blind};
     for (uint32_t i = 0; i < sites; i++)
         site_open(w, i);
     for (uint32_t i = 0; i < sites; i++) {
@@ -143,6 +154,11 @@ static inline void world_open(struct world *w, uint64_t seed, enum shape shape, 
                 add_link(w, i, k);
         }
     }
+}
+
+static inline void world_open(struct world *w, uint64_t seed, enum shape shape, uint32_t sites)
+{
+    world_open_with(w, seed, shape, sites, 0);
 }
 
 static inline void world_close(struct world *w)
@@ -189,6 +205,8 @@ static inline void edit(struct world *w, struct site *s)
 {
     blaze_doc *doc;
     struct bz_db_txn *txn;
+    if (s->blind)
+        return;
     assert_int_equal(blaze_doc_new(&doc), 0);
     assert_int_equal(bz_db_begin(s->db, &txn, NULL), 0);
     for (uint64_t n = 1 + chance(w, 4); n > 0; n--) {
@@ -321,16 +339,44 @@ static inline void load(struct site *s, struct bz_db_state *state, struct versio
     bz_read_end(read);
 }
 
+/* Every document of one is in the other, and equal. */
+static inline void assert_same_documents(struct site *a, struct site *b)
+{
+    static const char *const names[] = {"notes", "people"};
+    struct bz_read *reads[2];
+    assert_int_equal(bz_read_begin(a->db, &reads[0], NULL), 0);
+    assert_int_equal(bz_read_begin(b->db, &reads[1], NULL), 0);
+    for (int i = 0; i < 2; i++) {
+        struct bz_find find = {.collection = bz_bytes_text(names[i])};
+        struct bz_rows *rows;
+        blaze_id id;
+        blaze_value here, there;
+        assert_int_equal(bz_read_find(reads[0], &find, &rows, NULL), 0);
+        while (bz_rows_next(rows, &id, &here, NULL) == 0) {
+            assert_int_equal(bz_read_get(reads[1], find.collection, &id, &there, NULL), 0);
+            assert_int_equal(blaze_value_compare(&here, &there), 0);
+        }
+        bz_rows_close(rows);
+    }
+    bz_read_end(reads[0]);
+    bz_read_end(reads[1]);
+}
+
 static inline void assert_equal(struct world *w)
 {
     struct bz_db_state first, other;
     struct version version, other_version;
-    load(&w->site[0], &first, &version);
-    for (uint32_t i = 1; i < w->sites; i++) {
+    uint32_t member = 0;
+    while (w->site[member].blind)
+        member++;
+    load(&w->site[member], &first, &version);
+    for (uint32_t i = 0; i < w->sites; i++) {
         load(&w->site[i], &other, &other_version);
         assert_memory_equal(&version, &other_version, sizeof version);
         assert_int_equal(first.records, other.records);
-        assert_int_equal(first.conflicts, other.conflicts);
+        assert_int_equal(w->site[i].blind ? 0 : first.conflicts, other.conflicts);
+        if (i != member && !w->site[i].blind)
+            assert_same_documents(&w->site[member], &w->site[i]);
         assert_true(first.digest.low == other.digest.low && first.digest.high == other.digest.high);
     }
     for (uint32_t i = 0; i < w->sites; i++) {

@@ -86,9 +86,9 @@ static int describe_hello(struct bz_bytes payload, struct bz_buf *text, struct b
     int rc = bz_hello_decode(payload, &h);
     if (rc != 0)
         return rc;
-    bz_buf_printf(text, "versions %llu to %llu features %llu challenge %llu %s role %u",
+    bz_buf_printf(text, "versions %llu to %llu features %llu challenge %llu %s%s role %u",
         NUMBER(h.version_min), NUMBER(h.version_max), NUMBER(h.features), NUMBER(h.challenge),
-        h.enrols ? "enrols" : "no enrolment", h.role);
+        h.enrols ? "enrols" : "no enrolment", h.blind ? " blind" : "", h.role);
     say_hex(text, "database", &h.database, 16);
     say_hex(text, "node", &h.node, 16);
     say_hex(text, "epoch", &h.epoch, 16);
@@ -104,7 +104,7 @@ static int describe_enrol(struct bz_bytes payload, struct bz_buf *text, struct b
     if (rc != 0)
         return rc;
     say_hex(text, "database", &e.database, 16);
-    say_hex(text, "secret", e.secret, 32);
+    say_hex(text, e.secret ? "secret" : "access", e.key, 32);
     bz_enrol_encode(again, &e);
     return 0;
 }
@@ -195,7 +195,7 @@ static int describe_body(struct bz_bytes bytes, bool more, struct bz_buf *text)
     struct bz_record r;
     struct bz_body_head h;
     struct bz_dot e;
-    int rc = bz_body_definitions(&body, bytes);
+    int rc = bz_body_definitions(&body, bytes, false);
     while (rc == 0 && (rc = bz_body_next_definition(&body, &d)) == 0) {
         bz_buf_printf(text, "; %s %u is", terms[d.term], d.number);
         if (d.term == BZ_TERM_NODE)

@@ -4,8 +4,13 @@
 
 /*
  * A hub: a server that keeps many databases, each in `DIR/<database id>.blz`, and brings their
- * copies together. The hubs of this version are trusted ones: full members that can read what they
- * carry, with the role `server`.
+ * copies together.
+ *
+ * A hub is *blind*: it has the key that lets members in and none to what they write, carries sealed
+ * records, and merges, keeps and hands them on as any other node does. A database that is shared
+ * with `trust_hub` (blazedb/sync.h) gives its secret to the hub, which is then a full member with
+ * the role `server` and can read and write it; a hub takes such only if it is opened with
+ * `trusted`. What a database is at a hub, it stays.
  */
 
 #include <blazedb/database.h>
@@ -23,6 +28,8 @@ typedef struct blaze_hub_options {
     unsigned connections_max; /* in all; 0: 20,000 */
     unsigned handshake_ms;    /* a stranger's time to prove itself; 0: 10,000 */
     int closed;               /* take in no new databases */
+    int trusted;              /* take the secrets of databases whose members offer them, and serve
+                                 databases that were given so: see above */
     blaze_seal seal;          /* of all its databases: those that it has must be sealed by it */
     /* One line of what happens (a peer came, went, was refused), on a thread of the library. */
     void (*on_log)(void *context, const char *line);

@@ -48,14 +48,17 @@ typedef struct blaze_sync_options {
     /* Asked now and then by the blocking calls: non-zero gives up with BLAZE_ECANCELED. */
     int (*canceled)(void *context);
     void *context;
+    int trust_hub; /* blaze_share: give the hub the secret too, so that it can read and write the
+                      database; only a hub that is opened with `trusted` takes it */
 } blaze_sync_options;
 
 /* Defaults: the remembered hub, 10 s. */
 BLAZE_API void blaze_sync_options_init(blaze_sync_options *options);
 
 /* Enrols the database at the hub `url`, brings both to the same state, and gives the join code in
- * *code (blaze_free). Sharing again gives the same code. BLAZE_ECONNECT, BLAZE_EAUTH,
- * BLAZE_ETIMEOUT. */
+ * *code (blaze_free). The hub gets the access key, not the secret, and carries what it cannot read,
+ * unless options->trust_hub says otherwise. Sharing again gives the same code. BLAZE_ECONNECT,
+ * BLAZE_EAUTH, BLAZE_ETIMEOUT; BLAZE_EPERM from a hub that takes in no databases, or no secrets. */
 BLAZE_API int blaze_share(blaze_db *db, const char *url, const blaze_sync_options *options,
     char **code, blaze_error *error);
 

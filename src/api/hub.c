@@ -41,6 +41,7 @@ int blaze_hub_open(
     if (options->handshake_ms != 0)
         how.handshake_ms = options->handshake_ms;
     how.closed = options->closed != 0;
+    how.trusted = options->trusted != 0;
     how.secret = secret.given ? &secret.secret : NULL;
     how.allow_network_fs = options->allow_network_fs != 0;
     how.durability = bz_api_durability(options->durability);

@@ -59,7 +59,10 @@ static int exchange(blaze_db *db, const char *url, bool enrol, const blaze_sync_
     blaze_link_status *out, blaze_error *error)
 {
     struct bz_api_progress progress = {options->on_progress, options->context};
-    struct bz_link_options how = {.url = url, .mode = BZ_LINK_ONCE, .enrol = enrol};
+    struct bz_link_options how = {.url = url,
+        .mode = BZ_LINK_ONCE,
+        .enrol = enrol,
+        .trust = enrol && options->trust_hub != 0};
     struct bz_link *link;
     int rc = bz_api_link_begin(db, &how, &progress, &link, error);
     if (rc != BLAZE_OK)

@@ -192,6 +192,11 @@ bool bz_catalog_name_valid(struct bz_bytes name)
     return true;
 }
 
+static bool is_sealed_name(struct bz_bytes name)
+{
+    return name.size >= 1 && name.size <= BZ_NAMES_BYTES_MAX;
+}
+
 int bz_catalog_collection(const struct bz_catalog *catalog, struct bz_bytes name, uint32_t *number)
 {
     return bz_names_find(catalog->collections, name, number);
@@ -217,7 +222,7 @@ int bz_catalog_add_collection(
 {
     if (bz_names_find(catalog->collections, name, number) == 0)
         return 0;
-    if (!bz_catalog_name_valid(name))
+    if (catalog->blind ? !is_sealed_name(name) : !bz_catalog_name_valid(name))
         return bz_error_set(error, BLAZE_EINVAL,
             "a collection's name is 1 to %d bytes of UTF-8 without control characters",
             BLAZE_MAX_NAME);
@@ -233,7 +238,7 @@ int bz_catalog_add_field(
 {
     if (bz_names_find(catalog->fields, name, number) == 0)
         return 0;
-    if (!bz_name_valid(name))
+    if (catalog->blind ? !is_sealed_name(name) : !bz_name_valid(name))
         return bz_error_set(error, BLAZE_EINVAL,
             "a field's name is 1 to %d bytes of UTF-8 without NUL", BLAZE_MAX_NAME);
     if (bz_names_count(catalog->fields) >= BZ_CATALOG_FIELDS_MAX)
@@ -248,6 +253,7 @@ int bz_catalog_add_field(
 struct name_load {
     struct blaze_names *names;
     const char *what;
+    bool blind;
     blaze_error *error;
 };
 
@@ -255,7 +261,8 @@ static int load_name(void *context, uint32_t number, struct bz_bytes name)
 {
     struct name_load *load = context;
     uint32_t given = 0;
-    if (number != bz_names_count(load->names) || !bz_name_valid(name))
+    bool valid = load->blind ? is_sealed_name(name) : bz_name_valid(name);
+    if (number != bz_names_count(load->names) || !valid)
         return bz_catalog_corrupt(load->error, load->what, number);
     int rc = bz_names_add(load->names, name, &given);
     if (rc != 0)
@@ -264,10 +271,10 @@ static int load_name(void *context, uint32_t number, struct bz_bytes name)
 }
 
 /* Appends the names stored after those that are held. */
-static int load_names(struct bz_view *view, uint8_t kind, struct blaze_names *names,
+static int load_names(struct bz_view *view, uint8_t kind, struct blaze_names *names, bool blind,
     const char *what, uint32_t *stored, blaze_error *error)
 {
-    struct name_load load = {names, what, error};
+    struct name_load load = {names, what, blind, error};
     int rc = bz_catalog_scan(view, kind, bz_names_count(names), load_name, &load, error);
     *stored = bz_names_count(names);
     return rc;
@@ -292,11 +299,11 @@ static int load_node(void *context, uint32_t number, struct bz_bytes definition)
 int bz_catalog_refresh(
     struct bz_catalog *catalog, struct bz_view *view, uint64_t generation, blaze_error *error)
 {
-    int rc = load_names(view, BZ_KIND_COLLECTION, catalog->collections, "collection",
-        &catalog->stored_collections, error);
+    int rc = load_names(view, BZ_KIND_COLLECTION, catalog->collections, catalog->blind,
+        "collection", &catalog->stored_collections, error);
     if (rc == 0)
-        rc = load_names(
-            view, BZ_KIND_FIELD, catalog->fields, "field", &catalog->stored_fields, error);
+        rc = load_names(view, BZ_KIND_FIELD, catalog->fields, catalog->blind, "field",
+            &catalog->stored_fields, error);
     if (rc == 0) {
         struct node_load load = {catalog, error};
         rc = bz_catalog_scan(
@@ -328,13 +335,14 @@ static int catalog_new(struct bz_catalog **out)
     return rc;
 }
 
-int bz_catalog_load(
-    struct bz_catalog **out, struct bz_view *view, uint64_t generation, blaze_error *error)
+int bz_catalog_load(struct bz_catalog **out, struct bz_view *view, uint64_t generation, bool blind,
+    blaze_error *error)
 {
     struct bz_catalog *catalog = NULL;
     int rc = catalog_new(&catalog);
     if (rc != 0)
         return bz_error_code(error, rc);
+    catalog->blind = blind;
     rc = bz_catalog_refresh(catalog, view, generation, error);
     if (rc != 0)
         bz_catalog_free(catalog);

@@ -48,9 +48,10 @@ struct bz_index {
 
 struct bz_catalog;
 
-/* Reads the catalog of a view, whose generation is `generation`. BLAZE_ECORRUPT. */
-int bz_catalog_load(
-    struct bz_catalog **out, struct bz_view *view, uint64_t generation, blaze_error *error);
+/* Reads the catalog of a view, whose generation is `generation`. In a blind one names are sealed:
+ * any 1 to BZ_NAMES_BYTES_MAX bytes. BLAZE_ECORRUPT. */
+int bz_catalog_load(struct bz_catalog **out, struct bz_view *view, uint64_t generation, bool blind,
+    blaze_error *error);
 void bz_catalog_free(struct bz_catalog *catalog);
 
 /* Takes over what others changed up to `generation`, that of the view. Under the writer lock, or

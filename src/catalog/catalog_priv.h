@@ -30,6 +30,7 @@ struct bz_index_lists {
 };
 
 struct bz_catalog {
+    bool blind; /* names are any bytes */
     struct blaze_names *fields;
     struct blaze_names *collections;
     _Atomic(struct bz_node_array *) nodes;

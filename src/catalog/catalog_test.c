@@ -40,7 +40,8 @@ static struct bz_catalog *load(struct fixture *f)
     struct bz_catalog *catalog = NULL;
     uint64_t generation = f->catalog == NULL ? 0 : bz_catalog_generation(f->catalog);
     assert_int_equal(bz_snapshot_open(f->store, &snapshot, NULL), 0);
-    assert_int_equal(bz_catalog_load(&catalog, bz_snapshot_view(snapshot), generation, NULL), 0);
+    assert_int_equal(
+        bz_catalog_load(&catalog, bz_snapshot_view(snapshot), generation, false, NULL), 0);
     bz_snapshot_close(snapshot);
     return catalog;
 }
@@ -275,8 +276,8 @@ static void corrupt_definitions_are_told(void **state)
         blaze_error error = {0};
         spoil(f, cases[i].key, 5, cases[i].value);
         assert_int_equal(bz_snapshot_open(f->store, &snapshot, NULL), 0);
-        assert_int_equal(
-            bz_catalog_load(&catalog, bz_snapshot_view(snapshot), 1, &error), BLAZE_ECORRUPT);
+        assert_int_equal(bz_catalog_load(&catalog, bz_snapshot_view(snapshot), 1, false, &error),
+            BLAZE_ECORRUPT);
         assert_non_null(strstr(error.text, cases[i].what));
         bz_snapshot_close(snapshot);
         begin(f);

@@ -255,7 +255,7 @@ static int append(struct blaze_names *names, struct bz_bytes text, uint32_t hash
 
 int bz_names_add(struct blaze_names *names, struct bz_bytes text, uint32_t *id)
 {
-    assert(text.size > 0 && text.size <= BLAZE_MAX_NAME && bz_name_valid(text));
+    assert(text.size > 0 && text.size <= BZ_NAMES_BYTES_MAX);
     struct name *name = guess(names, text);
     if (name == NULL) {
         uint32_t hash = hash_of(text), found;

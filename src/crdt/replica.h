@@ -21,6 +21,7 @@ struct bz_identity {
     blaze_id node;
     blaze_id epoch; /* of the change log: positions mean something only within it */
     uint8_t role;
+    bool blind; /* it carries what it cannot read: names and bodies are sealed bytes to it */
 };
 
 /* What is known of a peer's log, kept durably under its node id. */
@@ -64,8 +65,8 @@ struct bz_apply;   /* one commit of changes from a peer */
 struct bz_replica_ops {
     int (*identity)(void *context, struct bz_identity *out);
 
-    /* The meaning of a number of ours: 16 bytes of node id, or the UTF-8 name. Borrowed until the
-     * replica is closed. BLAZE_ENOTFOUND. */
+    /* The meaning of a number of ours: 16 bytes of node id, or the UTF-8 name (of a blind replica:
+     * its bytes). Borrowed until the replica is closed. BLAZE_ENOTFOUND. */
     int (*meaning)(void *context, enum bz_term term, uint32_t number, struct bz_bytes *out);
 
     /* All zero for a node never met. */

@@ -121,15 +121,18 @@ int bz_read_conflicts(struct bz_read *read, struct bz_bytes collection, const bl
     struct bz_cursor *cursor = NULL;
     uint32_t number = 0;
     bool all = collection.size == 0;
+    int rc = bz_db_readable(read->db, error);
+    if (rc != 0)
+        return rc;
     if (!all && bz_catalog_collection(read->db->catalog, collection, &number) != 0)
         return 0;
     if (id != NULL && !all) {
-        int rc = listed(read, number, id, error);
+        rc = listed(read, number, id, error);
         if (rc != 0)
             return rc == BLAZE_ENOTFOUND ? 0 : rc;
         return tell_record(&listing, number, id);
     }
-    int rc = bz_cursor_open(read->view, BZ_MAP_CONFLICTS, &cursor, error);
+    rc = bz_cursor_open(read->view, BZ_MAP_CONFLICTS, &cursor, error);
     if (rc == 0)
         rc = tell_from(&listing, cursor, number, all);
     bz_cursor_close(cursor);

@@ -96,7 +96,7 @@ static int create(
     struct bz_db *db, struct bz_txn *txn, const struct bz_db_options *options, blaze_error *error)
 {
     struct bz_state state = {0};
-    int rc = bz_catalog_load(&db->catalog, bz_txn_view(txn), 0, error);
+    int rc = bz_catalog_load(&db->catalog, bz_txn_view(txn), 0, options->blind, error);
     if (rc == 0)
         rc = bz_identity_create(db, txn, options, error);
     if (rc == 0)
@@ -138,7 +138,7 @@ static int load(struct bz_db *db, struct bz_view *view, blaze_error *error)
     struct bz_state state;
     int rc = bz_state_load(view, &state, error);
     if (rc == 0)
-        rc = bz_catalog_load(&db->catalog, view, state.generation, error);
+        rc = bz_catalog_load(&db->catalog, view, state.generation, db->identity.blind, error);
     if (rc == 0 && bz_catalog_node(db->catalog, &db->identity.node, &db->self) != 0)
         rc = bz_error_set(error, BLAZE_ECORRUPT, "this node is not among the known ones");
     if (rc == 0)
@@ -232,6 +232,15 @@ int bz_db_close(struct bz_db *db, blaze_error *error)
     pthread_mutex_unlock(&db->lock);
     bz_loose_end(db);
     return close_store(db, error);
+}
+
+int bz_db_readable(const struct bz_db *db, blaze_error *error)
+{
+    if (!db->identity.blind)
+        return 0;
+    return bz_error_set(error, BLAZE_EPERM,
+        "this is a blind copy: it carries sealed records and cannot read them; use a member's copy "
+        "(blazedb join makes one)");
 }
 
 void bz_db_identity(struct bz_db *db, struct bz_identity *out)

@@ -10,6 +10,14 @@
  * has one entry in the log, at its newest position. An index holds the visible documents only. The
  * digest, the counts and the version vector change in the same commit.
  *
+ * A *blind* database carries records that it cannot read: its sessions bring names and bodies that
+ * members have sealed, and it merges, keeps and hands on what it gets as any other does. It has no
+ * indexes, conflicts or documents: what reads or writes those gives BLAZE_EPERM. For tests: create
+ * it with {.create = true, .memory = true, .blind = true, .database = ID}, open a replica on it as
+ * on any other, and give its sessions an auth without member key and seal; a session of a member
+ * with it needs an auth with `seal` (bz_keys_auth() has it; tests/test_seal.h is one without a
+ * cipher).
+ *
  * Threads: a bz_db is for any thread; a bz_read, bz_db_txn, bz_rows and replica belong to one
  * thread at a time. Collections are named by UTF-8 text of 1 to 255 bytes without control
  * characters.
@@ -40,6 +48,7 @@ struct bz_db_options {
     bool read_only;
     bool memory;                         /* on the in-memory store; `path` is only a name */
     uint8_t role;                        /* with create */
+    bool blind;                          /* with create: see above */
     blaze_id database;                   /* with create: its id, or all zero for a new one */
     struct bz_store_options store;       /* sizes and times; maps are set here */
     enum bz_durability apply_durability; /* of what peers bring */
@@ -94,7 +103,8 @@ int bz_read_exists(struct bz_read *read, struct bz_bytes collection, const blaze
 int bz_read_count(struct bz_read *read, struct bz_bytes collection, uint64_t *out,
     blaze_error *error); /* 0 for an unknown collection */
 
-/* Calls each(context, name, records) for every collection that has or had records. */
+/* Calls each(context, name, records) for every collection that has or had records; of a blind
+ * database for none. */
 int bz_read_collections(struct bz_read *read,
     int (*each)(void *context, struct bz_bytes name, uint64_t records), void *context,
     blaze_error *error);

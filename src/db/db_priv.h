@@ -190,6 +190,9 @@ struct bz_db {
     struct bz_health health;
 };
 
+/* 0, or BLAZE_EPERM if the database is blind. */
+int bz_db_readable(const struct bz_db *db, blaze_error *error);
+
 /* Bytes for a new id (RFC 9562 version 4). */
 int bz_db_random_id(struct bz_db *db, blaze_id *out, blaze_error *error);
 

@@ -440,7 +440,9 @@ int bz_read_find(
     struct bz_read *read, const struct bz_find *find, struct bz_rows **out, blaze_error *error)
 {
     struct bz_rows *rows = NULL;
-    int rc = rows_new(&rows, read, find, NULL, error);
+    int rc = bz_db_readable(read->db, error);
+    if (rc == 0)
+        rc = rows_new(&rows, read, find, NULL, error);
     if (rc != 0)
         return rc;
     if (rows->walks && !rows->plan.ordered)
@@ -482,7 +484,9 @@ int bz_read_find_count(
     struct bz_find unsorted = *find;
     uint64_t count = 0;
     unsorted.sort = NULL;
-    int rc = rows_new(&rows, read, &unsorted, NULL, error);
+    int rc = bz_db_readable(read->db, error);
+    if (rc == 0)
+        rc = rows_new(&rows, read, &unsorted, NULL, error);
     if (rc != 0)
         return rc;
     struct bz_path unused;
@@ -506,7 +510,9 @@ int bz_read_explain(
     struct bz_read *read, const struct bz_find *find, struct bz_buf *out, blaze_error *error)
 {
     struct bz_rows *rows = NULL;
-    int rc = rows_new(&rows, read, find, out, error);
+    int rc = bz_db_readable(read->db, error);
+    if (rc == 0)
+        rc = rows_new(&rows, read, find, out, error);
     if (rc != 0)
         return rc;
     bz_rows_close(rows);

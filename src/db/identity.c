@@ -20,6 +20,7 @@
 #define FORMAT        1u
 #define IDENTITY_FILE "identity"
 #define VALUE_MAX     128u
+#define BLIND         2u /* a bit beside the role */
 
 static struct bz_bytes identity_key(void)
 {
@@ -119,7 +120,7 @@ static int identity_store(struct bz_txn *txn, const struct bz_identity *identity
     uint8_t value[VALUE_MAX];
     uint8_t *p = value;
     *p++ = FORMAT;
-    *p++ = identity->role;
+    *p++ = (uint8_t)(identity->role | (identity->blind ? BLIND : 0));
     const blaze_id *ids[] = {&identity->database, &identity->node, &identity->epoch};
     for (size_t i = 0; i < sizeof ids / sizeof ids[0]; i++, p += sizeof(blaze_id))
         memcpy(p, ids[i], sizeof(blaze_id));
@@ -140,7 +141,9 @@ static int identity_decode(
     if (r.ok && format != FORMAT)
         return bz_error_set(error, BLAZE_EVERSION,
             "the database is of format %u, and this version reads format %u", format, FORMAT);
-    identity.role = bz_read8(&r);
+    uint8_t role = bz_read8(&r);
+    identity.blind = (role & BLIND) != 0;
+    identity.role = role & (uint8_t)~BLIND;
     blaze_id *ids[] = {&identity.database, &identity.node, &identity.epoch};
     for (size_t i = 0; i < sizeof ids / sizeof ids[0]; i++) {
         struct bz_bytes b = bz_read_bytes(&r, sizeof(blaze_id));
@@ -160,7 +163,8 @@ int bz_identity_create(
     struct bz_db *db, struct bz_txn *txn, const struct bz_db_options *options, blaze_error *error)
 {
     struct bz_file_mark mark;
-    db->identity = (struct bz_identity){.database = options->database, .role = options->role};
+    db->identity = (struct bz_identity){
+        .database = options->database, .role = options->role, .blind = options->blind};
     int rc = 0;
     if (id_is_zero(&options->database))
         rc = bz_db_random_id(db, &db->identity.database, error);

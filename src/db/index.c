@@ -192,7 +192,9 @@ int bz_db_index_create(struct bz_db *db, struct bz_bytes collection, const char 
 {
     struct bz_db_txn *txn = NULL;
     struct bz_index index = {0};
-    int rc = bz_db_begin(db, &txn, error);
+    int rc = bz_db_readable(db, error);
+    if (rc == 0)
+        rc = bz_db_begin(db, &txn, error);
     if (rc != 0)
         return rc;
     rc = define(txn, collection, field, name, &index, error);

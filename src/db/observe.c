@@ -341,6 +341,9 @@ int bz_db_observe(struct bz_db *db, struct bz_bytes collection,
 {
     struct bz_watch *watch = &db->watch;
     struct bz_observer *observer = NULL;
+    int readable = bz_db_readable(db, error);
+    if (readable != 0)
+        return readable;
     if (observer_new(&observer, collection) != 0)
         return bz_error_code(error, BLAZE_ENOMEM);
     observer->db = db;

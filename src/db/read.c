@@ -239,7 +239,9 @@ int bz_read_get(struct bz_read *read, struct bz_bytes collection, const blaze_id
     blaze_value *out, blaze_error *error)
 {
     struct bz_visible visible;
-    int rc = find_record(read, collection, id, &visible, error);
+    int rc = bz_db_readable(read->db, error);
+    if (rc == 0)
+        rc = find_record(read, collection, id, &visible, error);
     if (rc == 0)
         rc = bz_visible_document(read, &visible, &read->document, error);
     if (rc == 0)
@@ -251,7 +253,8 @@ int bz_read_exists(
     struct bz_read *read, struct bz_bytes collection, const blaze_id *id, blaze_error *error)
 {
     struct bz_visible visible;
-    return find_record(read, collection, id, &visible, error);
+    int rc = bz_db_readable(read->db, error);
+    return rc != 0 ? rc : find_record(read, collection, id, &visible, error);
 }
 
 static int load_count(struct bz_read *read, uint32_t number, uint64_t *out, blaze_error *error)
@@ -269,6 +272,9 @@ int bz_read_count(
     struct bz_read *read, struct bz_bytes collection, uint64_t *out, blaze_error *error)
 {
     uint32_t number;
+    int rc = bz_db_readable(read->db, error);
+    if (rc != 0)
+        return rc;
     if (bz_catalog_collection(read->db->catalog, collection, &number) == 0)
         return load_count(read, number, out, error);
     *out = 0;
@@ -292,6 +298,8 @@ int bz_read_collections(struct bz_read *read,
     blaze_error *error)
 {
     struct bz_cursor *cursor = NULL;
+    if (read->db->identity.blind)
+        return 0; /* it knows no names */
     int rc = bz_cursor_open(read->view, BZ_MAP_RECORDS, &cursor, error);
     if (rc != 0)
         return rc;

@@ -37,7 +37,8 @@ static int face_of(
     if (!face->alive)
         return 0;
     face->digest = bz_rec_digest(rec, id, &nodes);
-    int rc = simple ? 0 : bz_rec_conflicts(&txn->arena, rec, &fields, &conflicts);
+    bool readable = !txn->db->identity.blind;
+    int rc = simple || !readable ? 0 : bz_rec_conflicts(&txn->arena, rec, &fields, &conflicts);
     face->conflict = conflicts > 0;
     return rc;
 }
@@ -157,7 +158,7 @@ int bz_write_record(struct bz_db_txn *txn, struct bz_txn_collection *collection,
     struct face before = {0}, after;
     uint64_t position = txn->state.position + 1;
     int rc = old == NULL ? 0 : face_of(txn, id, old, &before);
-    if (rc == 0 && !bz_rec_is_simple(rec))
+    if (rc == 0 && !bz_rec_is_simple(rec) && !txn->db->identity.blind)
         rc = bz_rec_trim(&txn->arena, rec);
     if (rc == 0)
         rc = encode(txn, rec, position);
@@ -324,7 +325,9 @@ static int write_whole(struct bz_db_txn *txn, struct bz_bytes collection, const 
 {
     struct target target;
     uint32_t number = 0;
-    int rc = intern_whole(txn, document, error);
+    int rc = bz_db_readable(txn->db, error);
+    if (rc == 0)
+        rc = intern_whole(txn, document, error);
     if (rc == 0)
         rc = bz_catalog_add_collection(txn->db->catalog, collection, &number, error);
     if (rc == 0)
@@ -362,7 +365,9 @@ static int update_fields(struct bz_db_txn *txn, struct bz_bytes collection, cons
     uint32_t number = 0, *fields = NULL, field_count = 0;
     struct bz_bytes body;
     bool known = bz_catalog_collection(txn->db->catalog, collection, &number) == 0;
-    int rc = known ? target_load(txn, number, id, &target, error) : 0;
+    int rc = bz_db_readable(txn->db, error);
+    if (rc == 0 && known)
+        rc = target_load(txn, number, id, &target, error);
     if (rc != 0)
         return rc;
     if (!target.alive && !insert)
@@ -429,6 +434,8 @@ int bz_db_delete(
 {
     uint32_t number = 0;
     int rc = bz_txn_usable(txn, error);
+    if (rc == 0)
+        rc = bz_db_readable(txn->db, error);
     if (rc != 0)
         return rc;
     rc = bz_catalog_collection(txn->db->catalog, collection, &number);
@@ -466,6 +473,8 @@ int bz_db_delete_all(
     uint32_t number = 0;
     uint64_t n = 0;
     int rc = bz_txn_usable(txn, error);
+    if (rc == 0)
+        rc = bz_db_readable(txn->db, error);
     if (rc != 0)
         return rc;
     if (bz_catalog_collection(txn->db->catalog, collection, &number) == 0) {

@@ -32,20 +32,20 @@ static char *path_of(struct bz_hub *hub, const blaze_id *id)
     return bz_path_join(hub->directory, name);
 }
 
-static int open_db(
-    struct bz_hub *hub, const blaze_id *id, bool enrol, struct bz_db **out, blaze_error *error)
+static int open_db(struct bz_hub *hub, const blaze_id *id, const struct enrolment *enrolment,
+    struct bz_db **out, blaze_error *error)
 {
     char *path = path_of(hub, id);
     if (path == NULL)
         return bz_error_code(error, BLAZE_ENOMEM);
     struct bz_db_options options = {.store = {.segment_bytes = SEGMENT_BYTES,
                                         .allow_network = hub->options.allow_network_fs,
-                                        .secret = hub->options.secret},
-        .apply_durability = hub->options.durability};
+                                        .secret = hub->options.secret}};
     int rc = bz_db_open(out, path, &options, error);
-    if (rc == BLAZE_ENOTFOUND && enrol) {
+    if (rc == BLAZE_ENOTFOUND && enrolment != NULL) {
         options.create = true;
         options.role = BZ_ROLE_SERVER;
+        options.blind = !enrolment->secret;
         options.database = *id;
         rc = bz_db_open(out, path, &options, error);
     }
@@ -53,15 +53,60 @@ static int open_db(
     return rc;
 }
 
-/* Fills in a new entry. */
-static int open_hosted(
-    struct bz_hub *hub, struct hosted *hosted, const struct bz_secret *secret, blaze_error *error)
+/* Whether the hub is of the kind that may have this database. */
+static int check_trust(struct bz_hub *hub, struct bz_db *db, blaze_error *error)
 {
-    int rc = open_db(hub, &hosted->id, secret != NULL, &hosted->db, error);
+    struct bz_identity identity;
+    bz_db_identity(db, &identity);
+    if (identity.blind || hub->options.trusted)
+        return 0;
+    return bz_error_set(error, BLAZE_EPERM,
+        "it was given to this hub with its secret: start the hub with --trusted, or remove it here "
+        "and share it again");
+}
+
+/* Takes the key of an enrolment, or compares it with what is there: of either kind, a secret leads
+ * to the access key. */
+static int adopt(struct bz_db *db, const struct enrolment *enrolment, blaze_error *error)
+{
+    struct bz_identity identity;
+    struct bz_secret secret;
+    struct bz_key access;
+    struct bz_keys keys;
+    bz_db_identity(db, &identity);
+    memcpy(secret.bytes, enrolment->key, sizeof secret.bytes);
+    memcpy(access.bytes, enrolment->key, sizeof access.bytes);
+    int rc = 0;
+    if (!identity.blind && enrolment->secret) {
+        rc = bz_member_adopt_secret(db, &secret, error);
+    } else {
+        if (enrolment->secret)
+            rc = bz_key_derive(&access, &secret, &identity.database, BZ_KEY_ACCESS);
+        if (rc != 0)
+            bz_error_code(error, rc);
+        else if (identity.blind)
+            rc = bz_member_adopt_access(db, &access, error);
+        else
+            rc = bz_keys_load(db, &keys, error);
+        if (rc == 0 && !identity.blind && !bz_secret_equal(&keys.access, &access, sizeof access))
+            rc = bz_error_set(error, BLAZE_EAUTH, "the database has another secret");
+    }
+    bz_wipe(&secret, sizeof secret);
+    bz_wipe(&access, sizeof access);
+    bz_wipe(&keys, sizeof keys);
+    return rc;
+}
+
+/* Fills in a new entry. */
+static int open_hosted(struct bz_hub *hub, struct hosted *hosted, const struct enrolment *enrolment,
+    blaze_error *error)
+{
+    int rc = open_db(hub, &hosted->id, enrolment, &hosted->db, error);
     if (rc != 0)
         return rc;
-    if (secret != NULL)
-        rc = bz_member_adopt_secret(hosted->db, secret, error);
+    rc = check_trust(hub, hosted->db, error);
+    if (rc == 0 && enrolment != NULL)
+        rc = adopt(hosted->db, enrolment, error);
     if (rc == 0)
         rc = bz_keys_load(hosted->db, &hosted->keys, error);
     if (rc == 0) {
@@ -114,14 +159,14 @@ static struct hosted *add(struct bz_hub *hub, const blaze_id *id)
 }
 
 /* Opens a database that is not in the list. */
-static int acquire_new(struct bz_hub *hub, const blaze_id *id, const struct bz_secret *secret,
+static int acquire_new(struct bz_hub *hub, const blaze_id *id, const struct enrolment *enrolment,
     struct hosted **out, blaze_error *error)
 {
     struct hosted *hosted = add(hub, id);
     if (hosted == NULL)
         return bz_error_code(error, BLAZE_ENOMEM);
     pthread_mutex_unlock(&hub->lock);
-    int rc = open_hosted(hub, hosted, secret, error);
+    int rc = open_hosted(hub, hosted, enrolment, error);
     pthread_mutex_lock(&hub->lock);
     if (rc != 0) {
         forget(hub, hosted);
@@ -135,7 +180,7 @@ static int acquire_new(struct bz_hub *hub, const blaze_id *id, const struct bz_s
     return 0;
 }
 
-int bz_hosted_acquire(struct bz_hub *hub, const blaze_id *id, const struct bz_secret *secret,
+int bz_hosted_acquire(struct bz_hub *hub, const blaze_id *id, const struct enrolment *enrolment,
     struct hosted **out, blaze_error *error)
 {
     pthread_mutex_lock(&hub->lock);
@@ -145,13 +190,13 @@ int bz_hosted_acquire(struct bz_hub *hub, const blaze_id *id, const struct bz_se
         hosted = find(hub, id);
     }
     if (hosted == NULL) {
-        int rc = acquire_new(hub, id, secret, out, error);
+        int rc = acquire_new(hub, id, enrolment, out, error);
         pthread_mutex_unlock(&hub->lock);
         return rc;
     }
     hosted->clients++;
     pthread_mutex_unlock(&hub->lock);
-    int rc = secret == NULL ? 0 : bz_member_adopt_secret(hosted->db, secret, error);
+    int rc = enrolment == NULL ? 0 : adopt(hosted->db, enrolment, error);
     if (rc == 0)
         *out = hosted;
     else

@@ -65,11 +65,11 @@ static void on_commit(void *context)
 }
 
 /* Opens a replica of the database that the client wants. */
-static int serve(struct client *client, const blaze_id *database, const struct bz_secret *secret,
+static int serve(struct client *client, const blaze_id *database, const struct enrolment *enrolment,
     struct bz_replica *replica, struct bz_session_auth *auth, blaze_error *error)
 {
     struct bz_hub *hub = client->hub;
-    int rc = bz_hosted_acquire(hub, database, secret, &client->hosted, error);
+    int rc = bz_hosted_acquire(hub, database, enrolment, &client->hosted, error);
     if (rc == 0)
         rc = bz_db_replica_open(client->hosted->db, &client->replica, error);
     if (rc == 0) {
@@ -94,13 +94,18 @@ static int host_open(void *context, const blaze_id *database, struct bz_replica 
     return serve(context, database, NULL, replica, auth, error);
 }
 
-static int host_enrol(void *context, const blaze_id *database, const uint8_t bytes[32],
+static int host_enrol(void *context, const blaze_id *database, bool secret, const uint8_t key[32],
     struct bz_replica *replica, struct bz_session_auth *auth, blaze_error *error)
 {
-    struct bz_secret secret;
-    memcpy(secret.bytes, bytes, sizeof secret.bytes);
-    int rc = serve(context, database, &secret, replica, auth, error);
-    bz_wipe(&secret, sizeof secret);
+    struct client *client = context;
+    struct enrolment enrolment = {.secret = secret};
+    if (secret && !client->hub->options.trusted)
+        return bz_error_set(error, BLAZE_EPERM,
+            "a client offered a database's secret: this hub takes none, unless it is started with "
+            "--trusted");
+    memcpy(enrolment.key, key, sizeof enrolment.key);
+    int rc = serve(client, database, &enrolment, replica, auth, error);
+    bz_wipe(&enrolment, sizeof enrolment);
     return rc;
 }
 

@@ -5,8 +5,9 @@
 /*
  * A hub: databases in a directory, each as DIR/<database id>.blz, served to whoever proves a
  * database's key. A database is opened when its first client comes and closed some time after its
- * last has gone. A new one is taken in by enrolment: the client sends the database's secret, the
- * hub makes a full copy with the role `server`.
+ * last has gone. A new one is taken in by enrolment: the client sends the database's access key,
+ * and the hub makes a blind copy, which it cannot read; or, to a trusting hub, the secret, and it
+ * makes a full copy with the role `server`. What a copy is at first it stays.
  *
  * One process serves a directory at a time (a lock on DIR/hub.lock).
  *
@@ -32,6 +33,7 @@ struct bz_hub_options {
     uint32_t idle_ms;         /* how long a database without clients stays open [10,000] */
     unsigned threads;         /* for sessions [2] */
     bool closed;              /* take in no new databases */
+    bool trusted;             /* take secrets, and serve databases that were given with them */
     const struct bz_vault_secret *secret; /* that seals all of its databases, or NULL; copied */
     bool allow_network_fs;                /* also where other machines may write to the files */
     enum bz_durability durability;        /* of what peers bring [full] */

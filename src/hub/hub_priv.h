@@ -61,10 +61,16 @@ struct bz_hub {
 
 void bz_hub_log(struct bz_hub *hub, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* Gives the database for one more client, opening it if it is not; with `secret`, takes it in if it
- * is new. On a pool's thread: it may wait. BLAZE_ENOTFOUND, BLAZE_EAUTH (another secret), and what
- * opening a database fails with. */
-int bz_hosted_acquire(struct bz_hub *hub, const blaze_id *id, const struct bz_secret *secret,
+/* What a client enrols a database with. */
+struct enrolment {
+    bool secret; /* the key is the database's secret, else its access key */
+    uint8_t key[32];
+};
+
+/* Gives the database for one more client, opening it if it is not; with an enrolment, takes it in
+ * if it is new. On a pool's thread: it may wait. BLAZE_ENOTFOUND, BLAZE_EAUTH (another key),
+ * BLAZE_EPERM (of a secret, where none are taken), and what opening a database fails with. */
+int bz_hosted_acquire(struct bz_hub *hub, const blaze_id *id, const struct enrolment *enrolment,
     struct hosted **out, blaze_error *error);
 void bz_hosted_release(struct bz_hub *hub, struct hosted *hosted);
 

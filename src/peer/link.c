@@ -37,6 +37,7 @@ struct bz_link {
     char *url;
     enum bz_link_mode mode;
     bool enrol;
+    bool trust;
     void (*on_status)(void *context, const struct bz_link_status *status);
     void *context;
     struct bz_keys keys;
@@ -179,7 +180,9 @@ static int on_begin(void *context, struct bz_session_options *options, blaze_err
     options->connecting = true;
     options->replica = &link->replica;
     options->auth = &link->auth;
-    options->enrol_secret = link->enrol ? link->secret.bytes : NULL;
+    options->enrol_secret = link->enrol && link->trust;
+    if (link->enrol)
+        options->enrol_key = link->trust ? link->secret.bytes : link->keys.access.bytes;
     return 0;
 }
 
@@ -373,6 +376,7 @@ static struct bz_link *new_link(struct bz_peer *peer, const struct bz_link_optio
     link->url = memcpy(url, options->url, size);
     link->mode = options->mode;
     link->enrol = options->enrol;
+    link->trust = options->trust;
     link->on_status = options->on_status;
     link->context = options->context;
     link->report.run = run_report;
@@ -421,7 +425,7 @@ int bz_link_open(struct bz_link **out, struct bz_peer *peer, const struct bz_lin
     if (link == NULL)
         return bz_error_code(error, BLAZE_ENOMEM);
     rc = bz_keys_load(peer->db, &link->keys, error);
-    if (rc == 0 && link->enrol)
+    if (rc == 0 && link->enrol && link->trust)
         rc = bz_member_secret(peer->db, &link->secret, error);
     if (rc == 0) {
         bz_loop_call(peer->loop, start, link);

@@ -1,29 +1,37 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "peer/member.h"
 
+#include "peer/seal.h"
+
 #include "os/os.h"
 
 #include <stdio.h>
 
 /* The names of the settings. */
 static const char secret_setting[] = "sync.secret";
+static const char access_setting[] = "sync.access";
 static const char hub_setting[] = "sync.hub";
 
-int bz_member_secret(struct bz_db *db, struct bz_secret *out, blaze_error *error)
+/* Reads a setting of 32 bytes. */
+static int load_key(struct bz_db *db, const char *name, uint8_t out[32], blaze_error *error)
 {
     struct bz_buf value;
     bz_buf_init(&value, 1024);
-    int rc = bz_db_setting_get(db, secret_setting, &value, error);
-    if (rc == BLAZE_ENOTFOUND)
-        bz_error_set(error, rc, "the database is not shared yet");
-    else if (rc == 0 && value.size != sizeof out->bytes)
-        rc = bz_error_set(error, BLAZE_ECORRUPT, "the stored secret has %zu bytes", value.size);
+    int rc = bz_db_setting_get(db, name, &value, error);
+    if (rc == 0 && value.size != 32)
+        rc = bz_error_set(error, BLAZE_ECORRUPT, "the stored key has %zu bytes", value.size);
     else if (rc == 0)
-        memcpy(out->bytes, value.data, sizeof out->bytes);
+        memcpy(out, value.data, 32);
     if (value.data != NULL)
         bz_wipe(value.data, value.size);
     bz_buf_release(&value);
     return rc;
+}
+
+int bz_member_secret(struct bz_db *db, struct bz_secret *out, blaze_error *error)
+{
+    int rc = load_key(db, secret_setting, out->bytes, error);
+    return rc == BLAZE_ENOTFOUND ? bz_error_set(error, rc, "the database is not shared yet") : rc;
 }
 
 static int store_secret(struct bz_db *db, const struct bz_secret *secret, blaze_error *error)
@@ -34,6 +42,11 @@ static int store_secret(struct bz_db *db, const struct bz_secret *secret, blaze_
 
 int bz_member_ensure_secret(struct bz_db *db, struct bz_secret *out, blaze_error *error)
 {
+    struct bz_identity identity;
+    bz_db_identity(db, &identity);
+    if (identity.blind)
+        return bz_error_set(error, BLAZE_EPERM,
+            "this is a blind copy, without the secret: share the database from a member's copy");
     int rc = bz_member_secret(db, out, error);
     if (rc != BLAZE_ENOTFOUND)
         return rc;
@@ -56,6 +69,19 @@ int bz_member_adopt_secret(struct bz_db *db, const struct bz_secret *secret, bla
         return store_secret(db, secret, error);
     if (rc == 0 && !bz_secret_equal(&present, secret, sizeof present))
         rc = bz_error_set(error, BLAZE_EAUTH, "the database has another secret");
+    bz_wipe(&present, sizeof present);
+    return rc;
+}
+
+int bz_member_adopt_access(struct bz_db *db, const struct bz_key *access, blaze_error *error)
+{
+    struct bz_key present;
+    int rc = load_key(db, access_setting, present.bytes, error);
+    if (rc == BLAZE_ENOTFOUND)
+        return bz_db_setting_put(
+            db, access_setting, bz_bytes(access->bytes, sizeof access->bytes), error);
+    if (rc == 0 && !bz_secret_equal(&present, access, sizeof present))
+        rc = bz_error_set(error, BLAZE_EAUTH, "the database has another access key");
     bz_wipe(&present, sizeof present);
     return rc;
 }
@@ -106,18 +132,37 @@ int bz_member_join(struct bz_db *db, const struct bz_join *join, blaze_error *er
 
 /* ---- Keys ---- */
 
+static int derive_all(
+    struct bz_keys *keys, const struct bz_secret *secret, const blaze_id *database)
+{
+    int rc = bz_key_derive(&keys->access, secret, database, BZ_KEY_ACCESS);
+    if (rc == 0)
+        rc = bz_key_derive(&keys->member, secret, database, BZ_KEY_MEMBER);
+    if (rc == 0)
+        rc = bz_key_derive(&keys->content, secret, database, BZ_KEY_CONTENT);
+    if (rc == 0)
+        rc = bz_key_derive(&keys->name, secret, database, BZ_KEY_NAME);
+    return rc;
+}
+
 int bz_keys_load(struct bz_db *db, struct bz_keys *out, blaze_error *error)
 {
     struct bz_identity identity;
     struct bz_secret secret;
-    struct bz_keys keys;
+    struct bz_keys keys = {0};
     bz_db_identity(db, &identity);
+    keys.blind = identity.blind;
+    if (identity.blind) {
+        int found = load_key(db, access_setting, keys.access.bytes, error);
+        if (found == 0)
+            *out = keys;
+        bz_wipe(&keys, sizeof keys);
+        return found;
+    }
     int rc = bz_member_secret(db, &secret, error);
     if (rc != 0)
         return rc;
-    rc = bz_key_derive(&keys.access, &secret, &identity.database, BZ_KEY_ACCESS);
-    if (rc == 0)
-        rc = bz_key_derive(&keys.member, &secret, &identity.database, BZ_KEY_MEMBER);
+    rc = derive_all(&keys, &secret, &identity.database);
     if (rc == 0)
         *out = keys;
     else
@@ -130,6 +175,8 @@ int bz_keys_load(struct bz_db *db, struct bz_keys *out, blaze_error *error)
 static int auth_mac(void *context, bool member, struct bz_bytes transcript, uint8_t out[32])
 {
     const struct bz_keys *keys = context;
+    if (member && keys->blind)
+        return BLAZE_ENOTFOUND;
     return bz_key_prove(out, member ? &keys->member : &keys->access, transcript);
 }
 
@@ -141,5 +188,8 @@ static int auth_random(void *context, void *data, size_t size)
 
 struct bz_session_auth bz_keys_auth(struct bz_keys *keys)
 {
-    return (struct bz_session_auth){.mac = auth_mac, .random = auth_random, .context = keys};
+    return (struct bz_session_auth){.mac = auth_mac,
+        .random = auth_random,
+        .seal = keys->blind ? NULL : &bz_seal_ops,
+        .context = keys};
 }

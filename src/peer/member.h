@@ -34,10 +34,18 @@ int bz_member_code(struct bz_db *db, const char *url, struct bz_buf *out, blaze_
  * secret and hub. BLAZE_EDATABASE if it is a copy of another; BLAZE_EAUTH. */
 int bz_member_join(struct bz_db *db, const struct bz_join *join, blaze_error *error);
 
-/* The keys for sessions. bz_keys_auth() borrows `keys`. */
+/* Stores the access key that came by an enrolment, at a blind copy. The same again does nothing;
+ * BLAZE_EAUTH if the database has another. */
+int bz_member_adopt_access(struct bz_db *db, const struct bz_key *access, blaze_error *error);
+
+/* The keys for sessions: of a blind copy its access key, of another all, made from the secret.
+ * bz_keys_auth() borrows `keys`. */
 struct bz_keys {
+    bool blind;
     struct bz_key access;
-    struct bz_key member;
+    struct bz_key member; /* these three all zero when blind */
+    struct bz_key content;
+    struct bz_key name;
 };
 int bz_keys_load(struct bz_db *db, struct bz_keys *out, blaze_error *error);
 struct bz_session_auth bz_keys_auth(struct bz_keys *keys);

@@ -64,7 +64,8 @@ enum bz_link_mode {
 struct bz_link_options {
     const char *url;
     enum bz_link_mode mode;
-    bool enrol; /* offer the hub the secret, in case it does not have the database yet */
+    bool enrol; /* offer the hub the access key, in case it does not have the database yet */
+    bool trust; /* with enrol: offer it the secret instead, so that it can read the database */
     /* Called on a session thread, one call at a time: at each change of state, and at most every
      * 50 ms when only counters have changed. May be NULL. */
     void (*on_status)(void *context, const struct bz_link_status *status);

@@ -7,7 +7,8 @@
 
 static const uint8_t magic[4] = {'B', 'L', 'Z', 'S'};
 
-enum { HELLO_ENROLS = 1 };
+enum { HELLO_ENROLS = 1, HELLO_BLIND = 2 };
+enum { ENROL_ACCESS = 0, ENROL_SECRET = 1 };
 enum { PROOF_MEMBER = 1 };
 enum { GOODBYE_FINAL = 1 };
 enum { HEAD_PARTIAL = 1 };
@@ -70,7 +71,8 @@ void bz_hello_encode(struct bz_buf *out, const struct bz_hello *hello)
     bz_buf_append_varint(out, hello->version_max);
     bz_buf_append_varint(out, hello->features);
     bz_buf_append_varint(out, hello->challenge);
-    bz_buf_append8(out, hello->enrols ? HELLO_ENROLS : 0);
+    bz_buf_append8(
+        out, (uint8_t)((hello->enrols ? HELLO_ENROLS : 0) | (hello->blind ? HELLO_BLIND : 0)));
     bz_buf_append8(out, hello->role);
     bz_buf_append(out, &hello->database, sizeof hello->database);
     bz_buf_append(out, &hello->node, sizeof hello->node);
@@ -88,7 +90,9 @@ int bz_hello_decode(struct bz_bytes payload, struct bz_hello *out)
     hello.version_max = bz_read_varint(&r);
     hello.features = bz_read_varint(&r);
     hello.challenge = bz_read_varint(&r);
-    hello.enrols = (bz_read8(&r) & HELLO_ENROLS) != 0;
+    uint8_t flags = bz_read8(&r);
+    hello.enrols = (flags & HELLO_ENROLS) != 0;
+    hello.blind = (flags & HELLO_BLIND) != 0;
     hello.role = bz_read8(&r);
     read_into(&r, &hello.database, sizeof hello.database);
     read_into(&r, &hello.node, sizeof hello.node);
@@ -103,15 +107,18 @@ int bz_hello_decode(struct bz_bytes payload, struct bz_hello *out)
 void bz_enrol_encode(struct bz_buf *out, const struct bz_enrol *enrol)
 {
     bz_buf_append(out, &enrol->database, sizeof enrol->database);
-    bz_buf_append(out, enrol->secret, sizeof enrol->secret);
+    bz_buf_append8(out, enrol->secret ? ENROL_SECRET : ENROL_ACCESS);
+    bz_buf_append(out, enrol->key, sizeof enrol->key);
 }
 
 int bz_enrol_decode(struct bz_bytes payload, struct bz_enrol *out)
 {
     struct bz_reader r = bz_reader(payload);
     read_into(&r, &out->database, sizeof out->database);
-    read_into(&r, out->secret, sizeof out->secret);
-    return verdict(&r);
+    uint8_t kind = bz_read8(&r);
+    out->secret = kind == ENROL_SECRET;
+    read_into(&r, out->key, sizeof out->key);
+    return kind <= ENROL_SECRET ? verdict(&r) : BLAZE_EPROTO;
 }
 
 void bz_proof_encode(struct bz_buf *out, const struct bz_proof *proof)
@@ -324,16 +331,19 @@ static int read_count(struct bz_body_reader *body)
     return verdict(&body->reader);
 }
 
-int bz_body_definitions(struct bz_body_reader *body, struct bz_bytes bytes)
+int bz_body_definitions(struct bz_body_reader *body, struct bz_bytes bytes, bool opaque)
 {
+    body->opaque = opaque;
     body->reader = bz_reader(bytes);
     return read_count(body);
 }
 
-static bool meaning_valid(enum bz_term term, struct bz_bytes meaning)
+static bool meaning_valid(enum bz_term term, struct bz_bytes meaning, bool opaque)
 {
     if (term == BZ_TERM_NODE)
         return meaning.size == sizeof(blaze_id);
+    if (opaque)
+        return meaning.size >= 1 && meaning.size <= BZ_NAME_OPAQUE_MAX;
     return meaning.size >= 1 && meaning.size <= BLAZE_MAX_NAME && bz_utf8_valid(meaning) &&
            memchr(meaning.data, 0, meaning.size) == NULL;
 }
@@ -347,7 +357,7 @@ int bz_body_next_definition(struct bz_body_reader *body, struct bz_definition *o
     uint64_t number = bz_read_varint(&body->reader);
     struct bz_bytes meaning = bz_read_sized(&body->reader);
     if (!body->reader.ok || term > BZ_TERM_FIELD || number >= BZ_TERMS_DEFINED_MAX ||
-        !meaning_valid((enum bz_term)term, meaning))
+        !meaning_valid((enum bz_term)term, meaning, body->opaque))
         return BLAZE_EPROTO;
     *out = (struct bz_definition){(enum bz_term)term, (uint32_t)number, meaning};
     return 0;

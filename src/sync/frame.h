@@ -58,6 +58,7 @@ struct bz_hello {
     blaze_id epoch; /* of the sender's log: what cursors belong to */
     uint8_t role;
     bool enrols; /* ENROL follows */
+    bool blind;  /* the sender has no key to what it carries */
     uint8_t nonce[32];
 };
 void bz_hello_encode(struct bz_buf *out, const struct bz_hello *hello);
@@ -65,7 +66,8 @@ int bz_hello_decode(struct bz_bytes payload, struct bz_hello *out);
 
 struct bz_enrol {
     blaze_id database;
-    uint8_t secret[32];
+    bool secret; /* the key is the database's secret, else its access key */
+    uint8_t key[32];
 };
 void bz_enrol_encode(struct bz_buf *out, const struct bz_enrol *enrol);
 int bz_enrol_decode(struct bz_bytes payload, struct bz_enrol *out);
@@ -142,11 +144,12 @@ int bz_chunk_decode(struct bz_bytes payload, struct bz_chunk *out);
  * nothing is left.
  */
 #define BZ_TERMS_DEFINED_MAX (1u << 20) /* numbers on the wire are below this */
+#define BZ_NAME_OPAQUE_MAX   320u       /* bytes of a sealed name */
 
 struct bz_definition {
     enum bz_term term;
     uint32_t number;
-    struct bz_bytes meaning; /* 16 bytes, or UTF-8 of 1 to 255 */
+    struct bz_bytes meaning; /* 16 bytes, or UTF-8 of 1 to 255; opaque: 1 to 320 bytes */
 };
 struct bz_record {
     uint32_t collection;
@@ -156,6 +159,7 @@ struct bz_record {
 struct bz_body_reader {
     struct bz_reader reader;
     uint64_t left; /* of the kind being read */
+    bool opaque;   /* names are sealed */
 };
 void bz_definition_append(struct bz_buf *out, const struct bz_definition *definition);
 void bz_record_append(struct bz_buf *out, const struct bz_record *record);
@@ -163,7 +167,8 @@ void bz_record_append(struct bz_buf *out, const struct bz_record *record);
 void bz_body_encode(struct bz_buf *out, uint64_t definitions, struct bz_bytes defined,
     uint64_t records, struct bz_bytes recorded);
 
-int bz_body_definitions(struct bz_body_reader *body, struct bz_bytes bytes);
+/* `opaque`: one of the two sides is blind. */
+int bz_body_definitions(struct bz_body_reader *body, struct bz_bytes bytes, bool opaque);
 int bz_body_next_definition(struct bz_body_reader *body, struct bz_definition *out);
 int bz_body_records(struct bz_body_reader *body);
 int bz_body_next_record(struct bz_body_reader *body, struct bz_record *out);

@@ -37,7 +37,8 @@ static int send_hello(struct bz_session *s, blaze_error *error)
         .node = s->self.node,
         .epoch = s->self.epoch,
         .role = s->self.role,
-        .enrols = s->options.connecting && s->options.enrol_secret != NULL,
+        .enrols = s->options.connecting && s->options.enrol_key != NULL,
+        .blind = s->self.blind,
     };
     int rc = s->auth.random(s->auth.context, hello.nonce, sizeof hello.nonce);
     if (rc != 0)
@@ -79,10 +80,10 @@ int bz_handshake_start(struct bz_session *s, blaze_error *error)
     if (rc != 0)
         return bz_error_code(error, rc);
     rc = send_hello(s, error);
-    if (rc != 0 || s->options.enrol_secret == NULL)
+    if (rc != 0 || s->options.enrol_key == NULL)
         return rc;
-    struct bz_enrol enrol = {.database = s->self.database};
-    memcpy(enrol.secret, s->secret, sizeof enrol.secret);
+    struct bz_enrol enrol = {.database = s->self.database, .secret = s->options.enrol_secret};
+    memcpy(enrol.key, s->key, sizeof enrol.key);
     bz_enrol_encode(&s->scratch, &enrol);
     explicit_bzero(&enrol, sizeof enrol);
     bz_session_send(s, BZ_FRAME_ENROL);
@@ -133,6 +134,29 @@ static int send_proof(struct bz_session *s, blaze_error *error)
     return 0;
 }
 
+/* Clear records go to nobody who has not proven this. */
+static int check_membership(struct bz_session *s, const struct bz_proof *proof, blaze_error *error)
+{
+    uint8_t mac[32];
+    int rc = proof->member ? compute_mac(s, !own_side(s), true, mac) : BLAZE_ENOTFOUND;
+    if (rc == BLAZE_ENOTFOUND)
+        return bz_error_set(error, BLAZE_EAUTH, "the peer does not prove that it is a member");
+    if (rc != 0)
+        return bz_error_code(error, rc);
+    if (!equal_macs(mac, proof->member_mac))
+        return bz_error_set(error, BLAZE_EAUTH, "the peer's proof of membership is wrong");
+    s->status.peer_is_member = true;
+    return 0;
+}
+
+static int begin_sealing(struct bz_session *s, blaze_error *error)
+{
+    if (s->auth.seal == NULL)
+        return bz_error_set(error, BLAZE_EVERSION, "blind peers are not served here");
+    int rc = bz_opaque_begin(s);
+    return rc != 0 ? bz_error_code(error, rc) : 0;
+}
+
 static int check_proof(struct bz_session *s, const struct bz_proof *proof, blaze_error *error)
 {
     uint8_t mac[32];
@@ -143,15 +167,15 @@ static int check_proof(struct bz_session *s, const struct bz_proof *proof, blaze
     if (!equal_macs(mac, proof->access_mac))
         return bz_error_set(
             error, BLAZE_EAUTH, "the two ends hold different keys for this database");
-    rc = compute_mac(s, peer, true, mac);
-    if (rc != 0 && rc != BLAZE_ENOTFOUND)
-        return bz_error_code(error, rc);
-    if (rc == BLAZE_ENOTFOUND || !proof->member)
-        return bz_error_set(error, BLAZE_EVERSION, "blind peers are not supported by this version");
-    if (!equal_macs(mac, proof->member_mac))
-        return bz_error_set(error, BLAZE_EAUTH, "the peer's proof of membership is wrong");
-    s->status.peer_is_member = true;
-    return 0;
+    if (s->status.peer_is_blind && proof->member)
+        return bz_error_set(
+            error, BLAZE_EPROTO, "the peer says that it is blind, and that it has the key");
+    if (!s->self.blind && !s->status.peer_is_blind)
+        rc = check_membership(s, proof, error);
+    else if (!s->self.blind) /* from here on it gets and gives sealed records only */
+        rc = begin_sealing(s, error);
+    s->proven = rc == 0;
+    return rc;
 }
 
 /* ---- what follows once the peer is known ---- */
@@ -258,6 +282,7 @@ static int on_hello(struct bz_session *s, struct bz_bytes payload, blaze_error *
         return bz_error_code(error, kept->error);
     s->status.peer = hello.node;
     s->status.peer_role = hello.role;
+    s->status.peer_is_blind = hello.blind;
     s->peer_epoch = hello.epoch;
     s->step = BZ_STEP_PROOF;
     if (!s->options.connecting)
@@ -281,8 +306,8 @@ static int on_enrol(struct bz_session *s, struct bz_bytes payload, blaze_error *
     else if (host->enrol == NULL)
         rc = bz_error_set(error, BLAZE_EPERM, "no new databases are taken here");
     else
-        rc =
-            host->enrol(host->context, &enrol.database, enrol.secret, &s->replica, &s->auth, error);
+        rc = host->enrol(
+            host->context, &enrol.database, enrol.secret, enrol.key, &s->replica, &s->auth, error);
     explicit_bzero(&enrol, sizeof enrol);
     s->step = BZ_STEP_PROOF;
     return rc != 0 ? rc : answer_hello(s, &hello, error);

@@ -36,6 +36,13 @@ static void rest(struct bz_session *s)
     if (s->in.arena.total > BZ_KEEP_BYTES)
         bz_arena_release(&s->in.arena);
     bz_packer_rest_decompressor(&s->packer);
+    bz_opaque_rest(s);
+}
+
+/* Names and bodies are sealed: one of the two sides is blind. */
+static bool is_opaque(const struct bz_session *s)
+{
+    return s->opaque.active || s->self.blind;
 }
 
 /* ---- from the peer's numbers to ours ---- */
@@ -84,10 +91,13 @@ static int rename_body(struct bz_incoming *in, struct bz_bytes *body)
     return body->data == NULL ? BLAZE_ENOMEM : 0;
 }
 
-static int localize(struct bz_incoming *in, struct bz_rec *rec)
+static int localize(struct bz_session *s, struct bz_rec *rec)
 {
+    struct bz_incoming *in = &s->in;
     struct bz_renaming to = {our_node, our_field, &in->terms};
     int rc = bz_rec_rename(&in->arena, rec, &to, rec);
+    if (is_opaque(s))
+        return rc;
     for (uint32_t i = 0; rc == 0 && i < rec->write_count; i++)
         rc = rename_body(in, &rec->writes[i].body);
     return rc;
@@ -99,7 +109,11 @@ static int define(struct bz_session *s, struct bz_apply *apply,
     const struct bz_definition *definition, blaze_error *error)
 {
     uint32_t ours;
-    int rc = s->replica.ops->resolve(apply, definition->term, definition->meaning, &ours, error);
+    struct bz_bytes meaning = definition->meaning;
+    int rc = s->opaque.active ? bz_opaque_name(s, definition->term, meaning, &meaning) : 0;
+    if (rc != 0)
+        return bz_error_set(error, rc, "the peer gives a name that no member has given it");
+    rc = s->replica.ops->resolve(apply, definition->term, meaning, &ours, error);
     if (rc != 0)
         return rc;
     rc = bz_terms_learn(&s->in.terms, definition->term, definition->number, ours);
@@ -117,12 +131,16 @@ static int apply_record(struct bz_session *s, struct bz_apply *apply,
     if (rc == 0)
         rc = bz_rec_decode(&in->arena, record->rec, 0, &change.rec);
     if (rc == 0)
-        rc = localize(in, &change.rec);
+        rc = localize(s, &change.rec);
     if (rc == BLAZE_ENOMEM)
         return bz_error_code(error, rc);
     if (rc != 0)
         return bz_error_set(error, BLAZE_EPROTO, "the peer sent a malformed record");
     change.collection = (uint32_t)collection;
+    if (s->opaque.active)
+        rc = bz_opaque_open(s, &in->arena, apply, &change, &change.rec, error);
+    if (rc != 0)
+        return rc;
     bool changed = false;
     rc = s->replica.ops->apply_change(apply, &change, &changed, error);
     s->status.applied_records += rc == 0 && changed;
@@ -143,7 +161,7 @@ static int apply_body(struct bz_session *s, struct bz_apply *apply, struct bz_bo
 {
     struct bz_definition definition;
     struct bz_record record;
-    int rc = bz_body_definitions(body, bytes);
+    int rc = bz_body_definitions(body, bytes, is_opaque(s));
     while (rc == 0 && (rc = bz_body_next_definition(body, &definition)) == 0) {
         rc = define(s, apply, &definition, error);
         if (rc != 0)

@@ -69,6 +69,7 @@ static void rest(struct bz_session *s)
     if (o->ready.size == 0 && o->ready.capacity > BZ_KEEP_BYTES)
         bz_buf_release(&o->ready);
     bz_packer_rest_compressor(&s->packer);
+    bz_opaque_rest(s);
 }
 
 /* ---- what the peer says of it ---- */
@@ -147,6 +148,8 @@ static int tell(struct bz_session *s, enum bz_term term, uint32_t number)
         return rc;
     struct bz_definition definition = {.term = term, .number = number};
     rc = s->replica.ops->meaning(s->replica.context, term, number, &definition.meaning);
+    if (rc == 0 && s->opaque.active)
+        rc = bz_opaque_meaning(s, term, definition.meaning, &definition.meaning);
     if (rc != 0)
         return rc == BLAZE_ENOTFOUND ? BLAZE_ECORRUPT : rc;
     bz_definition_append(&s->out.defined, &definition);
@@ -167,6 +170,8 @@ static int tell_record(struct bz_session *s, const struct bz_change *change)
         rc = tell(s, BZ_TERM_NODE, rec->rvv.entries[i].node);
     for (uint32_t i = 0; rc == 0 && i < rec->cell_count; i++)
         rc = tell(s, BZ_TERM_FIELD, rec->cells[i].field);
+    if (s->opaque.active || s->self.blind)
+        return rc; /* bodies bring their names with them */
     for (uint32_t i = 0; rc == 0 && i < rec->write_count; i++) {
         if (rec->writes[i].body.size > 0)
             rc = bz_doc_each_name(rec->writes[i].body, tell_field, s);
@@ -179,11 +184,16 @@ static int tell_record(struct bz_session *s, const struct bz_change *change)
 static int add_record(struct bz_session *s, const struct bz_change *change)
 {
     struct bz_outgoing *o = &s->out;
+    struct bz_rec rec = change->rec;
     int rc = tell_record(s, change);
+    if (rc == 0 && s->opaque.active) {
+        bz_arena_reset(&s->in.arena);
+        rc = bz_opaque_seal(s, &s->in.arena, change, &rec);
+    }
     if (rc != 0)
         return rc;
     bz_buf_clear(&o->body);
-    bz_rec_encode(&o->body, &change->rec, 0);
+    bz_rec_encode(&o->body, &rec, 0);
     struct bz_record record = {change->collection, change->id, bz_buf_bytes(&o->body)};
     bz_record_append(&o->recorded, &record);
     return o->body.error != 0 ? o->body.error : o->recorded.error;

@@ -42,8 +42,9 @@ static void close_with(struct bz_session *s, int code, bool final, const char *r
     s->status.refused = final;
     snprintf(s->status.reason, sizeof s->status.reason, "%.*s", (int)sizeof s->status.reason - 1,
         reason);
-    explicit_bzero(s->secret, sizeof s->secret);
+    explicit_bzero(s->key, sizeof s->key);
     bz_outgoing_release(s);
+    bz_opaque_release(s);
     bz_incoming_release(s);
     bz_packer_release(&s->packer);
     bz_buf_release(&s->input);
@@ -120,7 +121,7 @@ void bz_session_disconnected(struct bz_session *s)
 }
 
 /* What a refusal says to whoever looks at this end. */
-static const char *refusal_text(const struct bz_goodbye *goodbye)
+static const char *refusal_text(const struct bz_session *s, const struct bz_goodbye *goodbye)
 {
     switch (goodbye->code) {
     case BLAZE_EAUTH:
@@ -130,6 +131,8 @@ static const char *refusal_text(const struct bz_goodbye *goodbye)
     case BLAZE_EVERSION:
         return "the other end does not support this version of the protocol or kind of peer";
     case BLAZE_EPERM:
+        if (s->options.connecting && s->options.enrol_secret)
+            return "the hub takes no secrets: start it with --trusted, or share without --trusted";
         return "the other end does not take this database in";
     default:
         return goodbye->reason[0] != '\0' ? goodbye->reason : blaze_error_string(goodbye->code);
@@ -146,7 +149,7 @@ static int on_goodbye(
     if (refuse && (goodbye.code == 0 || s->step == BZ_STEP_OPEN))
         return bz_error_set(error, BLAZE_EPROTO, "the peer sent a refusal out of place");
     close_with(s, goodbye.code, goodbye.final && goodbye.code != 0,
-        refuse ? refusal_text(&goodbye) : goodbye.reason);
+        refuse ? refusal_text(s, &goodbye) : goodbye.reason);
     bz_buf_release(&s->output);
     s->output_done = 0;
     return 0;
@@ -185,12 +188,13 @@ int bz_session_new(struct bz_session **out, const struct bz_session_options *opt
     bz_buf_init(&s->scratch, BZ_FRAME_CONTROL_MAX);
     bz_outgoing_init(s);
     bz_incoming_init(s);
+    bz_opaque_init(s);
     if (options->connecting) {
         s->replica = *options->replica;
         s->auth = *options->auth;
     }
-    if (options->enrol_secret != NULL)
-        memcpy(s->secret, options->enrol_secret, sizeof s->secret);
+    if (options->enrol_key != NULL)
+        memcpy(s->key, options->enrol_key, sizeof s->key);
     blaze_error local;
     int rc = bz_handshake_start(s, &local);
     if (rc == 0 && s->output.error != 0)
@@ -284,7 +288,7 @@ static void input_drop(struct bz_session *s, size_t size)
 
 static size_t frame_limit(const struct bz_session *s, uint8_t type)
 {
-    if (!s->status.peer_is_member)
+    if (!s->proven)
         return BZ_FRAME_EARLY_MAX;
     return type == BZ_FRAME_CHANGES && s->step == BZ_STEP_OPEN ? BZ_FRAME_MAX
                                                                : BZ_FRAME_CONTROL_MAX;
@@ -360,7 +364,7 @@ static int scan_open(struct bz_session *s, blaze_error *error)
 static int take_input(struct bz_session *s, struct bz_bytes bytes, blaze_error *error)
 {
     size_t held = s->in.window > BZ_FRAME_MAX ? s->in.window : BZ_FRAME_MAX;
-    if (is_early(s) && !s->status.peer_is_member)
+    if (is_early(s) && !s->proven)
         held = BZ_FRAME_EARLY_MAX;
     if (s->input_done > 0 && s->input_done >= s->input.size / 2) {
         bz_buf_consume(&s->input, s->input_done);

@@ -35,6 +35,24 @@
 
 struct bz_session;
 
+/*
+ * What a member does to what it tells a blind peer, and undoes (crypto/record_seal.h). `name` and
+ * `body` append to `out`. Opening gives BLAZE_ECORRUPT for what no member has sealed.
+ */
+struct bz_seal_ops {
+    /* One object for each session. */
+    int (*begin)(void *context, const blaze_id *database, void **sealer);
+    void (*end)(void *sealer);
+    /* The first 16 bytes of a sealed name are its tag. */
+    int (*seal_name)(void *sealer, enum bz_term term, struct bz_bytes name, struct bz_buf *out);
+    int (*open_name)(void *sealer, enum bz_term term, struct bz_bytes sealed, struct bz_buf *out);
+    /* `more` is authenticated with the body. */
+    int (*seal_body)(void *sealer, const blaze_id *node, struct bz_bytes more, struct bz_bytes body,
+        struct bz_buf *out);
+    int (*open_body)(void *sealer, const blaze_id *node, struct bz_bytes more,
+        struct bz_bytes sealed, struct bz_buf *out);
+};
+
 /* The keyed functions that a session needs, so that it stays free of any cryptography library. */
 struct bz_session_auth {
     /* The MAC of a transcript under the database's access key or member key (of those this node
@@ -42,6 +60,7 @@ struct bz_session_auth {
     int (*mac)(void *context, bool member, struct bz_bytes transcript, uint8_t out[32]);
     int (*random)(void *context, void *data, size_t size);
     void *context;
+    const struct bz_seal_ops *seal; /* NULL: a blind node, or one that serves none */
 };
 
 /* What the accepting side is asked once it knows what the connecting side wants, which has proven
@@ -51,9 +70,10 @@ struct bz_session_host {
     /* Gives the replica and keys for a database: BLAZE_ENOTFOUND if it is not here. */
     int (*open)(void *context, const blaze_id *database, struct bz_replica *replica,
         struct bz_session_auth *auth, blaze_error *error);
-    /* Takes in a new database with its secret (an enrolment), then as `open`. Idempotent with the
-     * same secret; BLAZE_EAUTH with another. NULL: refused. */
-    int (*enrol)(void *context, const blaze_id *database, const uint8_t secret[32],
+    /* Takes in a new database with its access key, or with its secret (an enrolment), then as
+     * `open`. Idempotent with the same key; BLAZE_EAUTH with another, BLAZE_EPERM for a secret that
+     * is not wanted. NULL: refused. */
+    int (*enrol)(void *context, const blaze_id *database, bool secret, const uint8_t key[32],
         struct bz_replica *replica, struct bz_session_auth *auth, blaze_error *error);
     void *context;
 };
@@ -62,7 +82,8 @@ struct bz_session_options {
     bool connecting;
     const struct bz_replica *replica;   /* connecting side; copied */
     const struct bz_session_auth *auth; /* connecting side; copied */
-    const uint8_t *enrol_secret; /* connecting side: 32 bytes to enrol with, or NULL; copied */
+    const uint8_t *enrol_key; /* connecting side: 32 bytes to enrol with, or NULL; copied */
+    bool enrol_secret;        /* these are the database's secret, else its access key */
     const struct bz_session_host *host; /* accepting side; must live as long as the session */
     uint8_t binding[32];                /* the stream's channel binding */
     uint32_t chunk_bytes;               /* 0: 256 KiB */
@@ -115,7 +136,8 @@ struct bz_session_status {
     enum bz_session_phase phase;
     blaze_id peer; /* node id, once known */
     uint8_t peer_role;
-    bool peer_is_member;
+    bool peer_is_member; /* it has proven so; a blind node cannot tell, and says no */
+    bool peer_is_blind;
     int code;                          /* once closed: 0 for a BYE in good order */
     bool refused;                      /* closed for a reason that does not heal by trying again */
     char reason[160];                  /* once closed */

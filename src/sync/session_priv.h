@@ -10,6 +10,8 @@
  *   outgoing.c   our changes: walk, chunks, credit
  *   incoming.c   the peer's changes: checks, renaming, commits, acknowledgement
  *   frame.c      frames to bytes and back
+ *   opaque.c     what is told to a blind peer, and what comes from one
+ *   form.c       the form in which a body is sealed
  *   terms.c      dictionaries, version vectors
  *   pack.c       compression
  *
@@ -22,6 +24,7 @@
  * Frames before OPEN are dealt with as they come; from then on they wait in the input for run().
  */
 
+#include "sync/form.h"
 #include "sync/frame.h"
 #include "sync/pack.h"
 #include "sync/session.h"
@@ -111,6 +114,24 @@ struct bz_incoming {
     uint32_t window;
 };
 
+#define BZ_OPAQUE_TAG  16u
+#define BZ_OPAQUE_TAGS 16u
+
+/* Sealing for a blind peer. */
+struct bz_opaque {
+    bool active; /* the peer is blind, and this side is not */
+    void *sealer;
+    struct bz_form form;
+    struct bz_buf name;
+    struct bz_buf plain;
+    struct bz_buf sealed;
+    struct bz_opaque_tag { /* of collections, in our numbers; each has one place */
+        bool known;
+        uint32_t collection;
+        uint8_t bytes[BZ_OPAQUE_TAG];
+    } tags[BZ_OPAQUE_TAGS];
+};
+
 struct bz_session {
     struct bz_session_options options;
     struct bz_replica replica;
@@ -118,7 +139,8 @@ struct bz_session {
     struct bz_identity self;
     blaze_id peer_epoch;
     enum bz_step step;
-    uint8_t secret[32]; /* to enrol with */
+    bool proven;     /* the peer has proven itself */
+    uint8_t key[32]; /* to enrol with */
 
     uint64_t now_ms, wall_ms;
     uint64_t started_ms;
@@ -135,6 +157,7 @@ struct bz_session {
     struct bz_buf hellos[2]; /* payloads: the connecting side's, the accepting side's */
     struct bz_buf scratch;   /* the payload of the control frame being built */
     struct bz_packer packer;
+    struct bz_opaque opaque;
 
     struct bz_outgoing out;
     struct bz_incoming in;
@@ -165,6 +188,26 @@ bool bz_outgoing_done(const struct bz_session *s);
 /* When a walk must be looked at again, UINT64_MAX if there is none. */
 uint64_t bz_outgoing_deadline(const struct bz_session *s);
 void bz_outgoing_release(struct bz_session *s);
+
+/* ---- opaque.c ---- */
+void bz_opaque_init(struct bz_session *s);
+void bz_opaque_release(struct bz_session *s);
+void bz_opaque_rest(struct bz_session *s);
+/* From here on what is told is sealed, and what comes is opened. */
+int bz_opaque_begin(struct bz_session *s);
+/* The sealed form of a name, borrowed until the next call of these; of a node's id, itself. */
+int bz_opaque_meaning(
+    struct bz_session *s, enum bz_term term, struct bz_bytes name, struct bz_bytes *out);
+/* The name in it. BLAZE_EPROTO if no member has sealed it. */
+int bz_opaque_name(
+    struct bz_session *s, enum bz_term term, struct bz_bytes meaning, struct bz_bytes *out);
+/* The record with sealed bodies, in the arena. */
+int bz_opaque_seal(struct bz_session *s, struct bz_arena *arena, const struct bz_change *change,
+    struct bz_rec *out);
+/* Opens the bodies of a record in our numbers, in the arena. BLAZE_EAUTH if no member has sealed
+ * them for where they stand, BLAZE_EPROTO if they are malformed. */
+int bz_opaque_open(struct bz_session *s, struct bz_arena *arena, struct bz_apply *apply,
+    const struct bz_change *change, struct bz_rec *rec, blaze_error *error);
 
 /* ---- incoming.c ---- */
 void bz_incoming_init(struct bz_session *s);

@@ -29,11 +29,11 @@ static int host_open(void *context, const blaze_id *database, struct bz_replica 
     return 0;
 }
 
-static int host_enrol(void *context, const blaze_id *database, const uint8_t secret[32],
+static int host_enrol(void *context, const blaze_id *database, bool trusted, const uint8_t key[32],
     struct bz_replica *replica, struct bz_session_auth *auth, blaze_error *error)
 {
     struct pair *p = context;
-    if (secret[0] != 's')
+    if (key[0] != (trusted ? 's' : 'a'))
         return bz_error_set(error, BLAZE_EAUTH, "another secret");
     p->enrolled++;
     p->fakes[1]->identity.database = *database;
@@ -610,17 +610,35 @@ static void another_key_is_refused_at_once_and_for_good(void **state)
     }
 }
 
-static void a_peer_with_the_access_key_alone_is_not_served_yet(void **state)
+static void a_peer_with_the_access_key_alone_that_does_not_say_so_is_refused(void **state)
 {
     (void)state;
     for (int end = 0; end < 2; end++) {
         struct pair p;
         pair_init(&p, 18);
         p.keys[end].member = 0;
+        write_text(p.fakes[!end], 1, "text", "planted");
         pair_connect(&p);
         settle(&p);
-        assert_closed(&p, 0, BLAZE_EVERSION, true);
-        assert_closed(&p, 1, BLAZE_EVERSION, true);
+        assert_closed(&p, 0, BLAZE_EAUTH, true);
+        assert_closed(&p, 1, BLAZE_EAUTH, true);
+        assert_int_equal(p.fakes[0]->commits + p.fakes[1]->commits, 0);
+        pair_release(&p);
+    }
+}
+
+static void a_blind_peer_that_claims_to_be_a_member_is_refused(void **state)
+{
+    (void)state;
+    for (int end = 0; end < 2; end++) {
+        struct pair p;
+        pair_init(&p, 18);
+        p.fakes[end]->identity.blind = true; /* and has the member key, or says so */
+        write_text(p.fakes[!end], 1, "text", "planted");
+        pair_connect(&p);
+        settle(&p);
+        assert_closed(&p, 0, BLAZE_EPROTO, false);
+        assert_closed(&p, 1, BLAZE_EPROTO, false);
         assert_int_equal(p.fakes[0]->commits + p.fakes[1]->commits, 0);
         pair_release(&p);
     }
@@ -671,7 +689,8 @@ static void an_enrolment_brings_the_database_in(void **state)
     pair_init(&p, 22);
     p.fakes[1]->identity.database = fake_id(0);
     p.keys[1].access = p.keys[1].member = 0;
-    p.options[0].enrol_secret = secret;
+    p.options[0].enrol_key = secret;
+    p.options[0].enrol_secret = true;
     p.pipe.piece_max = 5;
     write_many(p.fakes[0], 0, 30, 40, &p.pipe.rng);
     pair_connect(&p);
@@ -687,7 +706,8 @@ static void an_enrolment_may_be_refused(void **state)
     struct pair p;
     uint8_t secret[32] = "other";
     pair_init(&p, 23);
-    p.options[0].enrol_secret = secret;
+    p.options[0].enrol_key = secret;
+    p.options[0].enrol_secret = true;
     pair_connect(&p);
     settle(&p);
     assert_closed(&p, 0, BLAZE_EAUTH, true);
@@ -849,7 +869,8 @@ int main(void)
         cmocka_unit_test(silence_is_met_with_a_ping_and_then_with_the_end),
         cmocka_unit_test(a_farewell_is_understood),
         cmocka_unit_test(another_key_is_refused_at_once_and_for_good),
-        cmocka_unit_test(a_peer_with_the_access_key_alone_is_not_served_yet),
+        cmocka_unit_test(a_peer_with_the_access_key_alone_that_does_not_say_so_is_refused),
+        cmocka_unit_test(a_blind_peer_that_claims_to_be_a_member_is_refused),
         cmocka_unit_test(the_connecting_side_too_wants_proof),
         cmocka_unit_test(a_database_that_is_not_here_or_another_or_oneself_is_refused),
         cmocka_unit_test(an_enrolment_brings_the_database_in),

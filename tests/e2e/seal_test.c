@@ -290,8 +290,8 @@ static void copies_and_hubs_are_sealed_each_by_its_own(void **state)
         w, "serve", "hub", "--listen", "tcp://127.0.0.1:0", "--trusted", "--key-file", "key", NULL);
     hub.url = json_at(w, next_line(hub.process), "listening");
     make(w, "a.blz", "--passphrase-file", "pass");
-    const char *code =
-        json_at(w, must(w, "share", "a.blz", hub.url, "--passphrase-file", "pass", NULL), "code");
+    const char *code = json_at(w,
+        must(w, "share", "a.blz", hub.url, "--trusted", "--passphrase-file", "pass", NULL), "code");
     must(w, "join", "b.blz", code, "--passphrase-file", "new", CHEAP, NULL);
     assert_opens(w, "b.blz", "--passphrase-file", "new");
     must(w, "join", "c.blz", code, NULL);

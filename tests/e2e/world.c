@@ -444,7 +444,7 @@ void assert_same(struct world *world, const char *a, const char *b)
 struct hub start_hub(struct world *world, const char *directory, const char *url)
 {
     struct hub hub = {.directory = directory};
-    hub.process = start(world, "serve", directory, "--listen", url, "--trusted", NULL);
+    hub.process = start(world, "serve", directory, "--listen", url, NULL);
     hub.url = json_at(world, next_line(hub.process), "listening");
     return hub;
 }

@@ -274,7 +274,7 @@ const struct cli_command cli_commands[] = {
                 {"listen", "URL",
                     "tcp://HOST:PORT (port 0 picks one) or unix:PATH; may be repeated"},
                 {"trusted", NULL,
-                    "the hub may read what it carries (in this version it always can)"},
+                    "take the secrets of databases shared with --trusted, and read them"},
                 {"closed", NULL, "take in no new databases"},
                 {"log", NULL, "tell on the standard error who comes and goes"},
                 ASK,
@@ -282,9 +282,11 @@ const struct cli_command cli_commands[] = {
             },
         .more =
             "Prints {\"listening\":\"tcp://...\"} for each --listen when it is ready.\n\n"
+            "The hub is blind: it carries databases that it cannot read. With --trusted it also\n"
+            "takes those whose members give it the secret (share --trusted), as a full member.\n\n"
             "With --passphrase, --passphrase-file or --key-file all its databases are sealed by\n"
             "that, those that it has already must be. A key file opens them much faster.\n\n"
-            "example: blazedb serve hub --listen tcp://127.0.0.1:7667 --trusted",
+            "example: blazedb serve hub --listen tcp://127.0.0.1:7667",
         .run = cmd_serve,
     },
     {
@@ -293,9 +295,13 @@ const struct cli_command cli_commands[] = {
         .words_min = 2,
         .words_max = 2,
         .summary = "Bring the database to a hub; prints {\"code\":\"blaze://...\"} to join with.",
-        .options = {TIMEOUT},
-        .more = "The code holds the database's secret: treat it as a password.\n\n"
-                "example: blazedb share notes.blz tcp://127.0.0.1:7667",
+        .options = {{"trusted", NULL,
+                        "give the hub the secret too, so that it can read and write the database"},
+            TIMEOUT},
+        .more =
+            "The code holds the database's secret: treat it as a password. The hub does not get\n"
+            "it, unless you say --trusted and the hub was started so.\n\n"
+            "example: blazedb share notes.blz tcp://127.0.0.1:7667",
         .run = cmd_share,
     },
     {

@@ -41,6 +41,7 @@ int cmd_serve(struct cli *cli)
         return cli_fail(
             EXIT_USAGE, "serve", "say where to listen, such as --listen tcp://127.0.0.1:7667");
     options.listen = listen;
+    options.trusted = cli_option(cli, "trusted") != NULL;
     options.closed = cli_option(cli, "closed") != NULL;
     options.allow_network_fs = cli_option(cli, "allow-network-fs") != NULL;
     if (cli_option(cli, "log") != NULL)
@@ -50,9 +51,6 @@ int cmd_serve(struct cli *cli)
     if (code != EXIT_DONE)
         return code;
     options.seal = seal.seal;
-    if (cli_option(cli, "trusted") == NULL)
-        fprintf(stderr, "blazedb: serve: a hub of this version can read the databases that it"
-                        " carries (--trusted says that you know)\n");
 
     cli_stop_watch();
     blaze_error error;
@@ -61,6 +59,10 @@ int cmd_serve(struct cli *cli)
     cli_seal_wipe(&seal);
     if (rc != BLAZE_OK)
         return cli_fail_error(cli->words[0], rc, &error);
+    fprintf(stderr,
+        options.trusted
+            ? "blazedb: serve: a trusted hub: it can read databases whose secret it is given\n"
+            : "blazedb: serve: a blind hub: it carries what it cannot read\n");
     code = announce(hub);
     if (code == EXIT_DONE)
         cli_stop_wait();

@@ -143,6 +143,7 @@ int cmd_share(struct cli *cli)
     int code = begin(cli, &watcher, &options, "share");
     if (code != EXIT_DONE || (code = cli_open(cli, &db)) != EXIT_DONE)
         return code;
+    options.trust_hub = cli_option(cli, "trusted") != NULL;
     blaze_error error;
     char *join_code;
     int rc = blaze_share(db, cli->words[1], &options, &join_code, &error);

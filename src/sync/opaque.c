@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a member tells a blind peer, and what it makes of what that tells (docs/format/sealed.md).
+ *
+ * A blind peer gets everything as it is but two things: names of collections and fields, in whose
+ * place it has bytes that are the same for the same name; and bodies, which are sealed together
+ * with all that is told of their write in clear: in which collection and record it stands, which
+ * dot it has, when, by whom and whether alive. So it can leave out what it has and bring up what it
+ * had before, and can make nothing.
+ *
+ * Bodies are sealed anew by each member that sends them, for a member keeps them in clear: one
+ * write may have several sealed forms, and a blind node keeps the one that it has.
+ */
+#include "sync/session_priv.h"
+
+#define NAME_MAX 4096u
+#define MORE     (16u + BZ_OPAQUE_TAG + 16u + 16u + 8u + 8u + 1u)
+
+void bz_opaque_init(struct bz_session *s)
+{
+    struct bz_opaque *q = &s->opaque;
+    bz_form_init(&q->form);
+    bz_buf_init(&q->name, NAME_MAX);
+    bz_buf_init(&q->plain, BZ_FRAME_MAX);
+    bz_buf_init(&q->sealed, BZ_FRAME_MAX);
+}
+
+static void wipe(struct bz_buf *buf)
+{
+    if (buf->data != NULL)
+        explicit_bzero(buf->data, buf->capacity);
+    bz_buf_release(buf);
+}
+
+void bz_opaque_rest(struct bz_session *s)
+{
+    struct bz_opaque *q = &s->opaque;
+    if (!q->active)
+        return;
+    bz_form_release(&q->form);
+    wipe(&q->name);
+    wipe(&q->plain);
+    wipe(&q->sealed);
+    bz_opaque_init(s);
+}
+
+void bz_opaque_release(struct bz_session *s)
+{
+    bz_opaque_rest(s);
+    if (s->opaque.sealer != NULL)
+        s->auth.seal->end(s->opaque.sealer);
+    s->opaque = (struct bz_opaque){0};
+}
+
+int bz_opaque_begin(struct bz_session *s)
+{
+    int rc = s->auth.seal->begin(s->auth.context, &s->self.database, &s->opaque.sealer);
+    s->opaque.active = rc == 0;
+    return rc;
+}
+
+/* ---- names ---- */
+
+int bz_opaque_meaning(
+    struct bz_session *s, enum bz_term term, struct bz_bytes name, struct bz_bytes *out)
+{
+    struct bz_buf *buf = &s->opaque.name;
+    if (term == BZ_TERM_NODE) {
+        *out = name;
+        return 0;
+    }
+    bz_buf_clear(buf);
+    int rc = s->auth.seal->seal_name(s->opaque.sealer, term, name, buf);
+    if (rc == 0)
+        *out = bz_buf_bytes(buf);
+    return rc;
+}
+
+int bz_opaque_name(
+    struct bz_session *s, enum bz_term term, struct bz_bytes meaning, struct bz_bytes *out)
+{
+    struct bz_buf *buf = &s->opaque.name;
+    if (term == BZ_TERM_NODE) {
+        *out = meaning;
+        return 0;
+    }
+    bz_buf_clear(buf);
+    int rc = s->auth.seal->open_name(s->opaque.sealer, term, meaning, buf);
+    if (rc == 0)
+        *out = bz_buf_bytes(buf);
+    return rc == BLAZE_ECORRUPT ? BLAZE_EPROTO : rc;
+}
+
+/* The tag of a collection of ours. */
+static int find_tag(struct bz_session *s, uint32_t collection, const uint8_t **out)
+{
+    struct bz_opaque_tag *tag = &s->opaque.tags[collection % BZ_OPAQUE_TAGS];
+    struct bz_bytes name, sealed;
+    int rc = 0;
+    if (!tag->known || tag->collection != collection) {
+        tag->known = false;
+        rc = s->replica.ops->meaning(s->replica.context, BZ_TERM_COLLECTION, collection, &name);
+        if (rc == 0)
+            rc = bz_opaque_meaning(s, BZ_TERM_COLLECTION, name, &sealed);
+        if (rc == 0) {
+            memcpy(tag->bytes, sealed.data, sizeof tag->bytes);
+            tag->collection = collection;
+            tag->known = true;
+        }
+    }
+    *out = tag->bytes;
+    return rc;
+}
+
+/* ---- bodies ---- */
+
+/* Where a write stands and what is told of it in clear, and its node's id. */
+static int describe(struct bz_session *s, const struct bz_change *change,
+    const struct bz_write *write, const uint8_t *tag, blaze_id *node, uint8_t out[MORE])
+{
+    struct bz_bytes id;
+    int rc = s->replica.ops->meaning(s->replica.context, BZ_TERM_NODE, write->dot.node, &id);
+    if (rc != 0)
+        return rc;
+    memcpy(node, id.data, sizeof *node);
+    memcpy(out, &s->self.database, 16);
+    memcpy(out + 16, tag, BZ_OPAQUE_TAG);
+    memcpy(out + 32, &change->id, 16);
+    memcpy(out + 48, node, 16);
+    bz_store64le(out + 64, write->dot.seq);
+    bz_store64le(out + 72, write->stamp);
+    out[80] = (uint8_t)(write->role | (write->alive ? 2 : 0));
+    return 0;
+}
+
+static int name_of_field(void *context, uint32_t number, struct bz_bytes *out)
+{
+    struct bz_session *s = context;
+    return s->replica.ops->meaning(s->replica.context, BZ_TERM_FIELD, number, out);
+}
+
+static int copy_writes(struct bz_arena *arena, struct bz_rec *rec)
+{
+    struct bz_bytes copy =
+        bz_arena_copy(arena, bz_bytes(rec->writes, rec->write_count * sizeof *rec->writes));
+    if (copy.data == NULL && copy.size > 0)
+        return BLAZE_ENOMEM;
+    rec->writes = (struct bz_write *)(void *)(uintptr_t)copy.data;
+    return 0;
+}
+
+static int seal_write(struct bz_session *s, struct bz_arena *arena, const struct bz_change *change,
+    const uint8_t *tag, struct bz_write *write)
+{
+    struct bz_opaque *q = &s->opaque;
+    uint8_t more[MORE];
+    blaze_id node;
+    int rc = describe(s, change, write, tag, &node, more);
+    if (rc == 0)
+        rc = bz_form_write(&q->form, write->body, name_of_field, s, &q->plain);
+    if (rc != 0)
+        return rc;
+    bz_buf_clear(&q->sealed);
+    rc = s->auth.seal->seal_body(
+        q->sealer, &node, bz_bytes(more, sizeof more), bz_buf_bytes(&q->plain), &q->sealed);
+    if (rc != 0)
+        return rc;
+    write->body = bz_arena_copy(arena, bz_buf_bytes(&q->sealed));
+    return write->body.data == NULL ? BLAZE_ENOMEM : 0;
+}
+
+int bz_opaque_seal(struct bz_session *s, struct bz_arena *arena, const struct bz_change *change,
+    struct bz_rec *out)
+{
+    struct bz_rec rec = change->rec;
+    const uint8_t *tag;
+    int rc = find_tag(s, change->collection, &tag);
+    if (rc == 0)
+        rc = copy_writes(arena, &rec);
+    for (uint32_t i = 0; rc == 0 && i < rec.write_count; i++)
+        rc = seal_write(s, arena, change, tag, &rec.writes[i]);
+    if (rc == 0)
+        *out = rec;
+    return rc;
+}
+
+struct resolving {
+    struct bz_session *s;
+    struct bz_apply *apply;
+    blaze_error *error;
+    int failed; /* what resolve() said, which has written *error */
+};
+
+static int number_of_field(void *context, struct bz_bytes name, uint32_t *out)
+{
+    struct resolving *r = context;
+    r->failed = r->s->replica.ops->resolve(r->apply, BZ_TERM_FIELD, name, out, r->error);
+    return r->failed;
+}
+
+static int open_write(struct bz_session *s, struct bz_arena *arena, struct resolving *resolving,
+    const struct bz_change *change, const uint8_t *tag, struct bz_write *write)
+{
+    struct bz_opaque *q = &s->opaque;
+    uint8_t more[MORE];
+    blaze_id node;
+    struct bz_bytes body;
+    int rc = describe(s, change, write, tag, &node, more);
+    if (rc != 0)
+        return rc;
+    bz_buf_clear(&q->plain);
+    rc = s->auth.seal->open_body(
+        q->sealer, &node, bz_bytes(more, sizeof more), write->body, &q->plain);
+    if (rc != 0)
+        return rc == BLAZE_ECORRUPT ? BLAZE_EAUTH : rc;
+    rc = bz_form_read(&q->form, bz_buf_bytes(&q->plain), number_of_field, resolving, &body);
+    if (rc != 0)
+        return rc;
+    write->body = body.size == 0 ? body : bz_arena_copy(arena, body);
+    return body.size > 0 && write->body.data == NULL ? BLAZE_ENOMEM : 0;
+}
+
+int bz_opaque_open(struct bz_session *s, struct bz_arena *arena, struct bz_apply *apply,
+    const struct bz_change *change, struct bz_rec *rec, blaze_error *error)
+{
+    struct resolving resolving = {.s = s, .apply = apply, .error = error};
+    struct bz_rec opened = *rec;
+    const uint8_t *tag;
+    int rc = find_tag(s, change->collection, &tag);
+    if (rc == 0)
+        rc = copy_writes(arena, &opened);
+    for (uint32_t i = 0; rc == 0 && i < opened.write_count; i++)
+        rc = open_write(s, arena, &resolving, change, tag, &opened.writes[i]);
+    if (rc == 0)
+        *rec = opened;
+    if (rc == 0 || resolving.failed != 0)
+        return rc;
+    if (rc == BLAZE_EAUTH)
+        return bz_error_set(error, rc,
+            "the blind peer gave a record that no member has sealed so: it is damaged or forged");
+    if (rc == BLAZE_EPROTO)
+        return bz_error_set(error, rc, "a member sealed a malformed record");
+    return bz_error_code(error, rc);
+}
