@@ -25,6 +25,8 @@ const char *const bz_map_names[BZ_MAP_COUNT] = {
     [BZ_MAP_CONFLICTS] = "conflicts",
     [BZ_MAP_VERSION] = "version",
     [BZ_MAP_PEERS] = "peers",
+    [BZ_MAP_COVERAGE] = "coverage",
+    [BZ_MAP_DEAD] = "dead",
 };
 
 #define NODES_FIRST 16u

@@ -27,6 +27,8 @@ enum bz_map {
     BZ_MAP_CONFLICTS, /* collection (4), id (16) -> empty: the records with a field in conflict */
     BZ_MAP_VERSION,   /* node (4) -> seq varint: the version vector of other nodes */
     BZ_MAP_PEERS,     /* node id (16) -> bz_peer_state */
+    BZ_MAP_COVERAGE,  /* node id (16) -> what a replica is known to have; see db/coverage.c */
+    BZ_MAP_DEAD,      /* position (8) -> empty: the log's entries of records that are not visible */
     BZ_MAP_COUNT
 };
 extern const char *const bz_map_names[BZ_MAP_COUNT];

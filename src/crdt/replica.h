@@ -104,6 +104,12 @@ struct bz_replica_ops {
         const struct bz_head *head, bool *diverged, blaze_error *error);
     void (*apply_abort)(struct bz_apply *apply);
 
+    /* A peer knows a position of our log that we have not come to, or a write of ours that we never
+     * made: this copy was put back to an older state. It goes on as another node with another log;
+     * `former` is whom the peer knows, and if we are another by now nothing is done. NULL if the
+     * replica cannot. */
+    int (*outlived)(void *context, const blaze_id *former, blaze_error *error);
+
     /* Our version vector now, in the arena. */
     int (*version)(void *context, struct bz_arena *arena, struct bz_vv *out);
     /* The number of ours for a node id, adding nothing: BLAZE_ENOTFOUND. */

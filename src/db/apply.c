@@ -18,6 +18,7 @@ struct bz_apply {
     bool peer_numbered;
     uint32_t peer_number;
     uint64_t begin; /* position of our log at the start */
+    bool outlived;  /* the peer has seen more of this node than is here */
 };
 
 int bz_apply_begin(void *context, const blaze_id *peer, struct bz_apply **out, blaze_error *error)
@@ -36,9 +37,17 @@ int bz_apply_begin(void *context, const blaze_id *peer, struct bz_apply **out, b
     return 0;
 }
 
+/* Where the peer has shown that this copy was put back to an older state, that makes it another
+ * node. If this fails, the next exchange shows it again. */
 void bz_apply_abort(struct bz_apply *apply)
 {
+    struct bz_db *db = apply->txn->db;
+    blaze_id former;
+    bool outlived =
+        apply->outlived && bz_catalog_node_id(db->catalog, apply->txn->state.self, &former) == 0;
     bz_db_abort(apply->txn);
+    if (outlived)
+        bz_identity_outlived(db, &former, NULL);
     bz_free(apply);
 }
 
@@ -63,17 +72,21 @@ int bz_apply_resolve(struct bz_apply *apply, enum bz_term term, struct bz_bytes 
 
 /* ---- checks ---- */
 
-static int check_seen(const struct bz_db_txn *txn, const struct bz_vv *vv, blaze_error *error)
+static int check_seen(struct bz_apply *apply, const struct bz_vv *vv, blaze_error *error)
 {
+    const struct bz_db_txn *txn = apply->txn;
     uint32_t nodes = bz_catalog_nodes(txn->db->catalog).count;
     for (uint32_t i = 0; i < vv->count; i++) {
         struct bz_dot entry = vv->entries[i];
         if (entry.node >= nodes)
             return bz_error_set(error, BLAZE_EPROTO, "a write of an unknown node");
-        if (entry.node == txn->db->self && entry.seq > txn->state.seq)
-            return bz_error_set(error, BLAZE_EFAILED,
-                "a peer has seen writes of this node that this copy does not have: it was restored "
-                "from a backup or copied; make a new copy by joining again");
+        if (entry.node == txn->state.self && entry.seq > txn->state.seq) {
+            apply->outlived = true;
+            return bz_error_set(error, BLAZE_ECLOSED,
+                "a peer has seen writes of this node that this copy does not have, since it was "
+                "put back to an older state: it goes on as another node, and fetches them with "
+                "the next connection");
+        }
     }
     return 0;
 }
@@ -95,12 +108,13 @@ static int check_bodies(const struct bz_rec *rec, uint32_t fields, blaze_error *
 }
 
 /* *stamp becomes what the clock then has seen. */
-static int check_change(const struct bz_db_txn *txn, const struct bz_change *change,
-    uint64_t *stamp, blaze_error *error)
+static int check_change(
+    struct bz_apply *apply, const struct bz_change *change, uint64_t *stamp, blaze_error *error)
 {
+    const struct bz_db_txn *txn = apply->txn;
     const struct bz_rec *rec = &change->rec;
     uint32_t fields = bz_names_count(bz_catalog_names(txn->db->catalog));
-    int rc = check_seen(txn, &rec->rvv, error);
+    int rc = check_seen(apply, &rec->rvv, error);
     for (uint32_t i = 0; rc == 0 && i < rec->write_count; i++)
         rc = check_stamp(txn, &rec->writes[i], stamp, error);
     if (rc == 0 && !txn->db->identity.blind)
@@ -135,7 +149,7 @@ static int apply_one(
     bz_arena_reset(&txn->arena);
     int rc = bz_txn_collection_load(txn, change->collection, &collection, error);
     if (rc == 0)
-        rc = check_change(txn, change, &stamp, error);
+        rc = check_change(apply, change, &stamp, error);
     if (rc == 0)
         rc = bz_txn_record_load(
             txn, change->collection, &change->id, &stored, &local, &found, error);
@@ -172,13 +186,14 @@ int bz_apply_change(
 /* ---- commit ---- */
 
 /* Takes over the version vector of a head that we have reached. */
-static int take_version(struct bz_db_txn *txn, const struct bz_vv *vv, blaze_error *error)
+static int take_version(struct bz_apply *apply, const struct bz_vv *vv, blaze_error *error)
 {
-    int rc = check_seen(txn, vv, error);
+    struct bz_db_txn *txn = apply->txn;
+    int rc = check_seen(apply, vv, error);
     for (uint32_t i = 0; rc == 0 && i < vv->count; i++) {
         struct bz_dot entry = vv->entries[i];
         uint64_t have = 0;
-        if (entry.node == txn->db->self)
+        if (entry.node == txn->state.self)
             continue;
         rc = bz_version_load(txn->view, entry.node, &have, error);
         if (rc == 0 && have < entry.seq)
@@ -209,7 +224,8 @@ static int compare(
     bz_arena_reset(&txn->arena);
     int rc = bz_peers_partial(txn->view, &partial, error);
     if (rc == 0)
-        rc = bz_version_vector(txn->view, txn->db->self, txn->state.seq, &txn->arena, &ours, error);
+        rc = bz_version_vector(
+            txn->view, txn->state.self, txn->state.seq, &txn->arena, &ours, error);
     if (rc != 0)
         return rc;
     bool equal = bz_vv_includes(&ours, &head->vv) && bz_vv_includes(&head->vv, &ours);
@@ -228,7 +244,7 @@ int bz_apply_commit(struct bz_apply *apply, const struct bz_peer_state *peer,
     if (rc == 0)
         rc = bz_peer_store(txn->txn, &apply->peer, peer, error);
     if (rc == 0 && head != NULL)
-        rc = take_version(txn, &head->vv, error);
+        rc = take_version(apply, &head->vv, error);
     if (rc == 0 && head != NULL)
         rc = compare(txn, head, &differ, error);
     if (rc != 0) {

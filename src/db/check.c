@@ -31,6 +31,7 @@ struct check {
     struct tally *collections;
     uint32_t collection_count;
     uint64_t records, alive, conflicts;
+    uint64_t dead_listed; /* of those that are not visible */
     struct bz_hash128 digest;
     struct bz_buf key;
     void (*each)(void *context, const char *problem);
@@ -87,7 +88,7 @@ static void check_writes(struct check *check, const blaze_id *id, const struct b
     for (uint32_t i = 0; i < rec->rvv.count; i++) {
         if (rec->rvv.entries[i].node >= nodes)
             fault_of(check, id, "it has a write of an unknown node");
-        else if (rec->rvv.entries[i].node == check->read->db->self &&
+        else if (rec->rvv.entries[i].node == check->state->self &&
                  rec->rvv.entries[i].seq > check->state->seq)
             fault_of(check, id, "it has a write of this node that is still to come");
     }
@@ -155,6 +156,23 @@ static int check_visible(struct check *check, uint32_t collection, const blaze_i
     return check_index_entries(check, tally->indexes, id, rec);
 }
 
+/* Whether the log's entry is listed as that of a record that is not visible. */
+static int check_dead(struct check *check, const blaze_id *id, uint64_t position)
+{
+    uint8_t key[BZ_LOG_KEY_SIZE];
+    struct bz_bytes value;
+    bz_store64be(key, position);
+    int rc = bz_view_get(
+        check->read->view, BZ_MAP_DEAD, bz_bytes(key, sizeof key), &value, check->error);
+    if (rc != 0 && rc != BLAZE_ENOTFOUND)
+        return rc;
+    if (rc != 0)
+        fault_of(check, id, "it is deleted and not listed as that");
+    else
+        check->dead_listed++;
+    return 0;
+}
+
 static int check_record(
     struct check *check, struct bz_cursor *log, struct bz_bytes key, struct bz_bytes value)
 {
@@ -184,8 +202,10 @@ static int check_record(
     rc = check_entry(check, log, collection, &id, stored.position, alive);
     if (rc != 0)
         return rc;
-    return alive ? check_visible(check, collection, &id, &rec, &nodes)
-                 : check_conflict(check, collection, &id, false);
+    if (alive)
+        return check_visible(check, collection, &id, &rec, &nodes);
+    rc = check_dead(check, &id, stored.position);
+    return rc != 0 ? rc : check_conflict(check, collection, &id, false);
 }
 
 static int check_records(struct check *check)
@@ -271,8 +291,10 @@ static int check_indexes(struct check *check)
 static int check_totals(struct check *check)
 {
     const struct bz_state *state = check->state;
-    uint64_t listed = 0;
+    uint64_t listed = 0, dead = 0;
     int rc = count_entries(check, BZ_MAP_CONFLICTS, bz_bytes(NULL, 0), &listed, &check->key);
+    if (rc == 0)
+        rc = count_entries(check, BZ_MAP_DEAD, bz_bytes(NULL, 0), &dead, &check->key);
     for (uint32_t c = 0; rc == 0 && c < check->collection_count; c++) {
         uint64_t count = 0;
         rc = bz_count_load(check->read->view, c, &count, check->error);
@@ -289,6 +311,10 @@ static int check_totals(struct check *check)
         fault(check, "%llu conflicts are counted, %llu listed, and there are %llu",
             (unsigned long long)state->conflicts, (unsigned long long)listed,
             (unsigned long long)check->conflicts);
+    if (state->dead != check->records - check->alive || dead != check->dead_listed)
+        fault(check, "%llu deleted records are counted, %llu listed, and there are %llu",
+            (unsigned long long)state->dead, (unsigned long long)dead,
+            (unsigned long long)(check->records - check->alive));
     if (state->digest.low != check->digest.low || state->digest.high != check->digest.high)
         fault(check, "the digest is not that of the records");
     return 0;
@@ -308,7 +334,7 @@ static int check_peers(struct check *check)
     struct bz_vv vv;
     uint32_t nodes = bz_catalog_nodes(check->catalog).count;
     bz_arena_reset(&check->read->arena);
-    int rc = bz_version_vector(check->read->view, check->read->db->self, check->state->seq,
+    int rc = bz_version_vector(check->read->view, check->state->self, check->state->seq,
         &check->read->arena, &vv, check->error);
     for (uint32_t i = 0; rc == 0 && i < vv.count; i++) {
         if (vv.entries[i].node >= nodes)

@@ -100,7 +100,7 @@ static int create(
     if (rc == 0)
         rc = bz_identity_create(db, txn, options, error);
     if (rc == 0)
-        rc = bz_catalog_add_node(db->catalog, &db->identity.node, &db->self, error);
+        rc = bz_catalog_add_node(db->catalog, &db->identity.node, &state.self, error);
     if (rc == 0)
         rc = bz_catalog_flush(db->catalog, txn, &state.generation, error);
     return rc != 0 ? rc : bz_state_store(txn, &state, error);
@@ -139,7 +139,9 @@ static int load(struct bz_db *db, struct bz_view *view, blaze_error *error)
     int rc = bz_state_load(view, &state, error);
     if (rc == 0)
         rc = bz_catalog_load(&db->catalog, view, state.generation, db->identity.blind, error);
-    if (rc == 0 && bz_catalog_node(db->catalog, &db->identity.node, &db->self) != 0)
+    uint32_t self;
+    if (rc == 0 &&
+        (bz_catalog_node(db->catalog, &db->identity.node, &self) != 0 || self != state.self))
         rc = bz_error_set(error, BLAZE_ECORRUPT, "this node is not among the known ones");
     if (rc == 0)
         atomic_store(&db->position, state.position);
@@ -151,6 +153,8 @@ static int load(struct bz_db *db, struct bz_view *view, blaze_error *error)
 static int renew(struct bz_db *db, blaze_error *error)
 {
     struct bz_txn *txn = NULL;
+    struct bz_identity renewed;
+    struct bz_state state;
     bool copied = false, lost = false;
     int rc = bz_txn_begin(db->store, &txn, error);
     if (rc != 0)
@@ -160,16 +164,25 @@ static int renew(struct bz_db *db, blaze_error *error)
         rc = load(db, bz_txn_view(txn), error);
     if (rc == 0)
         rc = bz_loose_lost(db, bz_txn_view(txn), &lost, error);
-    if (rc == 0 && (copied || lost))
-        rc = bz_identity_renew(db, txn, error);
+    if (rc == 0 && (copied || lost)) {
+        rc = bz_state_load(bz_txn_view(txn), &state, error);
+        if (rc == 0)
+            rc = bz_identity_renew(db, txn, &state, &renewed, error);
+        if (rc == 0)
+            rc = bz_catalog_flush(db->catalog, txn, &state.generation, error);
+        if (rc == 0)
+            rc = bz_state_store(txn, &state, error);
+    }
     if (rc != 0 || !(copied || lost)) {
         bz_txn_abort(txn);
         return rc;
     }
     rc = bz_txn_commit(txn, BZ_DURABLE_FULL, error);
-    if (rc == 0)
-        bz_catalog_committed(db->catalog);
-    return rc;
+    if (rc != 0)
+        return rc;
+    bz_catalog_committed(db->catalog);
+    bz_identity_adopt(db, &renewed);
+    return 0;
 }
 
 static int open_existing(struct bz_db *db, const char *path, blaze_error *error)
@@ -245,7 +258,9 @@ int bz_db_readable(const struct bz_db *db, blaze_error *error)
 
 void bz_db_identity(struct bz_db *db, struct bz_identity *out)
 {
+    pthread_mutex_lock(&db->lock);
     *out = db->identity;
+    pthread_mutex_unlock(&db->lock);
 }
 
 struct bz_store *bz_db_store(struct bz_db *db)

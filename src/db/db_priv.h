@@ -47,8 +47,10 @@
 struct bz_state {
     uint64_t position;   /* of the newest log entry */
     uint64_t seq;        /* writes of this node */
+    uint32_t self;       /* the number of this node */
     uint64_t stamp;      /* the hybrid clock */
     uint64_t records;    /* alive */
+    uint64_t dead;       /* records that are not visible */
     uint64_t conflicts;  /* records with a field in conflict */
     uint64_t generation; /* of the catalog */
     struct bz_hash128 digest;
@@ -91,6 +93,9 @@ struct bz_log_entry {
 };
 int bz_log_store(struct bz_txn *txn, const struct bz_log_entry *entry, blaze_error *error);
 int bz_log_erase(struct bz_txn *txn, uint64_t position, blaze_error *error);
+/* Lists, or no longer lists, the entry at a position among those of records that are not visible.
+ */
+int bz_dead_store(struct bz_txn *txn, uint64_t position, bool dead, blaze_error *error);
 /* The entry under a cursor. BLAZE_ECORRUPT. */
 int bz_log_decode(const struct bz_cursor *cursor, struct bz_log_entry *out, blaze_error *error);
 /* Stands on the first entry after `position`; BLAZE_END. */
@@ -162,8 +167,7 @@ struct bz_db {
     struct bz_store *store;
     char *path;
     bool read_only;
-    struct bz_identity identity;
-    uint32_t self; /* the number of this node */
+    struct bz_identity identity; /* node and epoch: the lock guards them */
     enum bz_durability apply_durability;
     uint64_t (*wall_ms)(void *context);
     int (*entropy)(void *context, void *data, size_t size);
@@ -207,8 +211,17 @@ int bz_identity_load(struct bz_db *db, struct bz_view *view, bool *copied, blaze
 /* Notes that the database now is in `directory`, and still the same node: for who has moved all of
  * it there, and sees to it that nothing stays behind. BLAZE_ENOTFOUND. */
 int bz_identity_move(const char *directory, struct bz_txn *txn, blaze_error *error);
-/* Becomes a node of its own: new node id, new log epoch, under the writer lock. */
-int bz_identity_renew(struct bz_db *db, struct bz_txn *txn, blaze_error *error);
+/* Becomes a node of its own, with a new node id and a new log epoch, in a transaction that then
+ * also stores the catalog and *state. Once it is committed, *renewed is to be adopted. */
+int bz_identity_renew(struct bz_db *db, struct bz_txn *txn, struct bz_state *state,
+    struct bz_identity *renewed, blaze_error *error);
+/* From now on we are this node. */
+void bz_identity_adopt(struct bz_db *db, const struct bz_identity *identity);
+/* With db->lock held: another process may have renewed it. */
+int bz_identity_refresh(struct bz_db *db, struct bz_view *view, blaze_error *error);
+/* Someone has seen more of node `former` than we have, and we are it, unless we have been renewed
+ * meanwhile: becomes a node of its own. Waits for the writer's place. */
+int bz_identity_outlived(struct bz_db *db, const blaze_id *former, blaze_error *error);
 
 /* ---- loose.c ---- */
 

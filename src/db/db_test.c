@@ -452,11 +452,11 @@ static void a_copied_directory_becomes_a_node_of_its_own(void **state)
     must(bz_db_close(b, error));
 }
 
-static void a_restored_directory_is_told_by_its_peer(void **state)
+static void a_restored_directory_becomes_another_node_and_gets_back_what_it_lost(void **state)
 {
     (void)state;
     struct world world = {{1}, 1700000000000u};
-    struct bz_identity identity;
+    struct bz_identity identity, renewed;
     struct bz_db *a = open_disk("a", true);
     write_json(a, INSERT, "c", 1, "{\"n\":1}");
     bz_db_identity(a, &identity);
@@ -479,12 +479,30 @@ static void a_restored_directory_is_told_by_its_peer(void **state)
     blaze_error why = {0};
     must(bz_db_replica_open(peer, &e.from, error));
     must(bz_db_replica_open(a, &e.to, error));
-    assert_int_equal(exchange_run(&e, &why), BLAZE_EFAILED);
-    assert_non_null(strstr(why.text, "restored"));
+    assert_int_equal(exchange_run(&e, &why), BLAZE_ECLOSED);
+    assert_non_null(strstr(why.text, "older state"));
     bz_db_replica_close(&e.from);
     bz_db_replica_close(&e.to);
     expect_json(a, "c", 1, "{\"n\":1}");
     check_all(a);
+
+    /* It is another node now, and what it has lost comes back. */
+    bz_db_identity(a, &renewed);
+    assert_memory_not_equal(&identity.node, &renewed.node, sizeof(blaze_id));
+    assert_memory_not_equal(&identity.epoch, &renewed.epoch, sizeof(blaze_id));
+    assert_memory_equal(&identity.database, &renewed.database, sizeof(blaze_id));
+    write_json(a, UPDATE, "c", 1, "{\"after\":true}");
+    sync_both(peer, a);
+    expect_json(a, "c", 2, "{\"n\":2}");
+    expect_json(peer, "c", 1, "{\"n\":1,\"after\":true}");
+    expect_equal(a, peer);
+    check_all(a);
+    check_all(peer);
+    must(bz_db_close(a, error));
+    a = open_disk("a", false);
+    struct bz_identity again;
+    bz_db_identity(a, &again);
+    assert_memory_equal(&renewed, &again, sizeof again);
     must(bz_db_close(a, error));
     must(bz_db_close(peer, error));
 }
@@ -632,6 +650,70 @@ static void processes_see_and_follow_each_others_commits(void **state)
     }
 }
 
+/* The other process finds out that the copy was put back to an older state. */
+static void find_out(int in, int out)
+{
+    token_wait(in);
+    struct bz_identity identity;
+    struct bz_replica replica;
+    struct bz_db *db = open_disk("a", false);
+    bz_db_identity(db, &identity);
+    must(bz_db_replica_open(db, &replica, error));
+    must(replica.ops->outlived(replica.context, &identity.node, error));
+    must(replica.ops->outlived(replica.context, &identity.node, error)); /* once is enough */
+    bz_db_replica_close(&replica);
+    write_json(db, INSERT, "c", 2, "{\"n\":2}");
+    must(bz_db_close(db, error));
+    token_send(out);
+    _exit(0);
+}
+
+static int see_version(void *context, const blaze_id *node, uint64_t seq)
+{
+    struct bz_identity *identities = context;
+    for (unsigned i = 0; i < 2; i++) {
+        if (memcmp(node, &identities[i].node, sizeof *node) == 0)
+            identities[i].role = (uint8_t)seq;
+    }
+    return 0;
+}
+
+static void a_new_identity_is_everybodys_who_has_the_database_open(void **state)
+{
+    (void)state;
+    int there[2], back[2], status = 0;
+    struct bz_identity identities[2];
+    struct bz_read *read = NULL;
+    assert_int_equal(pipe(there), 0);
+    assert_int_equal(pipe(back), 0);
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0)
+        find_out(there[0], back[1]);
+    struct bz_db *db = open_disk("a", true);
+    write_json(db, INSERT, "c", 1, "{\"n\":1}");
+    bz_db_identity(db, &identities[0]);
+    token_send(there[1]);
+    token_wait(back[0]);
+    waitpid(child, &status, 0);
+    assert_int_equal(status, 0);
+    write_json(db, UPDATE, "c", 1, "{\"m\":1}");
+    bz_db_identity(db, &identities[1]);
+    assert_memory_not_equal(&identities[0].node, &identities[1].node, sizeof(blaze_id));
+    assert_memory_not_equal(&identities[0].epoch, &identities[1].epoch, sizeof(blaze_id));
+    must(bz_read_begin(db, &read, error));
+    must(bz_read_version(read, see_version, identities, error));
+    bz_read_end(read);
+    assert_int_equal(identities[0].role, 1); /* the former node's write, */
+    assert_int_equal(identities[1].role, 2); /* and those of both processes since */
+    check_all(db);
+    must(bz_db_close(db, error));
+    for (unsigned i = 0; i < 2; i++) {
+        close(there[i]);
+        close(back[i]);
+    }
+}
+
 /* ---- several threads ---- */
 
 #define THREADS 4
@@ -734,8 +816,9 @@ int main(void)
         test(what_was_committed_survives_a_kill),
         test(a_copied_directory_becomes_a_node_of_its_own),
         test(relaxed_commits_that_a_power_cut_took_come_back_from_the_peer),
-        test(a_restored_directory_is_told_by_its_peer),
+        test(a_restored_directory_becomes_another_node_and_gets_back_what_it_lost),
         test(processes_see_and_follow_each_others_commits),
+        test(a_new_identity_is_everybodys_who_has_the_database_open),
         test(threads_read_and_write_at_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

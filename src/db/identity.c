@@ -10,7 +10,9 @@
  * id, and a new epoch, since positions of its log no longer mean what peers know of the other's. It
  * keeps all that it has, the writes of the node that it was included. A directory that was only
  * renamed keeps its identity. What this cannot see, a whole file system put back to an older state,
- * shows when a peer brings a write of this node that this copy never made (apply.c).
+ * shows when a peer has seen a write of this node that this copy never made (apply.c), or a
+ * position of its log that this copy has not come to: then, too, it goes on as a node of its own,
+ * and what it has lost comes back as any node's writes do.
  */
 
 #include "db/db_priv.h"
@@ -207,31 +209,73 @@ int bz_identity_move(const char *directory, struct bz_txn *txn, blaze_error *err
     return rc != 0 ? rc : identity_store(txn, &identity, &mark, error);
 }
 
-int bz_identity_renew(struct bz_db *db, struct bz_txn *txn, blaze_error *error)
+int bz_identity_renew(struct bz_db *db, struct bz_txn *txn, struct bz_state *state,
+    struct bz_identity *renewed, blaze_error *error)
 {
-    struct bz_view *view = bz_txn_view(txn);
-    struct bz_state state;
+    struct bz_identity identity = db->identity;
     struct bz_file_mark mark;
-    uint32_t former = 0;
-    int rc = bz_state_load(view, &state, error);
-    if (rc == 0)
-        rc = bz_catalog_add_node(db->catalog, &db->identity.node, &former, error);
     /* The writes of the node that this was are all here. */
-    if (rc == 0 && state.seq > 0)
-        rc = bz_version_store(txn, former, state.seq, error);
+    int rc = state->seq > 0 ? bz_version_store(txn, state->self, state->seq, error) : 0;
     if (rc == 0)
-        rc = bz_db_random_id(db, &db->identity.node, error);
+        rc = bz_db_random_id(db, &identity.node, error);
     if (rc == 0)
-        rc = bz_db_random_id(db, &db->identity.epoch, error);
+        rc = bz_db_random_id(db, &identity.epoch, error);
     if (rc == 0)
-        rc = bz_catalog_add_node(db->catalog, &db->identity.node, &db->self, error);
+        rc = bz_catalog_add_node(db->catalog, &identity.node, &state->self, error);
     if (rc == 0)
         rc = mark_renew(db, &mark, error);
     if (rc == 0)
-        rc = identity_store(txn, &db->identity, &mark, error);
+        rc = identity_store(txn, &identity, &mark, error);
+    state->seq = 0;
+    state->loose = false;
+    *renewed = identity;
+    return rc;
+}
+
+void bz_identity_adopt(struct bz_db *db, const struct bz_identity *identity)
+{
+    pthread_mutex_lock(&db->lock);
+    db->identity.node = identity->node;
+    db->identity.epoch = identity->epoch;
+    pthread_mutex_unlock(&db->lock);
+}
+
+int bz_identity_refresh(struct bz_db *db, struct bz_view *view, blaze_error *error)
+{
+    struct bz_bytes value;
+    struct bz_file_mark mark;
+    struct bz_identity identity;
+    int rc = bz_view_get(view, BZ_MAP_META, identity_key(), &value, error);
     if (rc == 0)
-        rc = bz_catalog_flush(db->catalog, txn, &state.generation, error);
-    state.seq = 0;
-    state.loose = false;
-    return rc != 0 ? rc : bz_state_store(txn, &state, error);
+        rc = identity_decode(value, &identity, &mark, error);
+    if (rc != 0)
+        return rc;
+    db->identity.node = identity.node;
+    db->identity.epoch = identity.epoch;
+    return 0;
+}
+
+int bz_identity_outlived(struct bz_db *db, const blaze_id *former, blaze_error *error)
+{
+    struct bz_db_txn *txn = NULL;
+    struct bz_identity renewed;
+    int rc = bz_db_begin(db, &txn, error);
+    if (rc != 0)
+        return rc;
+    blaze_id present;
+    rc = bz_catalog_node_id(db->catalog, txn->state.self, &present);
+    if (rc != 0 || memcmp(&present, former, sizeof present) != 0) {
+        bz_db_abort(txn);
+        return rc;
+    }
+    rc = bz_identity_renew(db, txn->txn, &txn->state, &renewed, error);
+    if (rc != 0) {
+        bz_db_abort(txn);
+        return rc;
+    }
+    txn->changed = true;
+    rc = bz_db_commit(txn, BZ_DURABLE_FULL, error);
+    if (rc == 0)
+        bz_identity_adopt(db, &renewed);
+    return rc;
 }

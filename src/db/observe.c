@@ -163,7 +163,7 @@ static bool wanted(const struct bz_observer *observer, struct bz_bytes collectio
     return observer->all || bz_bytes_equal(observer->name, collection);
 }
 
-static int event_of(const struct bz_db *db, const struct bz_log_entry *entry,
+static int event_of(const struct bz_db *db, uint32_t self, const struct bz_log_entry *entry,
     struct bz_bytes collection, struct bz_event *out, blaze_error *error)
 {
     *out = (struct bz_event){
@@ -171,7 +171,7 @@ static int event_of(const struct bz_db *db, const struct bz_log_entry *entry,
         .collection = collection,
         .id = entry->id,
         .deleted = entry->dead,
-        .remote = entry->origin != db->self,
+        .remote = entry->origin != self,
     };
     int rc = bz_catalog_node_id(db->catalog, entry->origin, &out->node);
     return rc == 0 ? 0 : bz_error_set(error, BLAZE_ECORRUPT, "the change log has an unknown node");
@@ -197,7 +197,7 @@ static int collect(struct bz_read *read, const struct bz_observer *observer,
         if (rc == 0)
             rc = bz_catalog_collection_name(db->catalog, entry.collection, &collection);
         if (rc == 0 && wanted(observer, collection))
-            rc = event_of(db, &entry, collection, &events[n++], error);
+            rc = event_of(db, state->self, &entry, collection, &events[n++], error);
         if (rc != 0)
             break;
         *position = entry.position;

@@ -122,8 +122,12 @@ static int freshen(struct bz_read *read, blaze_error *error)
         return rc;
     if (state->generation > bz_catalog_generation(db->catalog)) {
         pthread_mutex_lock(&db->lock);
-        if (!db->writing && !db->settling && state->generation > bz_catalog_generation(db->catalog))
+        if (!db->writing && !db->settling &&
+            state->generation > bz_catalog_generation(db->catalog)) {
             rc = bz_catalog_refresh(db->catalog, read->view, state->generation, error);
+            if (rc == 0)
+                rc = bz_identity_refresh(db, read->view, error);
+        }
         pthread_mutex_unlock(&db->lock);
     }
     if (rc == 0)
@@ -348,7 +352,7 @@ int bz_read_version(struct bz_read *read,
     bz_arena_reset(&read->arena);
     int rc = bz_read_load_state(read, &state, error);
     if (rc == 0)
-        rc = bz_version_vector(read->view, read->db->self, state->seq, &read->arena, &vv, error);
+        rc = bz_version_vector(read->view, state->self, state->seq, &read->arena, &vv, error);
     for (uint32_t i = 0; rc == 0 && i < vv.count; i++) {
         blaze_id node;
         if (bz_catalog_node_id(read->db->catalog, vv.entries[i].node, &node) != 0)

@@ -80,7 +80,7 @@ static int version(void *context, struct bz_arena *arena, struct bz_vv *out)
         return rc;
     rc = bz_read_load_state(read, &state, NULL);
     if (rc == 0)
-        rc = bz_version_vector(read->view, db->self, state->seq, arena, out, NULL);
+        rc = bz_version_vector(read->view, state->self, state->seq, arena, out, NULL);
     bz_read_end(read);
     return rc;
 }
@@ -88,6 +88,11 @@ static int version(void *context, struct bz_arena *arena, struct bz_vv *out)
 static int node_number(void *context, const blaze_id *node, uint32_t *out)
 {
     return bz_catalog_node(((struct bz_db *)context)->catalog, node, out);
+}
+
+static int outlived(void *context, const blaze_id *former, blaze_error *error)
+{
+    return bz_identity_outlived(context, former, error);
 }
 
 /* ---- sending ---- */
@@ -205,7 +210,7 @@ static int changes_head(struct bz_changes *changes, struct bz_head *out)
     struct bz_head head = {
         .position = state->position, .digest = state->digest, .records = state->records};
     int rc = bz_version_vector(
-        changes->read->view, changes->db->self, state->seq, &changes->arena, &head.vv, NULL);
+        changes->read->view, state->self, state->seq, &changes->arena, &head.vv, NULL);
     if (rc == 0)
         rc = bz_peers_partial(changes->read->view, &head.partial, NULL);
     if (rc == 0)
@@ -228,6 +233,7 @@ static const struct bz_replica_ops replica_ops = {
     .apply_change = bz_apply_change,
     .apply_commit = bz_apply_commit,
     .apply_abort = bz_apply_abort,
+    .outlived = outlived,
     .version = version,
     .node_number = node_number,
 };

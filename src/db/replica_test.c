@@ -382,7 +382,7 @@ static void writes_of_ours_that_we_never_made_are_refused(void **state)
     must(h.replica.ops->resolve(h.apply, BZ_TERM_NODE, bz_bytes(&us.node, 16), &self, error));
     h.change.rec.writes[0].dot = (struct bz_dot){self, 5};
     h.change.rec.rvv.entries[0] = (struct bz_dot){self, 5};
-    hostile_refused(&h, BLAZE_EFAILED);
+    hostile_refused(&h, BLAZE_ECLOSED);
 }
 
 static void bad_names_are_refused(void **state)

@@ -63,15 +63,18 @@ int bz_state_load(struct bz_view *view, struct bz_state *out, blaze_error *error
     struct bz_state state;
     state.position = bz_read_varint(&r);
     state.seq = bz_read_varint(&r);
+    uint64_t self = bz_read_varint(&r);
+    state.self = (uint32_t)self;
     state.stamp = bz_read64le(&r);
     state.records = bz_read_varint(&r);
+    state.dead = bz_read_varint(&r);
     state.conflicts = bz_read_varint(&r);
     state.generation = bz_read_varint(&r);
     state.digest.low = bz_read64le(&r);
     state.digest.high = bz_read64le(&r);
     uint8_t loose = bz_read8(&r);
     state.loose = loose != 0;
-    if (!read_all(&r) || format != STATE_FORMAT || loose > 1)
+    if (!read_all(&r) || format != STATE_FORMAT || loose > 1 || self > UINT32_MAX)
         return bz_error_set(error, BLAZE_ECORRUPT, "the state of the database is corrupt");
     *out = state;
     return 0;
@@ -84,8 +87,10 @@ int bz_state_store(struct bz_txn *txn, const struct bz_state *state, blaze_error
     *p++ = STATE_FORMAT;
     p = bz_varint_put(p, state->position);
     p = bz_varint_put(p, state->seq);
+    p = bz_varint_put(p, state->self);
     bz_store64le(p, state->stamp);
     p = bz_varint_put(p + 8, state->records);
+    p = bz_varint_put(p, state->dead);
     p = bz_varint_put(p, state->conflicts);
     p = bz_varint_put(p, state->generation);
     p = put_hash(p, state->digest);
@@ -302,6 +307,14 @@ int bz_log_erase(struct bz_txn *txn, uint64_t position, blaze_error *error)
 {
     uint8_t key[BZ_LOG_KEY_SIZE];
     return bz_txn_delete(txn, BZ_MAP_LOG, log_key(key, position), error);
+}
+
+int bz_dead_store(struct bz_txn *txn, uint64_t position, bool dead, blaze_error *error)
+{
+    uint8_t key[BZ_LOG_KEY_SIZE];
+    if (dead)
+        return bz_txn_put(txn, BZ_MAP_DEAD, log_key(key, position), bz_bytes(NULL, 0), error);
+    return bz_txn_delete(txn, BZ_MAP_DEAD, log_key(key, position), error);
 }
 
 int bz_log_decode(const struct bz_cursor *cursor, struct bz_log_entry *out, blaze_error *error)

@@ -116,8 +116,11 @@ static int claim_catalog(struct bz_db_txn *txn, blaze_error *error)
     pthread_mutex_lock(&db->lock);
     while (db->settling)
         pthread_cond_wait(&db->settled, &db->lock);
-    if (txn->state.generation != bz_catalog_generation(db->catalog))
+    if (txn->state.generation != bz_catalog_generation(db->catalog)) {
         rc = bz_catalog_refresh(db->catalog, txn->view, txn->state.generation, error);
+        if (rc == 0)
+            rc = bz_identity_refresh(db, txn->view, error);
+    }
     if (rc == 0) {
         db->writing = true;
         db->open++;

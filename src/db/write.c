@@ -8,6 +8,7 @@
  *   indexes     entries of what was visible before against those of what is visible after
  *   records     the record, with the position of its log entry
  *   log         a new entry at the next position; the record's former entry goes
+ *   dead        whether that entry is of a record that is not visible
  *   conflicts   whether the record is listed
  *   state       digest, counts, position
  *
@@ -21,6 +22,7 @@
 
 /* What the rest of the database shows of a state of a record. */
 struct face {
+    bool dead;
     bool alive;
     bool conflict;
     struct bz_hash128 digest;
@@ -34,6 +36,7 @@ static int face_of(
     const uint32_t *fields = NULL;
     uint32_t conflicts = 0;
     *face = (struct face){.alive = simple || bz_rec_alive(rec, &nodes)};
+    face->dead = !face->alive;
     if (!face->alive)
         return 0;
     face->digest = bz_rec_digest(rec, id, &nodes);
@@ -61,6 +64,7 @@ static void count(struct bz_db_txn *txn, struct bz_txn_collection *collection,
 {
     bz_hash128_sub(&txn->state.digest, before->digest);
     bz_hash128_add(&txn->state.digest, after->digest);
+    txn->state.dead += (uint64_t)after->dead - (uint64_t)before->dead;
     if (before->alive == after->alive)
         return;
     uint64_t one = after->alive ? 1 : (uint64_t)-1;
@@ -80,6 +84,10 @@ static int write_all(struct bz_db_txn *txn, const struct face *before, const str
         rc = bz_log_erase(txn->txn, old_position, error);
     if (rc == 0)
         rc = bz_log_store(txn->txn, entry, error);
+    if (rc == 0 && before->dead)
+        rc = bz_dead_store(txn->txn, old_position, false, error);
+    if (rc == 0 && after->dead)
+        rc = bz_dead_store(txn->txn, entry->position, true, error);
     if (rc == 0)
         rc = write_conflict(txn, key, before, after, error);
     return rc;
@@ -164,7 +172,7 @@ int bz_write_record(struct bz_db_txn *txn, struct bz_txn_collection *collection,
         rc = encode(txn, rec, position);
     if (rc != 0)
         return bz_error_code(error, bz_txn_result(txn, rc));
-    if (origin.node == txn->db->self) {
+    if (origin.node == txn->state.self) {
         rc = check_extent(txn, old, rec, error);
         if (rc != 0)
             return rc;
@@ -237,7 +245,7 @@ static struct bz_write next_write(struct bz_db_txn *txn, bool alive, struct bz_b
     struct bz_db *db = txn->db;
     uint64_t stamp = txn->state.stamp;
     return (struct bz_write){
-        .dot = {db->self, txn->state.seq + 1},
+        .dot = {txn->state.self, txn->state.seq + 1},
         .stamp = bz_clock_tick(&stamp, db->wall_ms(db->context)),
         .arrived = txn->state.position + 1,
         .role = db->identity.role,
@@ -250,7 +258,8 @@ static int store_write(struct bz_db_txn *txn, const struct target *target,
     const struct bz_write *write, struct bz_rec *rec, blaze_error *error)
 {
     int rc = bz_write_record(txn, target->collection, target->id, &target->stored,
-        target->found ? &target->rec : NULL, rec, (struct bz_origin){.node = txn->db->self}, error);
+        target->found ? &target->rec : NULL, rec, (struct bz_origin){.node = txn->state.self},
+        error);
     if (rc == 0) {
         txn->state.seq = write->dot.seq;
         txn->state.stamp = write->stamp;

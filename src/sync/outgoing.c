@@ -90,6 +90,16 @@ static int take_summary(struct bz_session *s, struct bz_bytes summary)
     return rc == BLAZE_END ? 0 : rc;
 }
 
+/* The peer has come further in our log than the log goes. */
+static int outlived(struct bz_session *s, blaze_error *error)
+{
+    int rc = s->replica.ops->outlived(s->replica.context, &s->self.node, error);
+    return rc != 0 ? rc
+                   : bz_error_set(error, BLAZE_ECLOSED,
+                         "this copy was put back to an older state: it goes on as another node, "
+                         "and fetches with the next connection what it has lost");
+}
+
 int bz_outgoing_resume(struct bz_session *s, const struct bz_resume *resume, blaze_error *error)
 {
     struct bz_outgoing *o = &s->out;
@@ -100,9 +110,12 @@ int bz_outgoing_resume(struct bz_session *s, const struct bz_resume *resume, bla
     bz_terms_told_release(&o->terms);
     bz_vector_release(&o->has);
     bz_vector_release(&o->heads);
-    /* A position beyond our log's end is of a log that we no longer are. */
-    bool usable = memcmp(&resume->epoch, &s->self.epoch, sizeof resume->epoch) == 0 &&
-                  resume->position <= s->replica.ops->position(s->replica.context);
+    bool usable = memcmp(&resume->epoch, &s->self.epoch, sizeof resume->epoch) == 0;
+    if (usable && resume->position > s->replica.ops->position(s->replica.context)) {
+        if (s->replica.ops->outlived != NULL)
+            return outlived(s, error);
+        usable = false;
+    }
     o->asked = true;
     o->round = resume->round;
     o->told = o->walked = o->position_acked = usable ? resume->position : 0;
