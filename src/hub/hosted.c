@@ -32,7 +32,7 @@ static char *path_of(struct bz_hub *hub, const blaze_id *id)
     return bz_path_join(hub->directory, name);
 }
 
-static int open_db(struct bz_hub *hub, const blaze_id *id, const struct enrolment *enrolment,
+static int open_db(struct bz_hub *hub, const blaze_id *id, const struct bz_enrolment *enrolment,
     struct bz_db **out, blaze_error *error)
 {
     char *path = path_of(hub, id);
@@ -67,7 +67,7 @@ static int check_trust(struct bz_hub *hub, struct bz_db *db, blaze_error *error)
 
 /* Takes the key of an enrolment, or compares it with what is there: of either kind, a secret leads
  * to the access key. */
-static int adopt(struct bz_db *db, const struct enrolment *enrolment, blaze_error *error)
+static int adopt(struct bz_db *db, const struct bz_enrolment *enrolment, blaze_error *error)
 {
     struct bz_identity identity;
     struct bz_secret secret;
@@ -98,8 +98,8 @@ static int adopt(struct bz_db *db, const struct enrolment *enrolment, blaze_erro
 }
 
 /* Fills in a new entry. */
-static int open_hosted(struct bz_hub *hub, struct hosted *hosted, const struct enrolment *enrolment,
-    blaze_error *error)
+static int open_hosted(struct bz_hub *hub, struct hosted *hosted,
+    const struct bz_enrolment *enrolment, blaze_error *error)
 {
     int rc = open_db(hub, &hosted->id, enrolment, &hosted->db, error);
     if (rc != 0)
@@ -159,7 +159,7 @@ static struct hosted *add(struct bz_hub *hub, const blaze_id *id)
 }
 
 /* Opens a database that is not in the list. */
-static int acquire_new(struct bz_hub *hub, const blaze_id *id, const struct enrolment *enrolment,
+static int acquire_new(struct bz_hub *hub, const blaze_id *id, const struct bz_enrolment *enrolment,
     struct hosted **out, blaze_error *error)
 {
     struct hosted *hosted = add(hub, id);
@@ -174,13 +174,13 @@ static int acquire_new(struct bz_hub *hub, const blaze_id *id, const struct enro
     }
     hosted->state = HOSTED_READY;
     hosted->clients = 1;
-    hub->status.databases++;
+    hub->databases++;
     pthread_cond_broadcast(&hub->changed);
     *out = hosted;
     return 0;
 }
 
-int bz_hosted_acquire(struct bz_hub *hub, const blaze_id *id, const struct enrolment *enrolment,
+int bz_hosted_acquire(struct bz_hub *hub, const blaze_id *id, const struct bz_enrolment *enrolment,
     struct hosted **out, blaze_error *error)
 {
     pthread_mutex_lock(&hub->lock);
@@ -239,7 +239,7 @@ int bz_hosted_sweep(struct bz_hub *hub, bool all, blaze_error *error)
         if (rc != 0 && first == 0)
             first = bz_error_set(error, rc, "%s", failure.text);
         pthread_mutex_lock(&hub->lock);
-        hub->status.databases--;
+        hub->databases--;
         forget(hub, hosted);
     }
     pthread_mutex_unlock(&hub->lock);

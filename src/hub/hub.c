@@ -1,13 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The listeners and the clients of a hub.
- *
- * The loop accepts; each client is an exchange, whose session asks, once it has read the first
- * frame, for the database that the client wants. The database's commits, whoever makes them, wake
- * the sessions of all its clients.
- *
- * Closing: listeners first, then every session is told to say goodbye, and when the last has gone
+ * A hub is a server (peer/server.h) over a directory of databases. When its last client has gone
  * the databases are closed.
  */
 
@@ -19,22 +13,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <unistd.h>
-
-struct client {
-    struct bz_hub *hub;
-    struct client *next;
-    struct client *previous;
-    struct bz_exchange *exchange;
-    char peer[BZ_URL_SIZE];
-
-    struct bz_session_host host; /* from here on the strand's */
-    struct hosted *hosted;
-    struct bz_replica replica;
-    struct bz_listener_handle *listener;
-    bool met;
-    uint64_t received_bytes; /* already in the hub's sums */
-    uint64_t sent_bytes;
-};
 
 void bz_hub_options_init(struct bz_hub_options *options)
 {
@@ -56,166 +34,32 @@ void bz_hub_log(struct bz_hub *hub, const char *format, ...)
     pthread_mutex_unlock(&hub->log_lock);
 }
 
-/* ---- A client's session: on its strand ---- */
-
-static void on_commit(void *context)
+static void on_log(void *context, const char *line)
 {
-    struct client *client = context;
-    bz_exchange_wake(client->exchange);
+    bz_hub_log(context, "%s", line);
 }
 
-/* Opens a replica of the database that the client wants. */
-static int serve(struct client *client, const blaze_id *database, const struct enrolment *enrolment,
-    struct bz_replica *replica, struct bz_session_auth *auth, blaze_error *error)
-{
-    struct bz_hub *hub = client->hub;
-    int rc = bz_hosted_acquire(hub, database, enrolment, &client->hosted, error);
-    if (rc == 0)
-        rc = bz_db_replica_open(client->hosted->db, &client->replica, error);
-    if (rc == 0) {
-        rc = bz_db_listen(client->hosted->db, on_commit, client, &client->listener);
-        if (rc != 0)
-            bz_error_code(error, rc);
-    }
-    if (rc != 0) {
-        char text[BLAZE_ID_TEXT_SIZE];
-        bz_hub_log(
-            hub, "%s: database %s: %s", client->peer, blaze_id_format(database, text), error->text);
-        return rc;
-    }
-    *replica = client->replica;
-    *auth = bz_keys_auth(&client->hosted->keys);
-    return 0;
-}
+/* ---- Clients ---- */
 
-static int host_open(void *context, const blaze_id *database, struct bz_replica *replica,
-    struct bz_session_auth *auth, blaze_error *error)
+static int open_database(void *context, const blaze_id *database,
+    const struct bz_enrolment *enrolment, struct bz_served *out, blaze_error *error)
 {
-    return serve(context, database, NULL, replica, auth, error);
-}
-
-static int host_enrol(void *context, const blaze_id *database, bool secret, const uint8_t key[32],
-    struct bz_replica *replica, struct bz_session_auth *auth, blaze_error *error)
-{
-    struct client *client = context;
-    struct enrolment enrolment = {.secret = secret};
-    if (secret && !client->hub->options.trusted)
+    struct bz_hub *hub = context;
+    struct hosted *hosted = NULL;
+    if (enrolment != NULL && enrolment->secret && !hub->options.trusted)
         return bz_error_set(error, BLAZE_EPERM,
             "a client offered a database's secret: this hub takes none, unless it is started with "
             "--trusted");
-    memcpy(enrolment.key, key, sizeof enrolment.key);
-    int rc = serve(client, database, &enrolment, replica, auth, error);
-    bz_wipe(&enrolment, sizeof enrolment);
+    int rc = bz_hosted_acquire(hub, database, enrolment, &hosted, error);
+    if (rc == 0)
+        *out = (struct bz_served){.db = hosted->db, .keys = &hosted->keys, .owner = hosted};
     return rc;
 }
 
-static int client_begin(void *context, struct bz_session_options *options, blaze_error *error)
+static void close_database(void *context, struct bz_served *served)
 {
-    struct client *client = context;
-    (void)error;
-    client->host = (struct bz_session_host){.open = host_open,
-        .enrol = client->hub->options.closed ? NULL : host_enrol,
-        .context = client};
-    options->host = &client->host;
-    options->handshake_ms = client->hub->options.handshake_ms;
-    return 0;
+    bz_hosted_release(context, served->owner);
 }
-
-static void client_on_status(void *context, const struct bz_session_status *session)
-{
-    struct client *client = context;
-    struct bz_hub *hub = client->hub;
-    pthread_mutex_lock(&hub->lock);
-    hub->status.received_bytes += session->received_bytes - client->received_bytes;
-    hub->status.sent_bytes += session->sent_bytes - client->sent_bytes;
-    pthread_mutex_unlock(&hub->lock);
-    client->received_bytes = session->received_bytes;
-    client->sent_bytes = session->sent_bytes;
-    if (client->met || session->phase == BZ_SESSION_HANDSHAKE ||
-        session->phase == BZ_SESSION_CLOSED)
-        return;
-    client->met = true;
-    char node[BLAZE_ID_TEXT_SIZE];
-    char database[BLAZE_ID_TEXT_SIZE];
-    bz_hub_log(hub, "%s: node %s came to database %s", client->peer,
-        blaze_id_format(&session->peer, node), blaze_id_format(&client->hosted->id, database));
-}
-
-static void client_end(void *context, const struct bz_session_status *session)
-{
-    struct client *client = context;
-    struct bz_hub *hub = client->hub;
-    char node[BLAZE_ID_TEXT_SIZE];
-    client_on_status(client, session);
-    if (client->met) {
-        bz_hub_log(hub, "%s: node %s left: %s", client->peer, blaze_id_format(&session->peer, node),
-            session->reason);
-    } else {
-        pthread_mutex_lock(&hub->lock);
-        hub->status.refused++;
-        pthread_mutex_unlock(&hub->lock);
-        bz_hub_log(hub, "%s: turned away: %s", client->peer, session->reason);
-    }
-    bz_db_unlisten(client->listener);
-    if (client->replica.ops != NULL)
-        bz_db_replica_close(&client->replica);
-    if (client->hosted != NULL)
-        bz_hosted_release(hub, client->hosted);
-}
-
-/* ---- Clients: on the loop ---- */
-
-static void client_on_done(void *context, const struct bz_session_status *session)
-{
-    struct client *client = context;
-    struct bz_hub *hub = client->hub;
-    (void)session;
-    pthread_mutex_lock(&hub->lock);
-    if (client->previous != NULL)
-        client->previous->next = client->next;
-    else
-        hub->clients = client->next;
-    if (client->next != NULL)
-        client->next->previous = client->previous;
-    hub->status.connections--;
-    pthread_cond_broadcast(&hub->changed);
-    pthread_mutex_unlock(&hub->lock);
-    bz_free(client);
-}
-
-static const struct bz_exchange_callbacks client_callbacks = {.begin = client_begin,
-    .on_status = client_on_status,
-    .end = client_end,
-    .on_done = client_on_done};
-
-/* A stream that is not taken over here is hung up on by the listener. */
-static void on_accept(void *context, struct bz_listener *listener, struct bz_stream *stream)
-{
-    struct bz_hub *hub = context;
-    (void)listener;
-    if (hub->closing || hub->status.connections >= hub->options.connections_max)
-        return;
-    struct client *client = bz_zalloc(sizeof *client);
-    if (client == NULL)
-        return;
-    client->hub = hub;
-    snprintf(client->peer, sizeof client->peer, "%s", bz_stream_peer(stream));
-    if (bz_exchange_open(
-            &client->exchange, hub->loop, hub->pool, stream, &client_callbacks, client) != 0) {
-        bz_free(client);
-        return;
-    }
-    pthread_mutex_lock(&hub->lock);
-    client->next = hub->clients;
-    if (client->next != NULL)
-        client->next->previous = client;
-    hub->clients = client;
-    hub->status.connections++;
-    hub->status.accepted++;
-    pthread_mutex_unlock(&hub->lock);
-}
-
-static const struct bz_listener_callbacks listener_callbacks = {.on_accept = on_accept};
 
 /* ---- Opening ---- */
 
@@ -232,44 +76,28 @@ static void on_time(void *context)
     bz_timer_set(hub->timer, hub->options.idle_ms / 2 + 1);
 }
 
-struct opening {
-    struct bz_hub *hub;
-    int rc;
-    blaze_error *error;
-};
-
-static int open_listener(struct bz_hub *hub, const char *url, blaze_error *error)
+static void open_timer(void *context)
 {
-    struct bz_listener_options options;
-    size_t i = hub->listener_count;
-    bz_listener_options_init(&options);
-    options.max_streams = hub->options.connections_max;
-    options.stream.open_ms = hub->options.handshake_ms;
-    int rc = bz_listener_open(
-        &hub->listeners[i], hub->loop, url, &options, &listener_callbacks, hub, error);
-    if (rc != 0)
-        return rc;
-    hub->listener_count++;
-    const char *actual = bz_listener_url(hub->listeners[i]);
-    hub->urls[i] = bz_malloc(strlen(actual) + 1);
-    if (hub->urls[i] == NULL)
-        return bz_error_code(error, BLAZE_ENOMEM);
-    strcpy(hub->urls[i], actual);
-    return 0;
+    struct bz_hub *hub = context;
+    if (bz_timer_open(&hub->timer, hub->loop, on_time, hub) == 0)
+        bz_timer_set(hub->timer, hub->options.idle_ms / 2 + 1);
 }
 
-static void open_on_loop(void *context)
+static int open_server(struct bz_hub *hub, blaze_error *error)
 {
-    struct opening *opening = context;
-    struct bz_hub *hub = opening->hub;
-    opening->rc = bz_timer_open(&hub->timer, hub->loop, on_time, hub);
-    if (opening->rc != 0) {
-        bz_error_code(opening->error, opening->rc);
-        return;
-    }
-    bz_timer_set(hub->timer, hub->options.idle_ms / 2 + 1);
-    for (size_t i = 0; opening->rc == 0 && i < hub->options.listen_count; i++)
-        opening->rc = open_listener(hub, hub->options.listen[i], opening->error);
+    struct bz_server_options options;
+    bz_server_options_init(&options);
+    options.listen = hub->options.listen;
+    options.listen_count = hub->options.listen_count;
+    options.connections_max = hub->options.connections_max;
+    options.handshake_ms = hub->options.handshake_ms;
+    options.goodbye = "the hub is closing";
+    options.enrols = !hub->options.closed;
+    options.open = open_database;
+    options.close = close_database;
+    options.on_log = on_log;
+    options.context = hub;
+    return bz_server_open(&hub->server, hub->loop, hub->pool, &options, error);
 }
 
 #define PID_SIZE 16
@@ -362,9 +190,6 @@ static struct bz_hub *new_hub(const char *directory, const struct bz_hub_options
 int bz_hub_open(struct bz_hub **out, const char *directory, const struct bz_hub_options *options,
     blaze_error *error)
 {
-    if (options->listen_count == 0 || options->listen_count > MAX_LISTENERS)
-        return bz_error_set(
-            error, BLAZE_EINVAL, "a hub listens at 1 to %d addresses", MAX_LISTENERS);
     struct bz_hub *hub = new_hub(directory, options);
     if (hub == NULL)
         return bz_error_code(error, BLAZE_ENOMEM);
@@ -376,9 +201,8 @@ int bz_hub_open(struct bz_hub **out, const char *directory, const struct bz_hub_
     if (rc == 0)
         rc = bz_pool_open(&hub->pool, options->threads > 0 ? options->threads : 1, error);
     if (rc == 0) {
-        struct opening opening = {.hub = hub, .error = error};
-        bz_loop_call(hub->loop, open_on_loop, &opening);
-        rc = opening.rc;
+        bz_loop_call(hub->loop, open_timer, hub);
+        rc = hub->timer != NULL ? open_server(hub, error) : bz_error_code(error, BLAZE_ENOMEM);
     }
     if (rc == 0)
         *out = hub;
@@ -389,27 +213,16 @@ int bz_hub_open(struct bz_hub **out, const char *directory, const struct bz_hub_
 
 /* ---- Closing ---- */
 
-static void close_on_loop(void *context)
+static void close_timer(void *context)
 {
     struct bz_hub *hub = context;
-    for (size_t i = 0; i < hub->listener_count; i++)
-        bz_listener_close(hub->listeners[i]);
     bz_timer_close(hub->timer);
-    pthread_mutex_lock(&hub->lock);
-    hub->closing = true;
-    /* Clients leave the list on this thread only. */
-    for (struct client *client = hub->clients; client != NULL; client = client->next)
-        bz_exchange_stop(client->exchange, BLAZE_ECLOSED, "the hub is closing");
-    pthread_mutex_unlock(&hub->lock);
 }
 
 static int close_all(struct bz_hub *hub, blaze_error *error)
 {
-    bz_loop_call(hub->loop, close_on_loop, hub);
-    pthread_mutex_lock(&hub->lock);
-    while (hub->clients != NULL)
-        pthread_cond_wait(&hub->changed, &hub->lock);
-    pthread_mutex_unlock(&hub->lock);
+    bz_server_close(hub->server);
+    bz_loop_call(hub->loop, close_timer, hub);
     if (hub->pool == NULL)
         return 0;
     bz_strand_cancel(hub->pool, &hub->janitor);
@@ -424,8 +237,6 @@ int bz_hub_close(struct bz_hub *hub, blaze_error *error)
     bz_loop_close(hub->loop);
     bz_pool_close(hub->pool);
     bz_file_close(&hub->lock_file);
-    for (size_t i = 0; i < hub->listener_count; i++)
-        bz_free(hub->urls[i]);
     pthread_mutex_destroy(&hub->log_lock);
     pthread_cond_destroy(&hub->changed);
     pthread_mutex_destroy(&hub->lock);
@@ -439,12 +250,19 @@ int bz_hub_close(struct bz_hub *hub, blaze_error *error)
 
 const char *bz_hub_url(struct bz_hub *hub, size_t index)
 {
-    return index < hub->listener_count ? hub->urls[index] : NULL;
+    return bz_server_url(hub->server, index);
 }
 
 void bz_hub_get_status(struct bz_hub *hub, struct bz_hub_status *out)
 {
+    struct bz_server_status server;
+    bz_server_get_status(hub->server, &server);
+    *out = (struct bz_hub_status){.connections = server.connections,
+        .accepted = server.accepted,
+        .refused = server.refused,
+        .received_bytes = server.received_bytes,
+        .sent_bytes = server.sent_bytes};
     pthread_mutex_lock(&hub->lock);
-    *out = hub->status;
+    out->databases = hub->databases;
     pthread_mutex_unlock(&hub->lock);
 }

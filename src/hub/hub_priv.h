@@ -3,9 +3,9 @@
 #define BZ_HUB_HUB_PRIV_H
 
 /*
- * hub.c has the listeners and the clients, hosted.c the databases.
+ * hub.c has the server and what is given to its clients, hosted.c the databases.
  *
- * Lock: one, over the lists and counters; nothing is done under it that waits but for its own
+ * Lock: one, over the list of databases; nothing is done under it that waits but for its own
  * condition. The log has a lock of its own, taken last.
  */
 
@@ -13,14 +13,12 @@
 #include "hub/hub.h"
 #include "net/net.h"
 #include "os/os.h"
-#include "peer/exchange.h"
 #include "peer/member.h"
 #include "peer/poller.h"
 #include "peer/pool.h"
+#include "peer/server.h"
 
 #include <pthread.h>
-
-enum { MAX_LISTENERS = 16 };
 
 /* A database that is open, or on its way to be or not to be. */
 struct hosted {
@@ -34,8 +32,6 @@ struct hosted {
     struct bz_poller *poller;
 };
 
-struct client;
-
 struct bz_hub {
     struct bz_hub_options options;
     struct bz_vault_secret secret; /* that options.secret points at, its bytes our own */
@@ -45,32 +41,22 @@ struct bz_hub {
     struct bz_pool *pool;
     struct bz_timer *timer; /* posts the janitor */
     struct bz_strand janitor;
-    struct bz_listener *listeners[MAX_LISTENERS]; /* the loop's */
-    char *urls[MAX_LISTENERS];
-    size_t listener_count;
+    struct bz_server *server;
 
     pthread_mutex_t lock; /* over these */
     pthread_cond_t changed;
     struct hosted *hosted;
-    struct client *clients;
-    bool closing;
-    struct bz_hub_status status;
+    uint64_t databases; /* open */
 
     pthread_mutex_t log_lock;
 };
 
 void bz_hub_log(struct bz_hub *hub, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* What a client enrols a database with. */
-struct enrolment {
-    bool secret; /* the key is the database's secret, else its access key */
-    uint8_t key[32];
-};
-
 /* Gives the database for one more client, opening it if it is not; with an enrolment, takes it in
  * if it is new. On a pool's thread: it may wait. BLAZE_ENOTFOUND, BLAZE_EAUTH (another key),
  * BLAZE_EPERM (of a secret, where none are taken), and what opening a database fails with. */
-int bz_hosted_acquire(struct bz_hub *hub, const blaze_id *id, const struct enrolment *enrolment,
+int bz_hosted_acquire(struct bz_hub *hub, const blaze_id *id, const struct bz_enrolment *enrolment,
     struct hosted **out, blaze_error *error);
 void bz_hosted_release(struct bz_hub *hub, struct hosted *hosted);
 
