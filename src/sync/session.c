@@ -146,7 +146,10 @@ static int on_goodbye(
     if (bz_goodbye_decode(payload, &goodbye) != 0)
         return bz_error_set(error, BLAZE_EPROTO, "the peer's farewell is malformed");
     bool refuse = type == BZ_FRAME_REFUSE;
-    if (refuse && (goodbye.code == 0 || s->step == BZ_STEP_OPEN))
+    /* The connecting side is open first: the other may still give the handshake up. */
+    bool in_place =
+        is_early(s) || (s->options.connecting && s->in.chunks == 0 && s->out.chunks_acked == 0);
+    if (refuse && (goodbye.code == 0 || !in_place))
         return bz_error_set(error, BLAZE_EPROTO, "the peer sent a refusal out of place");
     close_with(s, goodbye.code, goodbye.final && goodbye.code != 0,
         refuse ? refusal_text(s, &goodbye) : goodbye.reason);

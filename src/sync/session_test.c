@@ -528,6 +528,29 @@ static void a_peer_that_says_nothing_is_given_up(void **state)
     pair_release(&p);
 }
 
+/* The connecting side is open when the accepting one, which has not heard of it, gives up. */
+static void a_handshake_given_up_by_the_other_end_is_no_breach(void **state)
+{
+    (void)state;
+    struct pair p;
+    pair_init(&p, 14);
+    pair_connect(&p);
+    /* HELLO there and back, PROOF there, PROOF WELCOME RESUME back. */
+    for (int i = 0; i < 4; i++) {
+        pipe_take(&p.pipe, i % 2);
+        pipe_deliver(&p.pipe, i % 2);
+    }
+    pipe_run(&p.pipe, 0);
+    assert_int_equal(pipe_status(&p.pipe, 0).phase, BZ_SESSION_CATCHING_UP);
+    assert_false(bz_session_run(p.pipe.ends[1].session, 11000, p.pipe.wall_ms));
+    assert_closed(&p, 1, BLAZE_ETIMEOUT, false);
+    pipe_take(&p.pipe, 1);
+    pipe_deliver(&p.pipe, 1);
+    pipe_run(&p.pipe, 0);
+    assert_closed(&p, 0, BLAZE_ETIMEOUT, false);
+    pair_release(&p);
+}
+
 static void silence_is_met_with_a_ping_and_then_with_the_end(void **state)
 {
     (void)state;
@@ -866,6 +889,7 @@ int main(void)
         cmocka_unit_test(databases_that_should_be_equal_and_are_not_exchange_everything_once),
         cmocka_unit_test(a_slow_reader_does_not_pin_the_senders_snapshot),
         cmocka_unit_test(a_peer_that_says_nothing_is_given_up),
+        cmocka_unit_test(a_handshake_given_up_by_the_other_end_is_no_breach),
         cmocka_unit_test(silence_is_met_with_a_ping_and_then_with_the_end),
         cmocka_unit_test(a_farewell_is_understood),
         cmocka_unit_test(another_key_is_refused_at_once_and_for_good),
