@@ -60,7 +60,8 @@ static int take_writes(struct merge *m, uint64_t arrived)
         struct bz_write *write = &m->b.rec.writes[n];
         if (order <= 0) {
             *write = local->writes[i];
-            m->fresh[n] = order < 0 && !bz_vv_covers(&remote->rvv, write->dot);
+            m->fresh[n] = order < 0 &&
+                          (!bz_vv_covers(&remote->rvv, write->dot) || BZ_MUTANT(KEEPS_SUPERSEDED));
             m->from_local[i++] = (uint16_t)n;
         } else {
             *write = remote->writes[j];
@@ -84,6 +85,8 @@ static bool merge_cell(struct merge *m, const struct bz_cell *a, const struct bz
         uint32_t x = i < a->count ? m->from_local[a->members[i]] : UINT32_MAX;
         uint32_t y = j < b->count ? m->from_remote[b->members[j]] : UINT32_MAX;
         uint32_t dot = x < y ? x : y;
+        if (BZ_MUTANT(DROPS_CONCURRENT) && m->b.used > before && x != y)
+            m->fresh[dot] = false;
         if (x == y || m->fresh[dot])
             bz_rec_builder_push(&m->b, (uint16_t)dot);
         i += x == dot;
@@ -146,6 +149,8 @@ static int merge_init(struct merge *m, struct bz_arena *arena, const struct bz_r
         rc = bz_rec_builder_init(&m->b, arena, writes, members, cells);
     if (rc == 0)
         rc = bz_vv_max(arena, &local->rvv, &remote->rvv, &m->b.rec.rvv);
+    if (rc == 0 && BZ_MUTANT(RVV_NOT_RAISED) && local->rvv.count >= remote->rvv.count)
+        m->b.rec.rvv = local->rvv;
     if (rc == 0 && m->b.rec.rvv.count > BZ_REC_MAX_NODES)
         rc = BLAZE_ELIMIT;
     if (rc != 0)
@@ -215,8 +220,9 @@ int bz_rec_merge(struct bz_arena *arena, const struct bz_rec *local, const struc
         return BLAZE_EPROTO;
     bool nothing_new = local != NULL && bz_vv_includes(&local->rvv, &remote->rvv);
     bool knows_all = local == NULL || bz_vv_includes(&remote->rvv, &local->rvv);
-    bool replaces = local == NULL || (knows_all && bz_rec_is_whole(remote) &&
-                                         !bz_vv_covers(&local->rvv, remote->writes[0].dot));
+    bool replaces = local == NULL ||
+                    ((knows_all || BZ_MUTANT(REPLACES_CONCURRENT)) && bz_rec_is_whole(remote) &&
+                        !bz_vv_covers(&local->rvv, remote->writes[0].dot));
     int rc = 0;
     if (nothing_new) /* M1 */
         *out = *local;
@@ -226,7 +232,7 @@ int bz_rec_merge(struct bz_arena *arena, const struct bz_rec *local, const struc
         rc = merge_all(arena, local, remote, arrived, out);
     if (rc == 0) {
         *changed = !nothing_new;
-        *subsumed = knows_all;
+        *subsumed = knows_all || BZ_MUTANT(SUBSUMED_WRONGLY);
     }
     return rc;
 }

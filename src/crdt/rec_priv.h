@@ -2,6 +2,7 @@
 #ifndef BZ_CRDT_REC_PRIV_H
 #define BZ_CRDT_REC_PRIV_H
 
+#include "base/mutant.h"
 #include "crdt/rec.h"
 
 /* A record of one write: by R2 and R5 that write is all of life and all of rest. */

@@ -20,6 +20,7 @@ static void push(struct bz_rec_builder *b, const struct bz_cell *cell)
 
 int bz_rec_since(struct bz_arena *arena, const struct bz_rec *rec, uint64_t has, struct bz_rec *out)
 {
+    has += BZ_MUTANT(SINCE_OFF_BY_ONE) && has > 0;
     if (has == 0 || is_new(rec, &rec->rest, has)) {
         *out = *rec;
         return 0;

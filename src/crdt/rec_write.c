@@ -89,7 +89,10 @@ static int write_cells(struct bz_arena *arena, const struct bz_rec *old,
     uint16_t at;
     take_writes(&b, old, write, &at);
     b.rec.has_life = b.rec.has_rest = true;
-    bz_rec_builder_push(&b, at);
+    if (BZ_MUTANT(UPDATE_WITHOUT_LIFE) && write->alive)
+        push_old(&b, &old->life, at);
+    else
+        bz_rec_builder_push(&b, at);
     b.rec.life = bz_rec_builder_cell(&b);
     push_old(&b, &old->rest, at);
     b.rec.rest = bz_rec_builder_cell(&b);
@@ -98,7 +101,10 @@ static int write_cells(struct bz_arena *arena, const struct bz_rec *old,
         bool named = j < field_count && (i == old->cell_count || fields[j] <= old->cells[i].field);
         uint32_t field = named ? fields[j] : old->cells[i].field;
         bool there = i < old->cell_count && old->cells[i].field == field;
-        if (named)
+        if (named && BZ_MUTANT(ROLE_OVER_SEEN) && there && write->role == BZ_ROLE_CLIENT &&
+            old->writes[old->cells[i].members[0]].role == BZ_ROLE_SERVER)
+            push_old(&b, &old->cells[i], at);
+        else if (named)
             bz_rec_builder_push(&b, at);
         else
             push_old(&b, &old->cells[i], at);
@@ -120,7 +126,7 @@ int bz_rec_update(struct bz_arena *arena, const struct bz_rec *old, const struct
 int bz_rec_delete(struct bz_arena *arena, const struct bz_rec *old, const struct bz_write *write,
     struct bz_rec *out)
 {
-    if (old == NULL)
+    if (old == NULL || BZ_MUTANT(DELETE_DROPS_HIDDEN))
         return bz_rec_put(arena, old, write, out);
     return write_cells(arena, old, write, NULL, 0, out);
 }

@@ -160,14 +160,14 @@ static int apply_one(
     if (rc != 0)
         return bz_error_set(
             error, rc, "a peer's change cannot be merged: %s", blaze_error_string(rc));
-    if (!*changed)
+    if (!*changed || (BZ_MUTANT(CURSOR_WITHOUT_DATA) && txn->state.position % 8 == 7))
         return 0;
     rc = number_peer(apply, error);
     if (rc == 0)
         rc = bz_write_record(txn, collection, &change->id, &stored, found ? &local : NULL, &merged,
             (struct bz_origin){apply->peer_number, subsumed}, error);
     if (rc == 0)
-        txn->state.stamp = stamp;
+        txn->state.stamp = BZ_MUTANT(STAMP_NOT_OBSERVED) ? txn->state.stamp : stamp;
     return rc;
 }
 

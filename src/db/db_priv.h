@@ -27,6 +27,7 @@
  *   the writer's place (bz_txn_begin), db->lock, db->watch.lock, the catalog's own.
  */
 
+#include "base/mutant.h"
 #include "catalog/catalog.h"
 #include "codec/key.h"
 #include "crdt/clock.h"

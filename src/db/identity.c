@@ -192,7 +192,7 @@ int bz_identity_load(struct bz_db *db, struct bz_view *view, bool *copied, blaze
     if (rc != 0)
         return rc;
     db->identity = identity;
-    *copied = !mark_equal(&noted, &found);
+    *copied = !mark_equal(&noted, &found) && !BZ_MUTANT(COPY_UNNOTICED);
     return 0;
 }
 

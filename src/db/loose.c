@@ -49,7 +49,7 @@ int bz_loose_lost(const struct bz_db *db, struct bz_view *view, bool *lost, blaz
     if (rc == BLAZE_ENOTFOUND || (rc == 0 && boot.size != 8))
         return bz_error_set(error, BLAZE_ECORRUPT, "the note of relaxed commits is corrupt");
     if (rc == 0)
-        *lost = bz_load64le(boot.data) != db->boot;
+        *lost = bz_load64le(boot.data) != db->boot && !BZ_MUTANT(ROLLBACK_UNNOTICED);
     return rc;
 }
 

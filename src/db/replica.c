@@ -178,6 +178,8 @@ static int changes_next(struct bz_changes *changes, struct bz_change *out, blaze
     int rc;
     while ((rc = next_entry(changes, &entry, error)) == 0) {
         changes->position = entry.position;
+        if (BZ_MUTANT(DELETE_NOT_SENT) && entry.dead)
+            continue;
         if (changes->receiver_known && entry.subsumed && entry.origin == changes->receiver_number)
             continue;
         rc = load_record(changes, &entry, &rec, error);

@@ -242,7 +242,7 @@ static int settle(struct bz_session *s, blaze_error *error)
     if (rc != 0)
         return bz_error_code(error, rc);
     if (memcmp(&known.epoch, &s->peer_epoch, sizeof known.epoch) == 0) {
-        s->in.cursor = known.cursor;
+        s->in.cursor = known.cursor + (BZ_MUTANT(CURSOR_OFF_BY_ONE) && known.cursor > 0);
         s->in.reached = known.reached < known.cursor ? known.reached : known.cursor;
         s->in.partial = known.partial;
     }

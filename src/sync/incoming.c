@@ -192,6 +192,7 @@ static int read_head(struct bz_session *s, struct bz_body_reader *body, struct b
         entry.node = (uint32_t)ours;
         rc = bz_vector_raise(&s->in.vv, entry);
         /* It need not be sent those writes either, unless it has asked for everything. */
+        entry.seq += BZ_MUTANT(VECTOR_SKIPS_ONE);
         if (rc == 0 && s->out.round == 0)
             rc = bz_vector_raise(&s->out.has, entry);
     }

@@ -137,7 +137,7 @@ int bz_outgoing_ack(struct bz_session *s, const struct bz_ack *ack, blaze_error 
         if (chunk->round != o->round)
             continue;
         o->position_acked = chunk->to;
-        if (chunk->head)
+        if (chunk->head || BZ_MUTANT(FIELDS_BY_CURSOR))
             o->reached = chunk->to;
         if (i + 1 == count && ack->position != chunk->to)
             return bz_error_set(
@@ -377,6 +377,11 @@ static int build(struct bz_session *s, blaze_error *error)
         return rc;
     if (at_end)
         return finish_walk(s, error);
+    if (BZ_MUTANT(VECTOR_EARLY)) {
+        struct bz_head head;
+        rc = s->replica.ops->changes_head(s->out.walk, &head);
+        return rc == 0 ? make_frame(s, &head) : rc;
+    }
     rc = make_frame(s, NULL);
     return rc != 0 ? bz_error_code(error, rc) : 0;
 }

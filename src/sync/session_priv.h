@@ -24,6 +24,7 @@
  * Frames before OPEN are dealt with as they come; from then on they wait in the input for run().
  */
 
+#include "base/mutant.h"
 #include "sync/form.h"
 #include "sync/frame.h"
 #include "sync/pack.h"

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef BZ_BASE_MUTANT_H
+#define BZ_BASE_MUTANT_H
+
+/*
+ * Deliberate faults, by which the simulator shows that its checks bite (sim/mutants.c). They exist
+ * only in code that is compiled with BZ_MUTANTS, which no library is: there BZ_MUTANT(NAME) is
+ * whether that fault is switched on, everywhere else it is the constant false.
+ */
+
+#include <stdbool.h>
+
+#define BZ_MUTANTS_EACH(X)                                                                         \
+    X(KEEPS_SUPERSEDED, "merge keeps a write that the other side has replaced")                    \
+    X(DROPS_CONCURRENT, "merge keeps one of two concurrent writes")                                \
+    X(RVV_NOT_RAISED, "merge does not raise what a record has seen")                               \
+    X(REPLACES_CONCURRENT, "a whole write replaces what it had not seen")                          \
+    X(SUBSUMED_WRONGLY, "what is merged from both sides is taken for known to the sender")         \
+    X(DELETE_DROPS_HIDDEN, "a delete drops the fields behind it")                                  \
+    X(UPDATE_WITHOUT_LIFE, "an update does not say that the record lives")                         \
+    X(ROLE_OVER_SEEN, "a server's write stays before a client's that had seen it")                 \
+    X(DIGEST_FORGETS_SIBLING, "the digest forgets a sibling")                                      \
+    X(SINCE_OFF_BY_ONE, "a changed field is left out, one position too far")                       \
+    X(STAMP_NOT_OBSERVED, "the clock does not follow stamps that come")                            \
+    X(VECTOR_EARLY, "the version vector is taken before the head is reached")                      \
+    X(FIELDS_BY_CURSOR, "what a peer has of a record is judged by its cursor")                     \
+    X(CURSOR_WITHOUT_DATA, "a cursor is stored without some of its data")                          \
+    X(CURSOR_OFF_BY_ONE, "a session resumes one position too far")                                 \
+    X(DELETE_NOT_SENT, "a delete is not handed on")                                                \
+    X(ROLLBACK_UNNOTICED, "no new identity after relaxed commits were lost")                       \
+    X(COPY_UNNOTICED, "no new identity for a copied directory")                                    \
+    X(VECTOR_SKIPS_ONE, "a peer's version vector is thought to cover one write more")
+
+enum bz_mutant {
+    BZ_MUTANT_NONE,
+#define X(name, text) BZ_MUTANT_##name,
+    BZ_MUTANTS_EACH(X)
+#undef X
+        BZ_MUTANTS_COUNT
+};
+
+#ifdef BZ_MUTANTS
+extern enum bz_mutant bz_mutant; /* the one that is on */
+#define BZ_MUTANT(name) (bz_mutant == BZ_MUTANT_##name)
+#else
+#define BZ_MUTANT(name) false
+#endif
+
+#endif
