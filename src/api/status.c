@@ -3,7 +3,7 @@
  * blaze_status(): everything that can be told of a database in one JSON object, of one state.
  *
  *   {"database":ID, "node":ID, "role":"client", "records":N, "conflicts":N, "digest":HEX,
- *    "position":N, "writes":N,
+ *    "position":N, "writes":N, "blind":false,
  *    "collections":{NAME:N, ...}, "vv":{NODE:N, ...},
  *    "peers":[{"node":ID,"cursor":N,"reached":N,"seen":RFC 3339}, ...],
  *    "links":[{"url":..., "state":..., ...}, ...],
@@ -140,8 +140,11 @@ static int append_all(struct bz_buf *out, blaze_db *db, struct bz_read *read, bl
     if (rc != BLAZE_OK)
         return rc;
 
-    bz_buf_printf(out, ",\"collections\":{");
-    rc = bz_read_collections(read, on_collection, &(struct list){.out = out}, error);
+    struct bz_identity identity;
+    bz_db_identity(db->db, &identity);
+    bz_buf_printf(out, ",\"blind\":%s,\"collections\":{", identity.blind ? "true" : "false");
+    if (!identity.blind) /* which knows no names */
+        rc = bz_read_collections(read, on_collection, &(struct list){.out = out}, error);
     if (rc != BLAZE_OK)
         return rc;
     bz_buf_printf(out, "},\"vv\":{");

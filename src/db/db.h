@@ -103,8 +103,7 @@ int bz_read_exists(struct bz_read *read, struct bz_bytes collection, const blaze
 int bz_read_count(struct bz_read *read, struct bz_bytes collection, uint64_t *out,
     blaze_error *error); /* 0 for an unknown collection */
 
-/* Calls each(context, name, records) for every collection that has or had records; of a blind
- * database for none. */
+/* Calls each(context, name, records) for every collection that has or had records. */
 int bz_read_collections(struct bz_read *read,
     int (*each)(void *context, struct bz_bytes name, uint64_t records), void *context,
     blaze_error *error);

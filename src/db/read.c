@@ -302,9 +302,9 @@ int bz_read_collections(struct bz_read *read,
     blaze_error *error)
 {
     struct bz_cursor *cursor = NULL;
-    if (read->db->identity.blind)
-        return 0; /* it knows no names */
-    int rc = bz_cursor_open(read->view, BZ_MAP_RECORDS, &cursor, error);
+    int rc = bz_db_readable(read->db, error);
+    if (rc == 0)
+        rc = bz_cursor_open(read->view, BZ_MAP_RECORDS, &cursor, error);
     if (rc != 0)
         return rc;
     uint32_t collections = bz_catalog_collections(read->db->catalog);

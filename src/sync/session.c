@@ -133,7 +133,8 @@ static const char *refusal_text(const struct bz_session *s, const struct bz_good
     case BLAZE_EPERM:
         if (s->options.connecting && s->options.enrol_secret)
             return "the hub takes no secrets: start it with --trusted, or share without --trusted";
-        return "the other end does not take this database in";
+        return "the other end takes in no databases, or does not serve this one now; its log says "
+               "why";
     default:
         return goodbye->reason[0] != '\0' ? goodbye->reason : blaze_error_string(goodbye->code);
     }

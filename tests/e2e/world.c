@@ -271,6 +271,11 @@ const char *errors_of(struct world *world, struct process *process)
     return read_file(world, process->errors);
 }
 
+pid_t pid_of(const struct process *process)
+{
+    return process->pid;
+}
+
 bool running(struct process *process)
 {
     int status;
@@ -441,12 +446,22 @@ void assert_same(struct world *world, const char *a, const char *b)
 
 /* ---- hubs ---- */
 
+static struct hub announced(struct world *world, const char *directory, struct process *process)
+{
+    struct hub hub = {.directory = directory, .process = process};
+    hub.url = json_at(world, next_line(process), "listening");
+    return hub;
+}
+
 struct hub start_hub(struct world *world, const char *directory, const char *url)
 {
-    struct hub hub = {.directory = directory};
-    hub.process = start(world, "serve", directory, "--listen", url, NULL);
-    hub.url = json_at(world, next_line(hub.process), "listening");
-    return hub;
+    return announced(world, directory, start(world, "serve", directory, "--listen", url, NULL));
+}
+
+struct hub start_trusted_hub(struct world *world, const char *directory, const char *url)
+{
+    return announced(
+        world, directory, start(world, "serve", directory, "--listen", url, "--trusted", NULL));
 }
 
 void stop_hub(struct hub *hub)

@@ -83,6 +83,7 @@ const char *next_line(struct process *process);
 const char *await_line(struct process *process, const char *words);
 
 bool running(struct process *process);
+pid_t pid_of(const struct process *process);
 void send_signal(struct process *process, int number);
 
 /* Waits for its end; the exit code as in struct outcome. */
@@ -108,8 +109,10 @@ struct hub {
     const char *url; /* where it listens */
 };
 
-/* Starts a hub that keeps its databases in `directory`, at `url` (port 0: any). */
+/* Starts a hub that keeps its databases in `directory`, at `url` (port 0: any): a blind one, or one
+ * that takes secrets. */
 struct hub start_hub(struct world *world, const char *directory, const char *url);
+struct hub start_trusted_hub(struct world *world, const char *directory, const char *url);
 void stop_hub(struct hub *hub);
 
 #endif
