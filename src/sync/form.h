@@ -47,7 +47,7 @@ void bz_form_init(struct bz_form *form);
 void bz_form_release(struct bz_form *form);
 
 /* PADMÉ (Nikitin and others, 2019): the smallest size not below `size` whose binary digits after
- * the first log2(log2(size)) + 1 are zero; at most 12 % more. */
+ * the first log2(log2(size)) + 2 are zero; at most 12 % more. */
 size_t bz_form_padded(size_t size);
 
 /* Replaces *out by the form of `body`, a checked document or empty. name() gives what a number
