@@ -70,6 +70,8 @@ struct bz_write {
     uint64_t arrived; /* local log position at which it came; 0 on the wire */
     uint8_t role;
     bool alive;
+    bool resolved; /* by bz_rec_resolve(): it settles siblings, and nobody wrote it on his own */
+    uint32_t kind; /* of its values: 0, or a type that merges, which this version only carries */
     struct bz_bytes body; /* may be empty: no fields */
 };
 
@@ -144,6 +146,13 @@ int bz_rec_update(struct bz_arena *arena, const struct bz_rec *old, const struct
 int bz_rec_delete(struct bz_arena *arena, const struct bz_rec *old, const struct bz_write *write,
     struct bz_rec *out);
 
+/* Settles siblings: the cells of `fields` become the write's, life stays as it is, so that what
+ * nobody wrote can neither hide the record nor bring it back. The write is `resolved`; its stamp
+ * and role are those of what it stands for, which may be older than what is here. `old` is
+ * complete. BLAZE_ELIMIT, BLAZE_ENOMEM. */
+int bz_rec_resolve(struct bz_arena *arena, const struct bz_rec *old, const struct bz_write *write,
+    const uint32_t *fields, uint32_t field_count, struct bz_rec *out);
+
 /* ---- merging ---- */
 
 /*
@@ -165,6 +174,10 @@ int bz_rec_since(
 /* Checks the bodies of a decoded record: each is empty, or passes bz_doc_check() with ids for all
  * its top-level names. BLAZE_ECORRUPT, BLAZE_ELIMIT. */
 int bz_rec_check_bodies(const struct bz_rec *rec, uint32_t names);
+
+/* Whether this version can read all that is in the record: BLAZE_EVERSION if a write's kind is not
+ * 0. Whoever carries records without reading them need not ask. */
+int bz_rec_check_kinds(const struct bz_rec *rec);
 
 /* Drops from the bodies of a complete record the values that no reader can reach any more. Not on
  * blind nodes. BLAZE_ENOMEM. */

@@ -25,13 +25,15 @@ enum {
     COUNTER = 0x04,  /* likewise: the stamp's counter is not 0 and given */
     AGE = 0x08,      /* likewise: arrived so many positions before the record's */
     OTHERS = 0x10,   /* whole record: rvv has other nodes too */
+    RESOLVED = 0x10, /* write: it settles siblings */
     DEAD = 0x20,     /* write */
+    KIND = 0x40,     /* write: its values are of a type that merges, which is given */
     HAS_LIFE = 0x40, /* general record */
     HAS_REST = 0x80, /* likewise; only with HAS_LIFE */
 };
 
 #define WHOLE_FLAGS (SERVER | COUNTER | AGE | OTHERS)
-#define WRITE_FLAGS (SERVER | COUNTER | AGE | DEAD)
+#define WRITE_FLAGS (SERVER | COUNTER | AGE | RESOLVED | DEAD | KIND)
 #define MAIN_FLAGS  (GENERAL | HAS_LIFE | HAS_REST)
 
 /* The fewest bytes that a thing takes: they bound its count by the bytes at hand. */
@@ -47,6 +49,7 @@ static uint8_t write_flags(const struct bz_write *w, uint64_t position)
 {
     assert(position == 0 || (w->arrived > 0 && w->arrived <= position));
     return (uint8_t)((w->role == BZ_ROLE_SERVER ? SERVER : 0) | (w->alive ? 0 : DEAD) |
+                     (w->resolved ? RESOLVED : 0) | (w->kind != 0 ? KIND : 0) |
                      ((w->stamp & 0xffff) != 0 ? COUNTER : 0) |
                      (position != 0 && w->arrived != position ? AGE : 0));
 }
@@ -91,7 +94,8 @@ static void append_members(struct bz_buf *out, const struct bz_cell *cell)
 static bool fits_whole(const struct bz_rec *rec)
 {
     const struct bz_write *w = rec->writes;
-    return bz_rec_is_whole(rec) && w->alive && bz_vv_get(&rec->rvv, w->dot.node) == w->dot.seq;
+    return bz_rec_is_whole(rec) && w->alive && !w->resolved && w->kind == 0 &&
+           bz_vv_get(&rec->rvv, w->dot.node) == w->dot.seq;
 }
 
 static void encode_whole(struct bz_buf *out, const struct bz_rec *rec, uint64_t position)
@@ -111,8 +115,10 @@ static void encode_whole(struct bz_buf *out, const struct bz_rec *rec, uint64_t 
 
 static void encode_write(struct bz_buf *out, const struct bz_write *w, uint64_t position)
 {
-    uint8_t bytes[STAMP_MS_SIZE + 2 * BZ_VARINT_MAX];
+    uint8_t bytes[STAMP_MS_SIZE + 3 * BZ_VARINT_MAX];
     uint8_t *p = put_stamp(bytes, w, write_flags(w, position), position);
+    if (w->kind != 0)
+        p = bz_varint_put(p, w->kind);
     bz_buf_append(out, bytes, (size_t)(p - bytes));
     bz_buf_append_sized(out, w->body);
 }
@@ -182,6 +188,13 @@ static bool read_stamp(struct bz_reader *r, uint8_t flags, uint64_t position, st
     w->role = flags & SERVER ? BZ_ROLE_SERVER : BZ_ROLE_CLIENT;
     w->alive = !(flags & DEAD);
     return true;
+}
+
+static bool read_kind(struct bz_reader *r, uint8_t flags, uint32_t *out)
+{
+    uint64_t kind = flags & KIND ? bz_read_varint(r) : 0;
+    *out = (uint32_t)kind;
+    return r->ok && kind <= UINT32_MAX && (kind != 0) == ((flags & KIND) != 0);
 }
 
 /* A number that lies at least `next`, given by its distance from it. */
@@ -287,8 +300,9 @@ static int read_writes(struct decoder *d)
         w->dot = (struct bz_dot){seen.node, seen.seq - back};
         if (i > 0 && bz_dot_compare(writes[i - 1].dot, w->dot) >= 0)
             return BLAZE_ECORRUPT;
-        if (!read_stamp(&d->r, flags, d->position, w))
+        if (!read_stamp(&d->r, flags, d->position, w) || !read_kind(&d->r, flags, &w->kind))
             return BLAZE_ECORRUPT;
+        w->resolved = (flags & RESOLVED) != 0;
         w->body = bz_read_sized(&d->r);
     }
     d->rec.writes = writes;

@@ -46,10 +46,13 @@ static void print_rec(struct bz_buf *out, const struct bz_rec *rec)
             out, " %" PRIu32 ":%" PRIu64, rec->rvv.entries[i].node, rec->rvv.entries[i].seq);
     for (uint32_t i = 0; i < rec->write_count; i++) {
         const struct bz_write *w = &rec->writes[i];
-        bz_buf_printf(out, "; write %" PRIu32 ":%" PRIu64 " %" PRIu64 ".%u %s %s at %" PRIu64 " <",
+        bz_buf_printf(out, "; write %" PRIu32 ":%" PRIu64 " %" PRIu64 ".%u %s %s%s at %" PRIu64,
             w->dot.node, w->dot.seq, w->stamp >> 16, (unsigned)(w->stamp & 0xffff),
             w->role == BZ_ROLE_SERVER ? "server" : "client", w->alive ? "alive" : "dead",
-            w->arrived);
+            w->resolved ? " resolved" : "", w->arrived);
+        if (w->kind != 0)
+            bz_buf_printf(out, " kind %" PRIu32, w->kind);
+        bz_buf_printf(out, " <");
         print_hex(out, w->body);
         bz_buf_printf(out, ">");
     }

@@ -83,7 +83,8 @@ static void check_writes(struct world *w, const struct replica *r, const struct 
         const struct bz_write *got = &rec->writes[i];
         unsigned index = index_of(w, r, got->dot);
         const struct write *made = &w->writes[index];
-        if (got->stamp != made->stamp || got->role != made->role || got->alive != made->alive)
+        if (got->stamp != made->stamp || got->role != made->role || got->alive != made->alive ||
+            got->resolved != ((made->cells & LIFE) == 0))
             fail_with(w, "write %u is not as it was made", index);
         if (!w->documents && (got->body.size != 1 || got->body.data[0] != index))
             fail_with(w, "write %u has another's body", index);

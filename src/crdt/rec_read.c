@@ -34,6 +34,15 @@ const struct bz_write *bz_rec_winner(
     return best;
 }
 
+int bz_rec_check_kinds(const struct bz_rec *rec)
+{
+    for (uint32_t i = 0; i < rec->write_count; i++) {
+        if (rec->writes[i].kind != 0)
+            return BLAZE_EVERSION;
+    }
+    return 0;
+}
+
 bool bz_rec_alive(const struct bz_rec *rec, const struct bz_nodes *nodes)
 {
     return bz_rec_winner(rec, &rec->life, nodes)->alive;

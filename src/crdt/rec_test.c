@@ -397,6 +397,56 @@ static void a_merge_that_would_blow_up_is_refused(void **state)
     bz_buf_release(&buf);
 }
 
+/* ---- settling ---- */
+
+static struct bz_rec settle(const struct bz_rec *old, struct bz_write w, uint32_t field)
+{
+    struct bz_rec rec;
+    w.resolved = true;
+    assert_int_equal(bz_rec_resolve(&arena, old, &w, &field, 1, &rec), 0);
+    return rec;
+}
+
+static void settling_replaces_the_siblings_and_leaves_life_alone(void **state)
+{
+    (void)state;
+    struct bz_rec rec = siblings(write_of(A, 1, DOC(-1)), write_of(B, 1, DOC(-1)));
+    struct bz_rec settled = settle(&rec, write_of(C, 2, DOC(1, 7)), 1);
+    assert_int_equal(conflicts(&settled), 0);
+    assert_reads(&settled, DOC(1, 7));
+    assert_int_equal(settled.life.count, rec.life.count);
+    rec = merge(&rec, &settled);
+    assert_int_equal(conflicts(&rec), 0);
+    assert_reads(&rec, DOC(1, 7));
+    assert_true(rec.writes[bz_rec_cell(&rec, 1)->members[0]].resolved);
+}
+
+/* The delete won over nothing that its node had not seen: settling is no reason to come back. */
+static void settling_does_not_bring_back_what_was_deleted_meanwhile(void **state)
+{
+    (void)state;
+    struct bz_rec rec = siblings(write_of(A, 1, DOC(-1)), write_of(B, 1, DOC(-1)));
+    struct bz_write late = write_of(C, 2, DOC(1, 7));
+    late.stamp += 100;
+    struct bz_rec settled = settle(&rec, late, 1), deleted = removed(&rec, A, 2);
+    rec = merge(&settled, &deleted);
+    assert_false(bz_rec_alive(&rec, &nodes));
+    assert_reads(&rec, DOC(1, 7));
+}
+
+static void values_of_a_type_that_merges_are_carried_and_known_to_be_unreadable(void **state)
+{
+    (void)state;
+    struct bz_rec base = put(NULL, write_of(A, 1, DOC(1, 10)));
+    struct bz_write w = write_of(B, 1, DOC(2, 20));
+    w.kind = 3;
+    struct bz_rec rec = update(&base, w);
+    assert_int_equal(bz_rec_check_kinds(&base), 0);
+    assert_int_equal(bz_rec_check_kinds(&rec), BLAZE_EVERSION);
+    rec = merge(&base, &rec);
+    assert_int_equal(rec.writes[1].kind, 3);
+}
+
 /* ---- the partial form ---- */
 
 static void only_the_cells_with_something_new_are_sent(void **state)
@@ -761,6 +811,9 @@ int main(void)
         cmocka_unit_test(a_partial_record_where_nothing_is_breaks_the_protocol),
         cmocka_unit_test(states_that_contradict_each_other_are_refused),
         cmocka_unit_test(a_merge_that_would_blow_up_is_refused),
+        cmocka_unit_test(settling_replaces_the_siblings_and_leaves_life_alone),
+        cmocka_unit_test(settling_does_not_bring_back_what_was_deleted_meanwhile),
+        cmocka_unit_test(values_of_a_type_that_merges_are_carried_and_known_to_be_unreadable),
         cmocka_unit_test(only_the_cells_with_something_new_are_sent),
         cmocka_unit_test(everything_is_sent_if_rest_is_new_or_nothing_is_known),
         cmocka_unit_test(a_renamed_record_is_sorted_by_its_new_numbers),

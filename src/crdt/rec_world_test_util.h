@@ -260,9 +260,11 @@ static inline uint32_t named_fields(struct replica *r, unsigned cells, uint32_t 
 
 static inline unsigned random_cells(struct world *w, bool exists)
 {
-    unsigned kind = exists ? pick(w, 10) : 0;
+    unsigned kind = exists ? pick(w, 12) : 0;
     if (kind < 3)
         return ALL_CELLS;
+    if (kind >= 10)
+        return 1 + pick(w, (1 << FIELDS) - 1); /* settles */
     return kind < 8 ? LIFE | (1 + pick(w, (1 << FIELDS) - 1)) : LIFE;
 }
 
@@ -292,12 +294,14 @@ static inline void write_something(struct world *w)
         .arrived = r->position + 1,
         .role = write->role,
         .alive = write->alive,
+        .resolved = (write->cells & LIFE) == 0,
         .body = body_of(w, r, index)};
     uint32_t fields[FIELDS], count = named_fields(r, write->cells, fields);
     const struct bz_rec *before = exists ? &old : NULL;
     int rc = write->cells == ALL_CELLS ? bz_rec_put(&w->arena, before, &made, &now)
-             : write->alive ? bz_rec_update(&w->arena, before, &made, fields, count, &now)
-                            : bz_rec_delete(&w->arena, before, &made, &now);
+             : made.resolved ? bz_rec_resolve(&w->arena, before, &made, fields, count, &now)
+             : write->alive  ? bz_rec_update(&w->arena, before, &made, fields, count, &now)
+                             : bz_rec_delete(&w->arena, before, &made, &now);
     assert_int_equal(rc, 0);
     save(w, r, record, &now);
     s->seen |= (uint64_t)1 << index;

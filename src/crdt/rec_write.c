@@ -7,6 +7,7 @@
 
 #include "crdt/rec_priv.h"
 
+#include <assert.h>
 #include <blazedb/error.h>
 
 /* rvv with the new dot. That one may be known already where another replica has written under our
@@ -71,7 +72,7 @@ static uint32_t new_fields(const struct bz_rec *rec, const uint32_t *fields, uin
     return n;
 }
 
-/* Life and the fields named become {write}; all else stays. */
+/* The fields named become {write}, and life too unless the write only settles; all else stays. */
 static int write_cells(struct bz_arena *arena, const struct bz_rec *old,
     const struct bz_write *write, const uint32_t *fields, uint32_t field_count, struct bz_rec *out)
 {
@@ -81,7 +82,7 @@ static int write_cells(struct bz_arena *arena, const struct bz_rec *old,
         return BLAZE_ELIMIT;
     struct bz_rec_builder b;
     int rc = bz_rec_builder_init(&b, arena, (size_t)old->write_count + 1,
-        member_count(old) + field_count + 1, (size_t)old->cell_count + added);
+        old->life.count + member_count(old) + field_count + 1, (size_t)old->cell_count + added);
     if (rc == 0)
         rc = take_dot(arena, &old->rvv, write->dot, &b.rec.rvv);
     if (rc != 0)
@@ -89,7 +90,7 @@ static int write_cells(struct bz_arena *arena, const struct bz_rec *old,
     uint16_t at;
     take_writes(&b, old, write, &at);
     b.rec.has_life = b.rec.has_rest = true;
-    if (BZ_MUTANT(UPDATE_WITHOUT_LIFE) && write->alive)
+    if (write->resolved || (BZ_MUTANT(UPDATE_WITHOUT_LIFE) && write->alive))
         push_old(&b, &old->life, at);
     else
         bz_rec_builder_push(&b, at);
@@ -120,6 +121,13 @@ int bz_rec_update(struct bz_arena *arena, const struct bz_rec *old, const struct
 {
     if (old == NULL)
         return bz_rec_put(arena, old, write, out);
+    return write_cells(arena, old, write, fields, field_count, out);
+}
+
+int bz_rec_resolve(struct bz_arena *arena, const struct bz_rec *old, const struct bz_write *write,
+    const uint32_t *fields, uint32_t field_count, struct bz_rec *out)
+{
+    assert(write->resolved && write->alive && field_count > 0);
     return write_cells(arena, old, write, fields, field_count, out);
 }
 

@@ -103,6 +103,8 @@ static int check_stamp(
 
 static int check_bodies(const struct bz_rec *rec, uint32_t fields, blaze_error *error)
 {
+    if (bz_rec_check_kinds(rec) != 0)
+        return bz_kind_unknown(error);
     int rc = bz_rec_check_bodies(rec, fields);
     return rc == 0 ? 0 : bz_error_set(error, rc, "a peer sent a document that is not sound");
 }

@@ -118,6 +118,8 @@ int bz_stored_split(struct bz_bytes value, struct bz_stored *out, blaze_error *e
 int bz_stored_decode(struct bz_arena *arena, const struct bz_stored *stored, const blaze_id *id,
     struct bz_rec *out, blaze_error *error);
 int bz_record_corrupt(blaze_error *error, const blaze_id *id);
+/* For records that can be carried and not read: bz_rec_check_kinds(). */
+int bz_kind_unknown(blaze_error *error);
 
 /* Whether a record of one live whole write, whose body is all that there is to see. */
 bool bz_rec_is_simple(const struct bz_rec *rec);

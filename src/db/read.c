@@ -188,6 +188,8 @@ int bz_read_visible(struct bz_read *read, const struct bz_stored *stored, const 
     out->document = bz_bytes(NULL, 0);
     bz_arena_reset(&read->arena);
     int rc = bz_stored_decode(&read->arena, stored, id, &out->rec, error);
+    if (rc == 0 && bz_rec_check_kinds(&out->rec) != 0)
+        return bz_kind_unknown(error);
     return rc == 0 && !bz_rec_alive(&out->rec, &nodes) ? BLAZE_ENOTFOUND : rc;
 }
 

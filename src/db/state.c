@@ -390,6 +390,12 @@ int bz_record_corrupt(blaze_error *error, const blaze_id *id)
     return bz_error_set(error, BLAZE_ECORRUPT, "record %s is corrupt", blaze_id_format(id, text));
 }
 
+int bz_kind_unknown(blaze_error *error)
+{
+    return bz_error_set(error, BLAZE_EVERSION,
+        "a record has values of a type that this version does not know: use a newer one");
+}
+
 bool bz_rec_is_simple(const struct bz_rec *rec)
 {
     return rec->write_count == 1 && rec->cell_count == 0 && rec->has_life && rec->has_rest &&

@@ -228,6 +228,8 @@ static int target_load(struct bz_db_txn *txn, uint32_t number, const blaze_id *i
     rc = bz_txn_record_load(txn, number, id, &target->stored, &target->rec, &target->found, error);
     if (rc != 0 || !target->found)
         return rc;
+    if (bz_rec_check_kinds(&target->rec) != 0)
+        return bz_kind_unknown(error);
     struct bz_nodes nodes = bz_catalog_nodes(txn->db->catalog);
     target->alive = bz_rec_is_simple(&target->rec) || bz_rec_alive(&target->rec, &nodes);
     return 0;
