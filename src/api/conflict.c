@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "api_priv.h"
 #include "base/alloc.h"
+#include "crdt/clock.h"
 
 struct walk {
     int (*each)(void *context, const blaze_conflict *conflict);
@@ -21,7 +22,7 @@ static int on_conflict(void *context, const struct bz_conflict *in)
             .present = in->siblings[i].present,
             .value = in->siblings[i].value,
             .node = in->siblings[i].node,
-            .time_ms = (int64_t)in->siblings[i].stamp_ms,
+            .time_ms = (int64_t)BZ_STAMP_MS(in->siblings[i].stamp),
             .role = (blaze_role)in->siblings[i].role,
         };
     blaze_conflict conflict = {

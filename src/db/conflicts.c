@@ -14,70 +14,86 @@ struct listing {
     blaze_error *error;
 };
 
-static int sibling_of(const struct listing *listing, const struct bz_write *write, uint32_t field,
-    struct bz_conflict_sibling *out)
+static int sibling_of(const struct bz_db *db, const struct bz_write *write, uint32_t field,
+    struct bz_conflict_sibling *out, blaze_error *error)
 {
-    struct bz_db *db = listing->read->db;
     struct bz_conflict_sibling sibling = {
-        .stamp_ms = BZ_STAMP_MS(write->stamp), .role = write->role};
+        .stamp = write->stamp, .role = write->role, .resolved = write->resolved};
     int rc = bz_catalog_node_id(db->catalog, write->dot.node, &sibling.node);
     if (rc != 0)
-        return bz_error_set(listing->error, BLAZE_ECORRUPT, "a write of an unknown node");
+        return bz_error_set(error, BLAZE_ECORRUPT, "a write of an unknown node");
     rc = bz_doc_field(write->body, bz_catalog_names(db->catalog), field, &sibling.value);
     sibling.present = rc == 0;
     *out = sibling;
     return 0;
 }
 
-/* Tells of one field, with the winner first and the others in the order of the record. */
-static int tell_field(const struct listing *listing, struct bz_conflict *conflict,
-    const struct bz_rec *rec, uint32_t field)
+/* One field, with the winner first and the others in the order of the record. */
+static int load_field(struct bz_read *read, const struct bz_rec *rec, uint32_t field,
+    struct bz_conflict *conflict, blaze_error *error)
 {
-    struct bz_read *read = listing->read;
     struct bz_nodes nodes = bz_catalog_nodes(read->db->catalog);
     const struct bz_cell *cell = bz_rec_cell(rec, field);
     const struct bz_write *winner = bz_rec_winner(rec, cell, &nodes);
     struct bz_conflict_sibling *siblings =
         bz_arena_alloc(&read->arena, cell->count * sizeof *siblings);
     if (siblings == NULL)
-        return bz_error_code(listing->error, BLAZE_ENOMEM);
+        return bz_error_code(error, BLAZE_ENOMEM);
     uint32_t others = 1;
     for (uint32_t i = 0; i < cell->count; i++) {
         const struct bz_write *write = &rec->writes[cell->members[i]];
         uint32_t place = write == winner ? 0 : others++;
-        int rc = sibling_of(listing, write, field, &siblings[place]);
+        int rc = sibling_of(read->db, write, field, &siblings[place], error);
         if (rc != 0)
             return rc;
     }
     conflict->field = bz_names_get(bz_catalog_names(read->db->catalog), field);
     conflict->siblings = siblings;
     conflict->count = cell->count;
-    return listing->each(listing->context, conflict);
+    return 0;
 }
 
-static int tell_record(const struct listing *listing, uint32_t collection, const blaze_id *id)
+int bz_conflicts_load(struct bz_read *read, uint32_t collection, const blaze_id *id,
+    struct bz_record_conflicts *out, blaze_error *error)
 {
-    struct bz_read *read = listing->read;
     struct bz_stored stored;
     struct bz_rec rec;
-    struct bz_conflict conflict = {.id = *id};
+    struct bz_bytes name;
     const uint32_t *fields = NULL;
     uint32_t count = 0;
-    int rc = bz_stored_load(read->view, collection, id, &stored, listing->error);
+    int rc = bz_stored_load(read->view, collection, id, &stored, error);
     if (rc == 0)
-        rc = bz_catalog_collection_name(read->db->catalog, collection, &conflict.collection);
+        rc = bz_catalog_collection_name(read->db->catalog, collection, &name);
     if (rc != 0)
         return rc;
     bz_arena_reset(&read->arena);
-    rc = bz_stored_decode(&read->arena, &stored, id, &rec, listing->error);
+    rc = bz_stored_decode(&read->arena, &stored, id, &rec, error);
+    if (rc == 0 && bz_rec_check_kinds(&rec) != 0)
+        rc = bz_kind_unknown(error);
     if (rc != 0)
         return rc;
     rc = bz_rec_conflicts(&read->arena, &rec, &fields, &count);
     if (rc != 0)
-        return rc == BLAZE_ENOMEM ? bz_error_code(listing->error, rc)
-                                  : bz_record_corrupt(listing->error, id);
-    for (uint32_t i = 0; rc == 0 && i < count; i++)
-        rc = tell_field(listing, &conflict, &rec, fields[i]);
+        return rc == BLAZE_ENOMEM ? bz_error_code(error, rc) : bz_record_corrupt(error, id);
+    struct bz_conflict *list = bz_arena_alloc(&read->arena, (count + 1) * sizeof *list);
+    if (list == NULL)
+        return bz_error_code(error, BLAZE_ENOMEM);
+    for (uint32_t i = 0; rc == 0 && i < count; i++) {
+        list[i] = (struct bz_conflict){.collection = name, .id = *id};
+        rc = load_field(read, &rec, fields[i], &list[i], error);
+    }
+    if (rc == 0)
+        *out = (struct bz_record_conflicts){
+            collection, *id, stored.position, stored.record.size, list, count};
+    return rc;
+}
+
+static int tell_record(const struct listing *listing, uint32_t collection, const blaze_id *id)
+{
+    struct bz_record_conflicts found;
+    int rc = bz_conflicts_load(listing->read, collection, id, &found, listing->error);
+    for (uint32_t i = 0; rc == 0 && i < found.count; i++)
+        rc = listing->each(listing->context, &found.fields[i]);
     return rc;
 }
 
@@ -104,8 +120,8 @@ static int tell_from(
     return rc == BLAZE_END ? 0 : rc;
 }
 
-/* Whether a record is in the list of those in conflict. */
-static int listed(struct bz_read *read, uint32_t collection, const blaze_id *id, blaze_error *error)
+int bz_conflicts_listed(
+    struct bz_read *read, uint32_t collection, const blaze_id *id, blaze_error *error)
 {
     uint8_t key[BZ_RECORD_KEY_SIZE];
     struct bz_bytes value;
@@ -127,7 +143,7 @@ int bz_read_conflicts(struct bz_read *read, struct bz_bytes collection, const bl
     if (!all && bz_catalog_collection(read->db->catalog, collection, &number) != 0)
         return 0;
     if (id != NULL && !all) {
-        rc = listed(read, number, id, error);
+        rc = bz_conflicts_listed(read, number, id, error);
         if (rc != 0)
             return rc == BLAZE_ENOTFOUND ? 0 : rc;
         return tell_record(&listing, number, id);

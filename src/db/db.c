@@ -8,7 +8,7 @@
 
 #include <assert.h>
 
-#define SETTING_NAME_MAX 255u
+#define SETTING_NAME_MAX 300u /* "policy/" and the name of a collection */
 
 static uint64_t system_wall_ms(void *context)
 {
@@ -29,6 +29,7 @@ static void db_free(struct bz_db *db)
     if (db == NULL)
         return;
     bz_watch_release(&db->watch);
+    bz_settler_release(&db->settler);
     bz_reads_free(db);
     bz_txns_free(db->idle_txns);
     bz_catalog_free(db->catalog);
@@ -54,6 +55,7 @@ static int db_new(struct bz_db **out, const char *path, const struct bz_db_optio
     pthread_mutex_init(&db->lock, NULL);
     pthread_cond_init(&db->settled, NULL);
     bz_watch_init(&db->watch);
+    bz_settler_init(&db->settler);
     if (!options->memory) {
         size_t size = strlen(path) + 1;
         db->path = bz_malloc(size);
@@ -240,6 +242,7 @@ int bz_db_open(
 
 int bz_db_close(struct bz_db *db, blaze_error *error)
 {
+    bz_settler_stop(db);
     pthread_mutex_lock(&db->lock);
     assert(db->open == 0);
     pthread_mutex_unlock(&db->lock);

@@ -143,8 +143,9 @@ struct bz_conflict {
         bool present; /* false: this side has no such field */
         blaze_value value;
         blaze_id node;
-        uint64_t stamp_ms;
+        uint64_t stamp;
         uint8_t role;
+        bool resolved; /* by a policy or a resolver */
     } * siblings;
 };
 /* Calls each() for every field in conflict of one record, or (id NULL) of one collection, or
@@ -152,6 +153,55 @@ struct bz_conflict {
 int bz_read_conflicts(struct bz_read *read, struct bz_bytes collection, const blaze_id *id,
     int (*each)(void *context, const struct bz_conflict *conflict), void *context,
     blaze_error *error);
+
+/* ---- settling conflicts (docs/replication.md) ---- */
+
+enum bz_policy {
+    BZ_POLICY_UNSET,  /* a field: as its collection; a collection: none */
+    BZ_POLICY_NONE,   /* conflicts stay */
+    BZ_POLICY_LAST,   /* the last write, whoever made it */
+    BZ_POLICY_SERVER, /* the last write of a server, or if there is none of a client */
+    BZ_POLICY_LIST,   /* an array of all that was written, sorted */
+    BZ_POLICY_GREATEST,
+    BZ_POLICY_LEAST,
+};
+const char *bz_policy_name(enum bz_policy policy);
+bool bz_policy_of_name(struct bz_bytes name, enum bz_policy *out);
+
+/* Sets the policy of a collection, or (field not empty) of a field of it, in this copy. Whoever
+ * keeps policies settles by it from now on, also what is in conflict already. BLAZE_EINVAL. */
+int bz_db_policy_put(struct bz_db *db, struct bz_bytes collection, struct bz_bytes field,
+    enum bz_policy policy, blaze_error *error);
+/* Calls each() for every policy that is set; field empty: the collection's. */
+int bz_read_policies(struct bz_read *read,
+    int (*each)(
+        void *context, struct bz_bytes collection, struct bz_bytes field, enum bz_policy policy),
+    void *context, blaze_error *error);
+
+/* Is given the fields of a record that are in conflict, and adds to `values` what each is to be;
+ * what it does not add (or unset) stays in conflict. Non-zero: all of it stays. */
+typedef int bz_resolve_fn(
+    void *context, const struct bz_conflict *fields, uint32_t count, blaze_doc *values);
+
+/*
+ * Settles conflicts of a collection (empty: of all) by policies, or by `fn` unless that is NULL, on
+ * this thread; *settled is the number of records that were written to. What changes meanwhile is
+ * left for another time, and so is what cannot be written (BLAZE_ELIMIT). `fn` is called without
+ * locks; it may read and write.
+ */
+int bz_db_settle(struct bz_db *db, struct bz_bytes collection, bz_resolve_fn *fn, void *context,
+    uint64_t *settled, blaze_error *error);
+
+/* From now on until it is closed, conflicts are settled by what policies there are, or come to be,
+ * on the observers' thread, whichever process brings them. No more than a flag as long as there are
+ * no policies. Nothing happens to a database that is opened read-only. */
+int bz_db_keep_policies(struct bz_db *db, blaze_error *error);
+
+/* The same by `fn` for one collection, in place of its policy: those that there are, and from now
+ * on those that come. Another one replaces it, NULL removes it; then no call of the one before is
+ * running any more when this returns, unless it is made from within one. BLAZE_EREADONLY. */
+int bz_db_set_resolver(struct bz_db *db, struct bz_bytes collection, bz_resolve_fn *fn,
+    void *context, blaze_error *error);
 
 struct bz_db_state {
     uint64_t position;  /* of the change log */

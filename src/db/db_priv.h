@@ -15,6 +15,8 @@
  *   index.c     index entries, making and dropping
  *   read.c      reads of single records and of what is kept about them
  *   conflicts.c listing what was written apart
+ *   policy.c    rules by which conflicts are settled
+ *   settle.c    settling them
  *   walk.c      walks over the key ranges of a plan
  *   find.c      rows
  *   observe.c   observers, listeners, noticing commits
@@ -24,7 +26,9 @@
  *   check.c     whether everything agrees
  *
  * Locks, taken in this order, each for a moment only and never while user code runs:
- *   the writer's place (bz_txn_begin), db->lock, db->watch.lock, the catalog's own.
+ *   the writer's place (bz_txn_begin), db->lock, db->settler.starting and .lock,
+ *   db->watch.lock, the catalog's
+ *   own.
  */
 
 #include "base/mutant.h"
@@ -158,6 +162,18 @@ struct bz_health {
     bool told[BZ_WARNING_KINDS];
 };
 
+/* Has the observers' thread settle, if there is anything to settle by; see settle.c. */
+struct bz_settler {
+    pthread_mutex_t starting;     /* taken before `lock` */
+    struct bz_observer *observer; /* NULL: nothing to do yet */
+    pthread_mutex_t lock;         /* of what follows */
+    pthread_cond_t idle;          /* a resolver is back */
+    struct bz_resolver *resolvers;
+    bool keeps; /* the policies */
+    bool started;
+    bool behind; /* only the thread looks: something failed, everything must be looked at */
+};
+
 /* A place for one idle read. Each has its own part of the processors' caches, and a thread looks
  * first where it looked last: so threads that read at once do not meet. */
 struct bz_idle_read {
@@ -195,6 +211,7 @@ struct bz_db {
 
     struct bz_watch watch;
     struct bz_health health;
+    struct bz_settler settler;
 };
 
 /* 0, or BLAZE_EPERM if the database is blind. */
@@ -340,6 +357,57 @@ int bz_write_record(struct bz_db_txn *txn, struct bz_txn_collection *collection,
     const struct bz_stored *old_stored, const struct bz_rec *old, struct bz_rec *rec,
     struct bz_origin origin, blaze_error *error);
 
+/* Of what stands for others: role and stamp of the sibling, or the greatest of those, it is for. */
+struct bz_claim {
+    uint64_t stamp;
+    uint8_t role;
+};
+/* Writes the fields of `values`, some of them perhaps unset, as settled (bz_rec_resolve()).
+ * BLAZE_ENOTFOUND, without words, if the record is not visible. */
+int bz_write_settled(struct bz_db_txn *txn, uint32_t collection, const blaze_id *id,
+    blaze_doc *values, struct bz_claim claim, blaze_error *error);
+
+/* ---- conflicts.c ---- */
+
+/* What is in conflict in a record. */
+struct bz_record_conflicts {
+    uint32_t collection;
+    blaze_id id;
+    uint64_t position; /* of the record: it has not changed as long as this is the same */
+    size_t size;       /* of the record, in bytes */
+    const struct bz_conflict *fields;
+    uint32_t count;
+};
+/* Whether a record is in the list of those in conflict: 0 or BLAZE_ENOTFOUND. */
+int bz_conflicts_listed(
+    struct bz_read *read, uint32_t collection, const blaze_id *id, blaze_error *error);
+/* What is listed of it, in the arena of the read. */
+int bz_conflicts_load(struct bz_read *read, uint32_t collection, const blaze_id *id,
+    struct bz_record_conflicts *out, blaze_error *error);
+
+/* ---- policy.c ---- */
+
+/* The policy of a field, which is that of its collection if it has none. */
+int bz_policy_load(struct bz_view *view, struct bz_bytes collection, struct bz_bytes field,
+    enum bz_policy *out, blaze_error *error);
+/* Whether any is set. */
+int bz_policy_any(struct bz_view *view, bool *out, blaze_error *error);
+/* Adds what the policy makes of the siblings to `values`, under the field's name; not for NONE. */
+int bz_policy_choose(enum bz_policy policy, const struct bz_conflict *conflict, const char *name,
+    blaze_doc *values, struct bz_claim *claim);
+/* The greatest of all siblings. */
+struct bz_claim bz_claim_of(const struct bz_conflict *conflict);
+
+/* ---- settle.c ---- */
+
+void bz_settler_init(struct bz_settler *settler);
+void bz_settler_stop(struct bz_db *db); /* no call is running when this returns */
+void bz_settler_release(struct bz_settler *settler);
+/* Policies have changed here. */
+void bz_settler_look(struct bz_db *db);
+/* Another process has committed: perhaps the first policy. */
+void bz_settler_poll(struct bz_db *db);
+
 /* ---- index.c ---- */
 
 /* Changes the entries of all indexes from those of one visible state of a record to those of
@@ -382,6 +450,8 @@ void bz_watch_init(struct bz_watch *watch);
 void bz_watch_release(struct bz_watch *watch); /* ends the thread */
 /* With the lock held: starts the thread, unless it runs. */
 int bz_watch_start(struct bz_db *db, blaze_error *error);
+/* Has the observer called once even if there is nothing to tell: then with no events. */
+void bz_watch_wake(struct bz_observer *observer);
 /* Tells that positions up to this one are visible. */
 void bz_db_advance(struct bz_db *db, uint64_t position);
 

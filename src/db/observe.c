@@ -28,6 +28,7 @@ struct bz_observer {
     void (*on_events)(void *context, const struct bz_event *events, size_t count);
     void *context;
     uint64_t position; /* told up to here; only the thread looks */
+    bool woken;        /* to be called in any case */
     bool running;
     bool removed;
     bool orphan; /* removed from within its own call: the thread frees it */
@@ -112,6 +113,7 @@ void bz_db_poll(struct bz_db *db)
     if (rc == 0) {
         atomic_store(&db->polled_lsn, lsn);
         bz_db_advance(db, position);
+        bz_settler_poll(db);
     }
 }
 
@@ -212,8 +214,8 @@ static int collect(struct bz_read *read, const struct bz_observer *observer,
     return rc;
 }
 
-/* Tells one observer what there is for it. */
-static int serve(struct bz_observer *observer, struct bz_event *events)
+/* Tells one observer what there is for it; if woken, also that there is nothing. */
+static int serve(struct bz_observer *observer, bool woken, struct bz_event *events)
 {
     struct bz_read *read = NULL;
     size_t count = 0;
@@ -225,7 +227,7 @@ static int serve(struct bz_observer *observer, struct bz_event *events)
     bz_read_end(read);
     if (rc != 0)
         return rc;
-    if (count > 0)
+    if (count > 0 || woken)
         observer->on_events(observer->context, events, count);
     observer->position = position;
     return 0;
@@ -246,7 +248,7 @@ static struct bz_observer *next_behind(struct bz_watch *watch, uint64_t position
 {
     struct bz_observer *least = NULL;
     for (struct bz_observer *o = watch->observers; o != NULL; o = o->next) {
-        if (!o->removed && o->position < position &&
+        if (!o->removed && (o->woken || o->position < position) &&
             (least == NULL || o->position < least->position))
             least = o;
     }
@@ -268,11 +270,14 @@ static void *observe_loop(void *context)
             pthread_cond_wait(&watch->changed, &watch->lock);
             continue;
         }
+        bool woken = observer->woken;
+        observer->woken = false;
         observer->running = true;
         pthread_mutex_unlock(&watch->lock);
-        int rc = serve(observer, watch->events);
+        int rc = serve(observer, woken, watch->events);
         pthread_mutex_lock(&watch->lock);
         observer->running = false;
+        observer->woken |= woken && rc != 0;
         if (observer->orphan)
             observer_free(watch, observer);
         pthread_cond_broadcast(&watch->changed);
@@ -370,6 +375,15 @@ int bz_db_observe(struct bz_db *db, struct bz_bytes collection,
     bz_free((void *)observer->name.data);
     bz_free(observer);
     return rc;
+}
+
+void bz_watch_wake(struct bz_observer *observer)
+{
+    struct bz_watch *watch = &observer->db->watch;
+    pthread_mutex_lock(&watch->lock);
+    observer->woken = true;
+    pthread_cond_broadcast(&watch->changed);
+    pthread_mutex_unlock(&watch->lock);
 }
 
 void bz_db_unobserve(struct bz_observer *observer)

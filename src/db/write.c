@@ -264,7 +264,8 @@ static int store_write(struct bz_db_txn *txn, const struct target *target,
         error);
     if (rc == 0) {
         txn->state.seq = write->dot.seq;
-        txn->state.stamp = write->stamp;
+        if (txn->state.stamp < write->stamp)
+            txn->state.stamp = write->stamp;
     }
     return rc;
 }
@@ -420,6 +421,30 @@ int bz_db_upsert(struct bz_db_txn *txn, struct bz_bytes collection, const blaze_
     int rc = bz_txn_usable(txn, error);
     return rc != 0 ? rc
                    : bz_txn_result(txn, update_fields(txn, collection, id, fields, true, error));
+}
+
+int bz_write_settled(struct bz_db_txn *txn, uint32_t collection, const blaze_id *id,
+    blaze_doc *values, struct bz_claim claim, blaze_error *error)
+{
+    struct target target;
+    uint32_t *fields = NULL, field_count = 0;
+    struct bz_bytes body;
+    struct bz_rec rec;
+    int rc = target_load(txn, collection, id, &target, error);
+    if (rc == 0 && !target.alive)
+        return BLAZE_ENOTFOUND;
+    if (rc == 0)
+        rc = split_update(txn, values, &fields, &field_count, &body, error);
+    if (rc != 0)
+        return bz_txn_result(txn, rc);
+    struct bz_write write = next_write(txn, true, body);
+    write.resolved = true;
+    write.stamp = claim.stamp;
+    write.role = claim.role;
+    rc = bz_rec_resolve(&txn->arena, &target.rec, &write, fields, field_count, &rec);
+    if (rc != 0)
+        return bz_txn_result(txn, bz_error_code(error, rc));
+    return bz_txn_result(txn, store_write(txn, &target, &write, &rec, error));
 }
 
 /* BLAZE_ENOTFOUND, without words, for one that is not visible. */
