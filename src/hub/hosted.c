@@ -113,6 +113,8 @@ static int open_hosted(struct bz_hub *hub, struct hosted *hosted,
         rc = bz_poller_open(&hosted->poller, hub->loop, hub->pool, hosted->db);
         if (rc != 0)
             bz_error_code(error, rc);
+        else if ((rc = bz_db_keep_policies(hosted->db, error)) != 0)
+            bz_poller_close(hosted->poller);
     }
     if (rc != 0)
         bz_db_close(hosted->db, NULL);

@@ -23,6 +23,8 @@ int bz_peer_open(struct bz_peer **out, struct bz_db *db, blaze_error *error)
             bz_error_code(error, rc);
     }
     if (rc == 0)
+        rc = bz_db_keep_policies(db, error); /* what comes is settled where it comes in */
+    if (rc == 0)
         *out = peer;
     else
         bz_peer_close(peer);
