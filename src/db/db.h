@@ -194,7 +194,7 @@ int bz_db_settle(struct bz_db *db, struct bz_bytes collection, bz_resolve_fn *fn
 
 /* From now on until it is closed, conflicts are settled by what policies there are, or come to be,
  * on the observers' thread, whichever process brings them. No more than a flag as long as there are
- * no policies. Nothing happens to a database that is opened read-only. */
+ * no policies. Nothing happens to a database that is blind or opened read-only. */
 int bz_db_keep_policies(struct bz_db *db, blaze_error *error);
 
 /* The same by `fn` for one collection, in place of its policy: those that there are, and from now

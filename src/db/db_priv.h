@@ -400,6 +400,8 @@ struct bz_claim bz_claim_of(const struct bz_conflict *conflict);
 
 /* ---- settle.c ---- */
 
+/* 0, BLAZE_EREADONLY, or BLAZE_EPERM if the database is blind. */
+int bz_db_may_settle(const struct bz_db *db, blaze_error *error);
 void bz_settler_init(struct bz_settler *settler);
 void bz_settler_stop(struct bz_db *db); /* no call is running when this returns */
 void bz_settler_release(struct bz_settler *settler);

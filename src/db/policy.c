@@ -185,9 +185,7 @@ int bz_db_policy_put(struct bz_db *db, struct bz_bytes collection, struct bz_byt
     enum bz_policy policy, blaze_error *error)
 {
     struct bz_txn *txn = NULL;
-    int rc = db->read_only
-                 ? bz_error_set(error, BLAZE_EREADONLY, "the database is opened read-only")
-                 : 0;
+    int rc = bz_db_may_settle(db, error);
     if (rc == 0 && !bz_catalog_name_valid(collection))
         rc = bz_error_set(error, BLAZE_EINVAL, "not a collection's name");
     if (rc == 0 && field.size > 0 && !bz_name_valid(field))

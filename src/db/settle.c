@@ -398,6 +398,13 @@ static int settle_listed(struct batch *batch, const uint32_t *collection, blaze_
     return rc == BLAZE_END ? 0 : rc;
 }
 
+int bz_db_may_settle(const struct bz_db *db, blaze_error *error)
+{
+    if (db->read_only)
+        return bz_error_set(error, BLAZE_EREADONLY, "the database is opened read-only");
+    return bz_db_readable(db, error);
+}
+
 int bz_db_settle(struct bz_db *db, struct bz_bytes collection, bz_resolve_fn *fn, void *context,
     uint64_t *settled, blaze_error *error)
 {
@@ -405,9 +412,9 @@ int bz_db_settle(struct bz_db *db, struct bz_bytes collection, bz_resolve_fn *fn
     struct bz_read *read = NULL;
     uint32_t number = 0;
     bool all = collection.size == 0;
-    int rc = db->read_only
-                 ? bz_error_set(error, BLAZE_EREADONLY, "the database is opened read-only")
-                 : bz_read_begin(db, &read, error); /* makes the catalog fresh */
+    int rc = bz_db_may_settle(db, error);
+    if (rc == 0)
+        rc = bz_read_begin(db, &read, error); /* makes the catalog fresh */
     if (rc != 0)
         return rc;
     bool known = all || bz_catalog_collection(db->catalog, collection, &number) == 0;
@@ -504,7 +511,7 @@ void bz_settler_poll(struct bz_db *db)
 
 int bz_db_keep_policies(struct bz_db *db, blaze_error *error)
 {
-    if (db->read_only)
+    if (db->read_only || db->identity.blind)
         return 0;
     pthread_mutex_lock(&db->settler.lock);
     db->settler.keeps = true;
@@ -536,8 +543,9 @@ int bz_db_set_resolver(struct bz_db *db, struct bz_bytes collection, bz_resolve_
 {
     struct bz_settler *settler = &db->settler;
     struct bz_resolver *added = NULL;
-    if (db->read_only)
-        return bz_error_set(error, BLAZE_EREADONLY, "the database is opened read-only");
+    int rc = bz_db_may_settle(db, error);
+    if (rc != 0)
+        return rc;
     if (!bz_catalog_name_valid(collection))
         return bz_error_set(error, BLAZE_EINVAL, "not a collection's name");
     if (fn != NULL) {
@@ -560,7 +568,7 @@ int bz_db_set_resolver(struct bz_db *db, struct bz_bytes collection, bz_resolve_
         settler->resolvers = added;
     }
     pthread_mutex_unlock(&settler->lock);
-    int rc = added == NULL ? 0 : start(db, error);
+    rc = added == NULL ? 0 : start(db, error);
     if (rc != 0) {
         pthread_mutex_lock(&settler->lock);
         remove_resolver(db, collection);

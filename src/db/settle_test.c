@@ -530,6 +530,27 @@ static void many_conflicts_are_settled_in_batches(void **state)
     net_close(&net);
 }
 
+static void a_copy_that_cannot_read_settles_nothing(void **state)
+{
+    (void)state;
+    struct world world = {{1}, 1700000000000u};
+    struct bz_db_options options = world_options(&world);
+    struct bz_db *db = NULL;
+    blaze_error failure = {0};
+    uint64_t settled = 0;
+    options.blind = true;
+    options.database = (blaze_id){{1}};
+    must(bz_db_open(&db, "blind", &options, error));
+    must(bz_db_keep_policies(db, error));
+    assert_int_equal(
+        bz_db_policy_put(db, bz_bytes_text("c"), bz_bytes(NULL, 0), BZ_POLICY_LAST, &failure),
+        BLAZE_EPERM);
+    assert_int_equal(bz_db_set_resolver(db, bz_bytes_text("c"), sum, NULL, &failure), BLAZE_EPERM);
+    assert_int_equal(
+        bz_db_settle(db, bz_bytes(NULL, 0), NULL, NULL, &settled, &failure), BLAZE_EPERM);
+    must(bz_db_close(db, error));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -545,6 +566,7 @@ int main(void)
         cmocka_unit_test(what_a_resolver_leaves_stays_in_conflict),
         cmocka_unit_test(removing_a_resolver_waits_for_its_call),
         cmocka_unit_test(many_conflicts_are_settled_in_batches),
+        cmocka_unit_test(a_copy_that_cannot_read_settles_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
