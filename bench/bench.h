@@ -90,6 +90,7 @@ void bench_rounds(struct bench *bench, const char *group, uint64_t most,
 
 /* The groups. */
 void bench_codec(struct bench *bench);
+void bench_crypto(struct bench *bench);
 void bench_write(struct bench *bench);
 void bench_cost(struct bench *bench);
 void bench_latency(struct bench *bench);

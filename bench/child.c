@@ -30,7 +30,7 @@ static const struct {
     {"large-open", 2, bench_child_large_open},
     {"large-work", 4, bench_child_large_work},
     {"hub", 2, bench_child_hub},
-    {"share", 5, bench_child_share},
+    {"share", 6, bench_child_share},
     {"bulk", 2, bench_child_bulk},
     {"join", 2, bench_child_join},
     {"change", 5, bench_child_change},

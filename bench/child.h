@@ -40,8 +40,9 @@ int bench_child_large_work(char **arguments); /* PATH N gets|ranges|updates SECO
  * The group `sync`, sync_child.c. Where an answer has `digest` and `records`, they are of the
  * database as the work left it.
  */
-int bench_child_hub(char **arguments);    /* DIR URL: listens there and at tcp, answers each line */
-int bench_child_share(char **arguments);  /* PATH N ROUNDS URL URL: loads, updates, shares twice */
+int bench_child_hub(char **arguments); /* DIR URL: listens there and at tcp, answers each line */
+int bench_child_share(
+    char **arguments); /* PATH N ROUNDS URL URL trusted|blind: loads, updates, shares twice */
 int bench_child_bulk(char **arguments);   /* PATH N: loads in durable batches */
 int bench_child_join(char **arguments);   /* PATH CODE */
 int bench_child_change(char **arguments); /* PATH N STEP ROUND URL: updates, syncs unless "-" */

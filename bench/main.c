@@ -24,6 +24,7 @@ static const struct {
     bool on_request; /* only where it is named */
 } groups[] = {
     {"codec", bench_codec, "bytes a record, encoding, decoding, one field"},
+    {"crypto", bench_crypto, "sealing and opening records for a blind hub"},
     {"write", bench_write, "commits, bulk load, update, delete"},
     {"cost", bench_cost, "bytes to the disk and syncs a commit, write amplification"},
     {"latency", bench_latency, "single commits while checkpoints and compactions go on"},

@@ -41,17 +41,18 @@ struct round {
     char *unix_url, *tcp_url;
 
     struct origin plain, updated;
-    char *copy;    /* what is joined and thrown away */
-    char *kept;    /* a copy that is kept in step */
-    char *bulk;    /* a database that no one else has */
-    char *session; /* SQLite's copy */
+    struct origin blind; /* the same as plain, whose secret the hub has not */
+    char *copy;          /* what is joined and thrown away */
+    char *kept;          /* a copy that is kept in step */
+    char *bulk;          /* a database that no one else has */
+    char *session;       /* SQLite's copy */
     char *session_source;
     char *replayed;
     struct bench_source *source;
     uint64_t changes; /* every round of updates has a number of its own */
     bool session_filled;
 
-    double wire, wire_changes;                 /* bytes a record */
+    double wire, wire_changes, wire_blind;     /* bytes a record */
     double session_wire, session_wire_changes; /* SQLite's */
     double join_peak, bulk_peak, session_peak; /* bytes */
 };
@@ -107,13 +108,13 @@ static void stop_hub(struct round *round)
     bench_child_wait(&round->hub, 0);
 }
 
-static void share(struct round *round, struct origin *origin, unsigned rounds)
+static void share(struct round *round, struct origin *origin, unsigned rounds, bool trusting)
 {
     char text[16];
     char line[LINE_MAX_SIZE];
     snprintf(text, sizeof text, "%u", rounds);
-    const char *const arguments[] = {
-        "share", origin->path, round->text_n, text, round->unix_url, round->tcp_url, NULL};
+    const char *const arguments[] = {"share", origin->path, round->text_n, text, round->unix_url,
+        round->tcp_url, trusting ? "trusted" : "blind", NULL};
     run_child(arguments, line);
     origin->unix_code = bench_child_text(line, "unix");
     origin->tcp_code = bench_child_text(line, "tcp");
@@ -141,6 +142,16 @@ static double join(struct round *round, const struct origin *origin, const char 
     run_child(arguments, line);
     expect(line, round->n, origin->digest);
     return bench_child_number(line, "seconds");
+}
+
+static double run_join_blind(void *context)
+{
+    struct round *round = context;
+    char line[LINE_MAX_SIZE];
+    double before = ask_hub(round, "bytes");
+    double seconds = join(round, &round->blind, round->blind.unix_code, round->copy, line);
+    round->wire_blind = (ask_hub(round, "bytes") - before) / (double)round->n;
+    return (double)round->n / seconds;
 }
 
 static double join_rate(struct round *round, const char *code)
@@ -394,6 +405,25 @@ static void measure_bootstrap(struct round *round)
     bench_measure(bench, &row, over_tcp, 2);
 }
 
+/* Its copy and the writer's are made for this row alone. */
+static void measure_blind(struct round *round)
+{
+    static const char name[] = "bootstrap through a blind hub, unix:";
+    static const char trusted[] = "a trusted hub";
+    if (!bench_wants(round->bench, name))
+        return;
+    share(round, &round->blind, 0, false);
+    struct bench_row row = {"sync", name, "records/s", round->n, .goals = {{trusted, 0.6, 0}}};
+    const struct bench_contestant contestants[] = {
+        ours(run_join_blind, round), limit(trusted, run_join_unix, round)};
+    bench_measure(round->bench, &row, contestants, 2);
+    row = (struct bench_row){"sync", "bytes on the wire, bootstrap through a blind hub",
+        "bytes/rec", round->n, .less_is_better = true, .once = true};
+    const struct bench_contestant wire[] = {ours(run_figure, &round->wire_blind),
+        limit(trusted, run_figure, &round->wire), limit("json", run_json, round)};
+    bench_measure(round->bench, &row, wire, 3);
+}
+
 /* What the later rows need, whichever of the earlier ones were wanted. */
 static void make_copies(struct round *round)
 {
@@ -459,7 +489,7 @@ static void measure_updated(struct round *round)
     static const char name[] = "new copy after 10 updates a record, against replay";
     if (!bench_wants(round->bench, name))
         return;
-    share(round, &round->updated, ROUNDS);
+    share(round, &round->updated, ROUNDS, true);
     struct bench_row row = {"sync", name, "ops/s", round->n,
         .goals = {{"replay-durable", 20, 0}, {"replay-relaxed", 20, 0}}};
     const struct bench_contestant contestants[] = {ours(run_join_updated, round),
@@ -475,6 +505,7 @@ static void round_sync(struct bench *bench, uint64_t n)
     snprintf(round.text_n, sizeof round.text_n, "%llu", (unsigned long long)n);
     round.hub_dir = bench_path(dir, "hub");
     round.plain.path = bench_path(dir, "plain.blz");
+    round.blind.path = bench_path(dir, "blind.blz");
     round.updated.path = bench_path(dir, "updated.blz");
     round.copy = bench_path(dir, "copy.blz");
     round.kept = bench_path(dir, "kept.blz");
@@ -486,12 +517,13 @@ static void round_sync(struct bench *bench, uint64_t n)
         bench_die("out of memory");
 
     start_hub(&round);
-    share(&round, &round.plain, 0);
+    share(&round, &round.plain, 0, true);
     if (with_session(&round)) {
         bench_dir_fresh(round.session_source);
         round.source = bench_source_open(round.session_source, n);
     }
     measure_bootstrap(&round);
+    measure_blind(&round);
     make_copies(&round);
     measure_incremental(&round);
     measure_wire(&round);
@@ -507,6 +539,7 @@ static void round_sync(struct bench *bench, uint64_t n)
         free(paths[i]);
     }
     origin_release(&round.plain);
+    origin_release(&round.blind);
     origin_release(&round.updated);
     free(round.unix_url);
     free(round.tcp_url);

@@ -51,6 +51,7 @@ int bench_child_hub(char **arguments)
     blaze_hub_options_init(&options);
     options.listen = listen;
     options.listen_count = 2;
+    options.trusted = 1;
     check(blaze_hub_open(&hub, arguments[0], &options, &error), &error);
     printf("{\"unix\":\"%s\",\"tcp\":\"%s\"}\n", blaze_hub_url(hub, 0), blaze_hub_url(hub, 1));
     fflush(stdout);
@@ -224,6 +225,7 @@ int bench_child_share(char **arguments)
     blaze_sync_options options;
     blaze_sync_options_init(&options);
     options.timeout_ms = PATIENCE_MS;
+    options.trust_hub = strcmp(arguments[5], "trusted") == 0;
     for (int i = 0; i < 2; i++)
         check(blaze_share(db, arguments[3 + i], &options, &codes[i], &error), &error);
     blaze_database_id(db, &id);

@@ -119,7 +119,8 @@ BLAZE_API int blaze_flush(blaze_db *db, blaze_error *error);
 
 /*
  * What there is to know, as one JSON object: database, node, role, records, collections {name:
- * records}, vv {node: writes}, blind, digest, conflicts, peers [...], links [...], storage {...}, warnings
+ * records}, vv {node: writes}, blind, digest, conflicts, peers [...], links [...], storage {...},
+ * warnings
  * [...], sealed, and damaged, if blaze_damage() is not NULL. *out is released with blaze_free().
  */
 BLAZE_API int blaze_status(blaze_db *db, char **out, blaze_error *error);

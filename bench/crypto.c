@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Group `crypto`: what sealing for a blind hub costs. Sealing goes from a body as it lies in a
+ * member's database to what the hub gets, names, padding and all; opening goes back, to a body in
+ * the receiver's numbers. The limit is AES-256-GCM alone, over as many bytes as the sealed body
+ * has, a nonce for each and one key, as `openssl speed -evp aes-256-gcm` does it.
+ */
+
+#include "bench.h"
+#include "codec/doc.h"
+#include "crypto/aead.h"
+#include "crypto/record_seal.h"
+#include "records.h"
+#include "sync/form.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define RECORDS_MAX 100000u
+#define MORE_SIZE   81u /* what a session authenticates with a body */
+
+struct place {
+    size_t at, size;
+};
+
+struct work {
+    uint64_t n;
+    struct blaze_names *names;
+    struct bz_buf bodies, sealed, again, plain;
+    struct place *body, *seal;
+    struct bz_record_sealer *sealer;
+    struct bz_aead *aead;
+    struct bz_form out, in;
+    blaze_id writer;
+    uint8_t more[MORE_SIZE];
+};
+
+static void expect(int code)
+{
+    if (code != 0)
+        bench_die("sealing failed: %s", blaze_error_string(code));
+}
+
+static struct bz_bytes bytes_at(const struct bz_buf *buf, struct place place)
+{
+    return bz_bytes(buf->data + place.at, place.size);
+}
+
+static int name_of(void *context, uint32_t number, struct bz_bytes *out)
+{
+    *out = bz_names_get(context, number);
+    return 0;
+}
+
+static int number_of(void *context, struct bz_bytes name, uint32_t *out)
+{
+    return bz_names_find(context, name, out);
+}
+
+/* ---- the work ---- */
+
+static void add_body(struct work *w, uint64_t i, blaze_doc *doc)
+{
+    struct bench_record record;
+    char text[BENCH_TEXT_MAX];
+    blaze_value value;
+    bench_order(i, &record, text);
+    blaze_doc_clear(doc);
+    for (size_t f = 0; f < bench_orders.count; f++) {
+        const struct bench_value *v = &record.values[f];
+        const char *name = bench_orders.fields[f].name;
+        switch (bench_orders.fields[f].type) {
+        case BENCH_TEXT:
+            blaze_doc_add_text(doc, name, v->as.text.data, v->as.text.size);
+            break;
+        case BENCH_INT:
+            blaze_doc_add_int(doc, name, v->as.integer);
+            break;
+        case BENCH_DOUBLE:
+            blaze_doc_add_double(doc, name, v->as.number);
+            break;
+        case BENCH_BOOL:
+            blaze_doc_add_bool(doc, name, v->as.boolean);
+            break;
+        }
+    }
+    expect(blaze_doc_value(doc, &value));
+    size_t at = w->bodies.size;
+    expect(bz_doc_intern(&w->bodies, &value, w->names));
+    w->body[i] = (struct place){at, w->bodies.size - at};
+}
+
+static void seal_one(struct work *w, uint64_t i, struct bz_buf *out)
+{
+    size_t at = out->size;
+    bz_store64le(w->more + 64, i + 1);
+    expect(bz_form_write(&w->out, bytes_at(&w->bodies, w->body[i]), name_of, w->names, &w->plain));
+    expect(bz_body_seal(
+        w->sealer, &w->writer, bz_bytes(w->more, MORE_SIZE), bz_buf_bytes(&w->plain), out));
+    w->seal[i] = (struct place){at, out->size - at};
+}
+
+static double run_seal(void *context)
+{
+    struct work *w = context;
+    bz_buf_clear(&w->sealed);
+    double start = bench_now();
+    for (uint64_t i = 0; i < w->n; i++)
+        seal_one(w, i, &w->sealed);
+    return (double)w->n / (bench_now() - start);
+}
+
+static double run_open(void *context)
+{
+    struct work *w = context;
+    double start = bench_now();
+    for (uint64_t i = 0; i < w->n; i++) {
+        struct bz_bytes body;
+        bz_store64le(w->more + 64, i + 1);
+        bz_buf_clear(&w->plain);
+        expect(bz_body_open(w->sealer, &w->writer, bz_bytes(w->more, MORE_SIZE),
+            bytes_at(&w->sealed, w->seal[i]), &w->plain));
+        expect(bz_form_read(&w->in, bz_buf_bytes(&w->plain), number_of, w->names, &body));
+        if (body.size != w->body[i].size)
+            bench_die("a body came back otherwise");
+    }
+    return (double)w->n / (bench_now() - start);
+}
+
+static double run_limit(void *context)
+{
+    struct work *w = context;
+    uint8_t nonce[BZ_AEAD_NONCE] = {0};
+    bz_buf_clear(&w->again);
+    uint8_t *out = bz_buf_reserve(&w->again, w->sealed.size);
+    if (out == NULL)
+        bench_die("out of memory");
+    double start = bench_now();
+    for (uint64_t i = 0; i < w->n; i++) {
+        bz_store64le(nonce, i);
+        struct place place = w->seal[i];
+        struct bz_bytes plain = bz_bytes(w->sealed.data + place.at, place.size - BZ_BODY_SEAL);
+        expect(bz_aead_seal(w->aead, nonce, bz_bytes(NULL, 0), plain, out + place.at));
+    }
+    return (double)w->n / (bench_now() - start);
+}
+
+static double run_added(void *context)
+{
+    const struct work *w = context;
+    return ((double)w->sealed.size - (double)w->bodies.size) / (double)w->n;
+}
+
+/* ---- the rows ---- */
+
+static void begin(struct work *w, uint64_t n)
+{
+    static const struct bz_key content = {{1}}, name = {{2}};
+    static const blaze_id database = {{3}};
+    *w = (struct work){.n = n, .writer = {{4}}};
+    blaze_doc *doc;
+    expect(blaze_doc_new(&doc));
+    expect(bz_names_new(&w->names));
+    expect(bz_record_sealer_new(&w->sealer, &content, &name, &database));
+    expect(bz_aead_new(&w->aead, content.bytes));
+    bz_form_init(&w->out);
+    bz_form_init(&w->in);
+    struct bz_buf *buffers[] = {&w->bodies, &w->sealed, &w->again, &w->plain};
+    for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++)
+        bz_buf_init(buffers[i], (size_t)1 << 32);
+    w->body = calloc(n, sizeof *w->body);
+    w->seal = calloc(n, sizeof *w->seal);
+    if (w->body == NULL || w->seal == NULL)
+        bench_die("out of memory");
+    for (uint64_t i = 0; i < n; i++)
+        add_body(w, i, doc);
+    blaze_doc_free(doc);
+    run_seal(w); /* what the other rows read */
+}
+
+static void end(struct work *w)
+{
+    bz_names_unref(w->names);
+    bz_record_sealer_free(w->sealer);
+    bz_aead_free(w->aead);
+    bz_form_release(&w->out);
+    bz_form_release(&w->in);
+    struct bz_buf *buffers[] = {&w->bodies, &w->sealed, &w->again, &w->plain};
+    for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++)
+        bz_buf_release(buffers[i]);
+    free(w->body);
+    free(w->seal);
+}
+
+static void round_crypto(struct bench *bench, uint64_t n)
+{
+    static const char limit[] = "AES-256-GCM alone";
+    struct work w;
+    begin(&w, n);
+    struct bench_row row = {
+        "crypto", "orders: seal for a blind hub", "records/s", n, .goals = {{limit, 0.5, 0}}};
+    struct bench_contestant all[] = {
+        {"blazedb", BENCH_OURS, NULL, run_seal, &w}, {limit, BENCH_LIMIT, NULL, run_limit, &w}};
+    bench_measure(bench, &row, all, 2);
+    row.name = "orders: open from a blind hub";
+    all[0].run = run_open;
+    bench_measure(bench, &row, all, 2);
+    row = (struct bench_row){"crypto", "orders: bytes added to a body", "bytes/rec", n,
+        .less_is_better = true, .once = true};
+    all[0].run = run_added;
+    bench_measure(bench, &row, all, 1);
+    end(&w);
+}
+
+void bench_crypto(struct bench *bench)
+{
+    bench_rounds(bench, "crypto", RECORDS_MAX, round_crypto);
+}
