@@ -52,13 +52,13 @@ static int open_database(void *context, const blaze_id *database,
             "--trusted");
     int rc = bz_hosted_acquire(hub, database, enrolment, &hosted, error);
     if (rc == 0)
-        *out = (struct bz_served){.db = hosted->db, .keys = &hosted->keys, .owner = hosted};
+        *out = (struct bz_served){.db = hosted->db, .keys = &hosted->keys, .visit = hosted};
     return rc;
 }
 
 static void close_database(void *context, struct bz_served *served)
 {
-    bz_hosted_release(context, served->owner);
+    bz_hosted_release(context, served->visit);
 }
 
 /* ---- Opening ---- */
@@ -96,7 +96,7 @@ static int open_server(struct bz_hub *hub, blaze_error *error)
     options.open = open_database;
     options.close = close_database;
     options.on_log = on_log;
-    options.context = hub;
+    options.owner = options.context = hub;
     return bz_server_open(&hub->server, hub->loop, hub->pool, &options, error);
 }
 

@@ -84,6 +84,14 @@ int bz_watch_open(struct bz_watch **out, struct bz_loop *loop, const char *path,
     void (*on_change)(void *context), void *context, blaze_error *error);
 void bz_watch_close(struct bz_watch *watch); /* NULL is allowed */
 
+struct bz_network_watch;
+
+/* Calls on_change when the machine has got a link, an address or a route. By the law of bz_watch.
+ * BLAZE_ENOTFOUND where the system tells of nothing, BLAZE_EIO, BLAZE_ENOMEM. */
+int bz_network_watch_open(struct bz_network_watch **out, struct bz_loop *loop,
+    void (*on_change)(void *context), void *context, blaze_error *error);
+void bz_network_watch_close(struct bz_network_watch *watch); /* NULL is allowed */
+
 /* ---- Streams ---- */
 
 struct bz_stream;

@@ -133,6 +133,15 @@ int bz_path_real(const char *path, char **out, blaze_error *error);
 /* "DIR/NAME" in new memory (bz_free), or NULL when out of memory. */
 char *bz_path_join(const char *dir, const char *name);
 
+/* A descriptor that becomes readable when the machine's networks change: links, addresses, routes.
+ * BLAZE_ENOTFOUND where the system tells of nothing, BLAZE_EIO. (network.c) */
+int bz_network_open(int *out, blaze_error *error);
+
+/* Reads what has come, without waiting: whether a link, an address or a route is there that may not
+ * have been before. */
+bool bz_network_changed(int fd);
+void bz_network_close(int fd); /* negative: none */
+
 /*
  * Tests only: before each of these asks `fail(context, op, path)` and fails with the errno that it
  * returns, unless that is 0. NULL switches it off.

@@ -15,9 +15,7 @@
 
 #include "base/alloc.h"
 #include "os/os.h"
-#include "peer/exchange.h"
-#include "peer/member.h"
-#include "peer/peer_priv.h"
+#include "peer/link_priv.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -26,52 +24,8 @@
 
 enum { BACKOFF_FIRST_MS = 100, BACKOFF_LAST_MS = 60000 };
 
-#define STOPPED   "stopped: " /* begins the text of a link that stopped for an error */
 #define REPORT_MS 50u
 #define REPORT_NS (REPORT_MS * 1000000u)
-
-struct bz_link {
-    struct bz_peer *peer;
-    struct bz_link *next;
-    struct bz_link *previous;
-    char *url;
-    enum bz_link_mode mode;
-    bool enrol;
-    bool trust;
-    void (*on_status)(void *context, const struct bz_link_status *status);
-    void *context;
-    struct bz_keys keys;
-    struct bz_secret secret;
-
-    pthread_mutex_t lock; /* over these */
-    pthread_cond_t changed;
-    struct bz_link_status status;
-    struct bz_session_status sums; /* of earlier sessions: only counters */
-    uint64_t attempt_ns;           /* when it began */
-    bool met;                      /* the peer has proven itself in this attempt */
-    bool live;                     /* and both sides were at the head */
-    bool stopping;
-    bool finished; /* the loop side is done */
-
-    struct bz_stream *stream; /* while connecting */
-    /* Set before its strand begins and cleared after it has ended: so whoever is called by it, or
-     * listens for it, may read it. */
-    struct bz_exchange *exchange;
-    struct bz_timer *timer;
-    unsigned failures; /* in a row */
-    int rc;            /* of start() */
-
-    struct bz_replica replica; /* these are the exchange's strand's */
-    struct bz_session_auth auth;
-    struct bz_listener_handle *listener;
-
-    struct bz_strand report;
-    struct bz_task later; /* has the loop set `late`: what is not told now is told then */
-    struct bz_timer *late;
-    uint64_t reported_ns;
-    enum bz_link_state reported;
-    bool ever_reported;
-};
 
 /* ---- Status ---- */
 
@@ -117,11 +71,7 @@ static void tell(struct bz_link *link)
         bz_strand_post(link->peer->pool, &link->report);
 }
 
-static void set_state(struct bz_link *link, enum bz_link_state state, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
-
-/* Under the lock. */
-static void set_state(struct bz_link *link, enum bz_link_state state, const char *format, ...)
+void bz_link_set_state(struct bz_link *link, enum bz_link_state state, const char *format, ...)
 {
     va_list args;
     link->status.state = state;
@@ -192,15 +142,16 @@ static void on_session(void *context, const struct bz_session_status *session)
     bool done = false;
     pthread_mutex_lock(&link->lock);
     enum bz_link_state before = link->status.state;
+    enum bz_session_phase before_phase = link->status.session.phase;
     take_counters(link, session);
     link->met |= session->phase == BZ_SESSION_CATCHING_UP || session->phase == BZ_SESSION_LIVE;
     link->live |= session->phase == BZ_SESSION_LIVE;
     if (session->phase == BZ_SESSION_CATCHING_UP && before != BZ_LINK_CATCHING_UP) {
-        set_state(link, BZ_LINK_CATCHING_UP, "catching up");
+        bz_link_set_state(link, BZ_LINK_CATCHING_UP, "catching up");
     } else if (session->phase == BZ_SESSION_LIVE && before != BZ_LINK_LIVE) {
         link->status.reached = true;
         link->status.code = 0;
-        set_state(link, BZ_LINK_LIVE, "live");
+        bz_link_set_state(link, BZ_LINK_LIVE, "live");
         done = link->mode == BZ_LINK_ONCE;
     } else {
         tell(link);
@@ -208,6 +159,8 @@ static void on_session(void *context, const struct bz_session_status *session)
     pthread_mutex_unlock(&link->lock);
     if (done)
         bz_exchange_stop(link->exchange, 0, "done");
+    else if (session->phase != before_phase)
+        bz_loop_post(link->peer->loop, &link->review);
 }
 
 static void on_end(void *context, const struct bz_session_status *session)
@@ -221,15 +174,14 @@ static void on_end(void *context, const struct bz_session_status *session)
 
 /* ---- The loop's side ---- */
 
-static void attempt(struct bz_link *link);
-
 static void stop(struct bz_link *link, int code, const char *text)
 {
     pthread_mutex_lock(&link->lock);
     link->finished = true;
     link->status.code = code;
     link->status.wait_ms = 0;
-    set_state(link, BZ_LINK_STOPPED, code == 0 ? "%.140s" : STOPPED "%.140s", text);
+    bz_link_set_state(
+        link, BZ_LINK_STOPPED, code == 0 ? "%.140s" : BZ_LINK_STOPPED_TEXT "%.140s", text);
     pthread_mutex_unlock(&link->lock);
 }
 
@@ -243,20 +195,61 @@ static uint64_t random_up_to(uint64_t most)
 
 static void wait_and_retry(struct bz_link *link, int code, const char *text)
 {
-    uint64_t most = BACKOFF_FIRST_MS;
-    for (unsigned i = 0; i < link->failures && most < BACKOFF_LAST_MS; i++)
+    uint64_t last = link->pause_ms > BACKOFF_LAST_MS ? link->pause_ms : BACKOFF_LAST_MS;
+    uint64_t most = link->pause_ms;
+    for (unsigned i = 0; i < link->failures && most < last; i++)
         most *= 2;
-    if (most > BACKOFF_LAST_MS)
-        most = BACKOFF_LAST_MS;
+    if (most > last)
+        most = last;
     link->failures++;
     uint64_t ms = random_up_to(most);
     pthread_mutex_lock(&link->lock);
     link->status.code = code;
     link->status.wait_ms = ms;
-    set_state(link, BZ_LINK_WAITING, "waiting %" PRIu64 ".%" PRIu64 " s: %.120s", ms / 1000,
+    bz_link_set_state(link, BZ_LINK_WAITING, "waiting %" PRIu64 ".%" PRIu64 " s: %.120s", ms / 1000,
         ms % 1000 / 100, text);
     pthread_mutex_unlock(&link->lock);
+    link->pausing = true;
+    bz_wakeup_rest(link->wakeup);
     bz_timer_set(link->timer, ms);
+}
+
+/* What was in the way may be gone: the pauses begin anew. */
+static void retry_now(struct bz_link *link)
+{
+    link->failures = 0;
+    if (!link->pausing)
+        return;
+    bz_timer_stop(link->timer);
+    bz_link_attempt(link);
+}
+
+static void run_retry(struct bz_task *task)
+{
+    retry_now((struct bz_link *)((char *)task - offsetof(struct bz_link, retry)));
+}
+
+static void on_wakeup(void *context)
+{
+    retry_now(context);
+}
+
+void bz_link_retry(struct bz_link *link)
+{
+    bz_loop_post(link->peer->loop, &link->retry);
+}
+
+static void run_review(struct bz_task *task)
+{
+    bz_link_review((struct bz_link *)((char *)task - offsetof(struct bz_link, review)));
+}
+
+/* The peer's own connection is as good. */
+static void stand_aside(struct bz_link *link)
+{
+    link->failures = 0;
+    link->aside = true;
+    bz_link_review(link);
 }
 
 /* An attempt has ended: what now? */
@@ -272,6 +265,8 @@ static void after(struct bz_link *link, int code, const char *text, bool final)
         stop(link, 0, "done");
     else if (final)
         stop(link, code, text);
+    else if (link->yielded)
+        stand_aside(link);
     else
         wait_and_retry(link, code, text);
 }
@@ -317,15 +312,16 @@ static void on_close(void *context, struct bz_stream *stream, const blaze_error 
 static const struct bz_stream_callbacks connect_callbacks = {
     .on_open = on_open, .on_close = on_close};
 
-static void attempt(struct bz_link *link)
+void bz_link_attempt(struct bz_link *link)
 {
     blaze_error error;
     pthread_mutex_lock(&link->lock);
     link->attempt_ns = bz_os_mono_ns();
     link->met = link->live = false;
     link->status.wait_ms = 0;
-    set_state(link, BZ_LINK_CONNECTING, "connecting to %.120s", link->url);
+    bz_link_set_state(link, BZ_LINK_CONNECTING, "connecting to %.120s", link->url);
     pthread_mutex_unlock(&link->lock);
+    link->pausing = link->yielded = link->aside = false;
     int rc = bz_stream_connect(
         &link->stream, link->peer->loop, link->url, NULL, &connect_callbacks, link, &error);
     if (rc != 0)
@@ -334,7 +330,7 @@ static void attempt(struct bz_link *link)
 
 static void on_time(void *context)
 {
-    attempt(context);
+    bz_link_attempt(context);
 }
 
 static void start(void *context)
@@ -344,8 +340,12 @@ static void start(void *context)
     if (link->rc != 0)
         return;
     link->rc = bz_timer_open(&link->late, link->peer->loop, on_late, link);
+    if (link->rc == 0 && link->mode == BZ_LINK_LIVE_MODE)
+        link->rc = bz_wakeup_open(&link->wakeup, link->peer->loop, link->url, on_wakeup, link);
+    if (link->rc != 0)
+        bz_timer_close(link->late);
     if (link->rc == 0)
-        attempt(link);
+        bz_link_attempt(link);
     else
         bz_timer_close(link->timer);
 }
@@ -376,11 +376,14 @@ static struct bz_link *new_link(struct bz_peer *peer, const struct bz_link_optio
     link->url = memcpy(url, options->url, size);
     link->mode = options->mode;
     link->enrol = options->enrol;
+    link->pause_ms = options->pause_ms != 0 ? options->pause_ms : BACKOFF_FIRST_MS;
     link->trust = options->trust;
     link->on_status = options->on_status;
     link->context = options->context;
     link->report.run = run_report;
     link->later.run = run_later;
+    link->retry.run = run_retry;
+    link->review.run = run_review;
     pthread_mutex_init(&link->lock, NULL);
     pthread_condattr_t attributes;
     pthread_condattr_init(&attributes);
@@ -442,35 +445,6 @@ int bz_link_open(struct bz_link **out, struct bz_peer *peer, const struct bz_lin
     return 0;
 }
 
-static struct timespec after_ms(uint64_t ms)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    uint64_t ns = (uint64_t)t.tv_nsec + ms % 1000 * 1000000u;
-    t.tv_sec += (time_t)(ms / 1000 + ns / 1000000000u);
-    t.tv_nsec = (long)(ns % 1000000000u);
-    return t;
-}
-
-int bz_link_wait(struct bz_link *link, uint64_t timeout_ms, blaze_error *error)
-{
-    struct timespec until = after_ms(timeout_ms);
-    bool in_time = true;
-    pthread_mutex_lock(&link->lock);
-    const struct bz_link_status *status = &link->status;
-    while (in_time && !link->finished &&
-           !(link->mode == BZ_LINK_LIVE_MODE && status->state == BZ_LINK_LIVE))
-        in_time = pthread_cond_timedwait(&link->changed, &link->lock, &until) == 0;
-    int rc = 0;
-    if (link->finished && status->code != 0)
-        rc = bz_error_set(error, status->code, "%s", status->text + sizeof STOPPED - 1);
-    else if (!link->finished && status->state != BZ_LINK_LIVE)
-        rc = bz_error_set(
-            error, BLAZE_ETIMEOUT, "not in step with %s in time: %s", link->url, status->text);
-    pthread_mutex_unlock(&link->lock);
-    return rc;
-}
-
 static void begin_stop(void *context)
 {
     struct bz_link *link = context;
@@ -486,6 +460,7 @@ static void begin_stop(void *context)
         bz_exchange_stop(link->exchange, 0, "closed");
     } else {
         bz_timer_stop(link->timer);
+        link->pausing = false;
         stop(link, 0, "closed");
     }
 }
@@ -494,6 +469,9 @@ static void close_timers(void *context)
 {
     struct bz_link *link = context;
     bz_loop_cancel(link->peer->loop, &link->later);
+    bz_loop_cancel(link->peer->loop, &link->retry);
+    bz_loop_cancel(link->peer->loop, &link->review);
+    bz_wakeup_close(link->wakeup);
     bz_timer_close(link->timer);
     bz_timer_close(link->late);
 }
@@ -504,14 +482,14 @@ void bz_link_close(struct bz_link *link)
         return;
     bz_loop_call(link->peer->loop, begin_stop, link);
     pthread_mutex_lock(&link->lock);
-    while (!link->finished)
+    while (!link->finished || link->waiters > 0)
         pthread_cond_wait(&link->changed, &link->lock);
     pthread_mutex_unlock(&link->lock);
+    unlist_link(link); /* so that nobody posts its tasks */
     /* The report may have asked for a later one, and that timer may post the report once more; but
      * a stopped link asks for no other. */
     bz_strand_cancel(link->peer->pool, &link->report);
     bz_loop_call(link->peer->loop, close_timers, link);
     bz_strand_cancel(link->peer->pool, &link->report);
-    unlist_link(link);
     free_link(link);
 }

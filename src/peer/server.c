@@ -79,7 +79,7 @@ static void log_line(struct bz_server *server, const char *format, ...)
 static void tell_change(struct bz_server *server)
 {
     if (server->options.on_change != NULL)
-        server->options.on_change(server->options.context);
+        server->options.on_change(server->options.owner);
 }
 
 /* ---- A visitor's session: on its strand ---- */
@@ -97,7 +97,7 @@ static int serve(struct visitor *visitor, const blaze_id *database,
 {
     struct bz_server *server = visitor->server;
     struct bz_served served = {0};
-    int rc = server->options.open(server->options.context, database, enrolment, &served, error);
+    int rc = server->options.open(server->options.owner, database, enrolment, &served, error);
     if (rc == 0) {
         visitor->served = served;
         rc = bz_db_replica_open(served.db, &visitor->replica, error);
@@ -171,7 +171,9 @@ static void on_status(void *context, const struct bz_session_status *session)
         visitor->met = true;
         log_arrival(visitor, session);
     }
-    if (session->phase != before.phase && visitor->met)
+    if (visitor->met &&
+        (session->phase != before.phase || session->position_acked != before.position_acked ||
+            session->position_head != before.position_head))
         tell_change(server);
 }
 
@@ -194,7 +196,7 @@ static void on_end(void *context, const struct bz_session_status *session)
     if (visitor->replica.ops != NULL)
         bz_db_replica_close(&visitor->replica);
     if (visitor->served.db != NULL)
-        server->options.close(server->options.context, &visitor->served);
+        server->options.close(server->options.owner, &visitor->served);
 }
 
 /* ---- Visitors: on the loop ---- */
@@ -379,13 +381,16 @@ int bz_server_each(struct bz_server *server,
     return rc;
 }
 
-enum bz_session_phase bz_server_phase(struct bz_server *server, const blaze_id *node)
+bool bz_server_find(struct bz_server *server, const blaze_id *node, struct bz_session_status *out)
 {
-    enum bz_session_phase phase = BZ_SESSION_CLOSED;
+    const struct visitor *found = NULL;
     pthread_mutex_lock(&server->lock);
-    for (struct visitor *visitor = server->visitors; visitor != NULL; visitor = visitor->next)
-        if (is_here(visitor) && memcmp(&visitor->session.peer, node, sizeof *node) == 0)
-            phase = phase == BZ_SESSION_LIVE ? phase : visitor->session.phase;
+    for (const struct visitor *visitor = server->visitors; visitor != NULL; visitor = visitor->next)
+        if (is_here(visitor) && memcmp(&visitor->session.peer, node, sizeof *node) == 0 &&
+            (found == NULL || visitor->session.phase > found->session.phase))
+            found = visitor;
+    if (found != NULL)
+        *out = found->session;
     pthread_mutex_unlock(&server->lock);
-    return phase;
+    return found != NULL;
 }

@@ -26,7 +26,7 @@ struct bz_enrolment {
 struct bz_served {
     struct bz_db *db;
     struct bz_keys *keys;
-    void *owner; /* the owner's */
+    void *visit; /* the owner's */
 };
 
 /* bz_server_options_init() sets the defaults in brackets; the functions but open and close may be
@@ -47,12 +47,13 @@ struct bz_server_options {
         struct bz_served *out, blaze_error *error);
     void (*close)(void *context, struct bz_served *served);
 
-    /* One line of what happens, on a thread of the pool; not one call at a time. */
-    void (*on_log)(void *context, const char *line);
-
-    /* A visitor's session has come to another phase, or is gone. On a thread of the pool or the
+    /* A visitor's session has come further, or is gone. On a thread of the pool or the
      * loop. */
     void (*on_change)(void *context);
+    void *owner; /* the context of these */
+
+    /* One line of what happens, on a thread of the pool; not one call at a time. */
+    void (*on_log)(void *context, const char *line);
     void *context;
 };
 
@@ -84,8 +85,9 @@ int bz_server_each(struct bz_server *server,
         void *context, const char *url, const struct bz_session_status *session, double seconds),
     void *context);
 
-/* The phase of the session by which `node` is here: BZ_SESSION_CLOSED if by none. */
-enum bz_session_phase bz_server_phase(struct bz_server *server, const blaze_id *node);
+/* The session by which `node` is here, the one that has come furthest; false, and *out as it was,
+ * if by none. */
+bool bz_server_find(struct bz_server *server, const blaze_id *node, struct bz_session_status *out);
 
 /* Says goodbye to all, and waits until they are gone. NULL is allowed. */
 void bz_server_close(struct bz_server *server);

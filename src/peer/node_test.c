@@ -1,0 +1,277 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Nodes that listen and connect: one connection for two, waiting for a write, trying again. */
+
+#include "node_test_util.h"
+
+#include <sys/resource.h>
+#include <unistd.h>
+
+#define HOUR_MS 3600000u
+
+static bool is_live(struct bz_link *link)
+{
+    return node_status(link).state == BZ_LINK_LIVE;
+}
+
+static bool is_waiting(struct bz_link *link)
+{
+    return node_status(link).state == BZ_LINK_WAITING;
+}
+
+/* ---- One connection for two ---- */
+
+static void two_that_connect_to_each_other_keep_one_connection(void **state)
+{
+    (void)state;
+    struct node a;
+    struct node b;
+    node_open(&a, NULL);
+    node_open(&b, &a);
+    node_listen(&a, "mem:twin-a");
+    node_listen(&b, "mem:twin-b");
+    node_insert(&a, "{\"from\":\"a\"}");
+    node_insert(&b, "{\"from\":\"b\"}");
+    struct bz_link *to_b = node_connect(&a, "mem:twin-b", 0);
+    struct bz_link *to_a = node_connect(&b, "mem:twin-a", 0);
+    WAIT_UNTIL(node_visitors(&a) + node_visitors(&b) == 1 && is_live(to_a) && is_live(to_b));
+    WAIT_UNTIL(node_records(&a) == 2 && node_records(&b) == 2);
+
+    /* Which one it is follows from the ids. */
+    struct bz_identity ia;
+    struct bz_identity ib;
+    bz_db_identity(a.db, &ia);
+    bz_db_identity(b.db, &ib);
+    bool a_opens = memcmp(&ia.node, &ib.node, sizeof ia.node) < 0;
+    assert_int_equal(node_visitors(&b), a_opens ? 1 : 0);
+
+    /* The link that stands aside can be waited for as any other. */
+    struct node *aside = a_opens ? &b : &a;
+    struct node *other = a_opens ? &a : &b;
+    struct bz_link *link = a_opens ? to_a : to_b;
+    assert_non_null(strstr(node_status(link).text, "by the peer's connection"));
+    blaze_error error;
+    for (uint64_t i = 0; i < 20; i++) {
+        node_insert(aside, "{\"n\":1}");
+        assert_int_equal(
+            bz_link_wait_for(link, BZ_LINK_WRITTEN, bz_db_position(aside->db), 60000, &error), 0);
+        assert_int_equal(node_records(other), 3 + i);
+    }
+
+    /* When the connection that was kept is closed, the other link takes over. */
+    bz_link_close(a_opens ? to_b : to_a);
+    WAIT_UNTIL(node_visitors(other) == 1 && is_live(link));
+    node_insert(other, "{\"n\":2}");
+    WAIT_UNTIL(node_records(aside) == 23);
+    node_close(&a);
+    node_close(&b);
+}
+
+static void a_peer_has_one_database_and_takes_in_no_other(void **state)
+{
+    (void)state;
+    struct node a;
+    struct node stranger;
+    blaze_error error;
+    node_open(&a, NULL);
+    node_open(&stranger, NULL);
+    node_listen(&a, "mem:one-database");
+    struct bz_link *link;
+    struct bz_link_options options = {.url = "mem:one-database"};
+    assert_int_equal(bz_link_open(&link, stranger.peer, &options, &error), 0);
+    assert_int_equal(bz_link_wait(link, 60000, &error), BLAZE_ENOTFOUND);
+    bz_link_close(link);
+    options.enrol = true;
+    assert_int_equal(bz_link_open(&link, stranger.peer, &options, &error), 0);
+    assert_int_equal(bz_link_wait(link, 60000, &error), BLAZE_EPERM);
+    bz_link_close(link);
+
+    /* Another copy may offer its key: it is the same. */
+    struct node b;
+    node_open(&b, &a);
+    assert_int_equal(bz_link_open(&link, b.peer, &options, &error), 0);
+    assert_int_equal(bz_link_wait(link, 60000, &error), 0);
+    bz_link_close(link);
+    options.trust = true;
+    assert_int_equal(bz_link_open(&link, b.peer, &options, &error), 0);
+    assert_int_equal(bz_link_wait(link, 60000, &error), 0);
+    bz_link_close(link);
+
+    /* Itself, it does not want. */
+    assert_int_equal(bz_link_open(&link, a.peer, &options, &error), 0);
+    assert_int_equal(bz_link_wait(link, 60000, &error), BLAZE_EEXIST);
+    node_close(&b);
+    node_close(&stranger);
+    node_close(&a);
+}
+
+static void what_one_learns_it_hands_on_along_a_chain(void **state)
+{
+    (void)state;
+    enum { NODES = 5 };
+    struct node nodes[NODES];
+    char url[NODES][32];
+    for (unsigned i = 0; i < NODES; i++) {
+        node_open(&nodes[i], i == 0 ? NULL : &nodes[0]);
+        snprintf(url[i], sizeof url[i], "mem:chain-%u", i);
+        node_listen(&nodes[i], url[i]);
+        node_insert(&nodes[i], "{\"a\":1}");
+        if (i > 0)
+            node_connect(&nodes[i], url[i - 1], 0);
+    }
+    for (unsigned i = 0; i < NODES; i++)
+        WAIT_UNTIL(node_records(&nodes[i]) == NODES);
+    for (unsigned i = 0; i < NODES; i++)
+        node_close(&nodes[i]);
+}
+
+/* ---- Waiting ---- */
+
+static void a_wait_for_a_write_is_over_when_the_peer_has_it(void **state)
+{
+    (void)state;
+    struct node a;
+    struct node b;
+    blaze_error error;
+    node_open(&a, NULL);
+    node_open(&b, &a);
+    struct bz_link *link = node_connect(&a, "mem:write", 1);
+    node_insert(&a, "{\"a\":1}");
+    assert_int_equal(
+        bz_link_wait_for(link, BZ_LINK_WRITTEN, bz_db_position(a.db), 1, &error), BLAZE_ETIMEOUT);
+    assert_int_equal(bz_link_wait_for(link, BZ_LINK_CAUGHT_UP, 0, 0, &error), BLAZE_ETIMEOUT);
+    node_listen(&b, "mem:write");
+    for (uint64_t i = 1; i <= 50; i++) {
+        assert_int_equal(
+            bz_link_wait_for(link, BZ_LINK_WRITTEN, bz_db_position(a.db), 60000, &error), 0);
+        assert_int_equal(node_records(&b), i);
+        node_insert(&a, "{\"a\":1}");
+    }
+    assert_int_equal(bz_link_wait_for(link, BZ_LINK_CAUGHT_UP, 0, 60000, &error), 0);
+
+    /* What came from there is there: nobody will acknowledge it. */
+    node_insert(&b, "{\"b\":1}");
+    WAIT_UNTIL(node_records(&a) == 52);
+    assert_int_equal(
+        bz_link_wait_for(link, BZ_LINK_WRITTEN, bz_db_position(a.db), 60000, &error), 0);
+    node_close(&a);
+    node_close(&b);
+}
+
+struct waiting {
+    struct bz_link *link;
+    bool begun;
+    int rc;
+};
+
+static void *wait_long(void *context)
+{
+    struct waiting *waiting = context;
+    NOTE(waiting->begun = true);
+    waiting->rc = bz_link_wait_for(waiting->link, BZ_LINK_CAUGHT_UP, 0, HOUR_MS, NULL);
+    return NULL;
+}
+
+static void closing_a_link_ends_the_waits_for_it(void **state)
+{
+    (void)state;
+    struct node a;
+    node_open(&a, NULL);
+    for (unsigned turn = 0; turn < 50; turn++) {
+        struct waiting waiting = {.link = node_connect(&a, "mem:nobody", 1)};
+        pthread_t thread;
+        /* Whoever waits must have begun: a wait for a closed link would be a mistake. */
+        assert_int_equal(pthread_create(&thread, NULL, wait_long, &waiting), 0);
+        WAIT_UNTIL(waiting.begun);
+        WAIT_UNTIL(bz_link_waiters(waiting.link) == 1);
+        bz_link_close(waiting.link);
+        assert_int_equal(pthread_join(thread, NULL), 0);
+        assert_int_equal(waiting.rc, BLAZE_ECANCELED);
+    }
+    node_close(&a);
+}
+
+/* ---- Trying again. The pauses are up to an hour: whoever is there within a minute was told. ----
+ */
+
+static void one_that_waits_tries_at_once_when_told_to(void **state)
+{
+    (void)state;
+    struct node a;
+    struct node b;
+    node_open(&a, NULL);
+    node_open(&b, &a);
+    struct bz_link *link = node_connect(&a, "mem:told", HOUR_MS);
+    WAIT_UNTIL(is_waiting(link));
+    node_listen(&b, "mem:told");
+    bz_link_retry(link);
+    WAIT_UNTIL(is_live(link));
+    bz_link_retry(link); /* means nothing now */
+    blaze_error error;
+    assert_int_equal(bz_link_wait_for(link, BZ_LINK_CAUGHT_UP, 0, 60000, &error), 0);
+    node_close(&a);
+    node_close(&b);
+}
+
+static void a_unix_socket_that_comes_is_noticed_at_once(void **state)
+{
+    (void)state;
+    char dir[] = "/tmp/bz-node-XXXXXX";
+    char url[64];
+    struct node a;
+    struct node b;
+    assert_non_null(mkdtemp(dir));
+    snprintf(url, sizeof url, "unix:%s/socket", dir);
+    node_open(&a, NULL);
+    node_open(&b, &a);
+    struct bz_link *link = node_connect(&a, url, HOUR_MS);
+    for (unsigned turn = 0; turn < 3; turn++) {
+        WAIT_UNTIL(is_waiting(link));
+        node_listen(&b, url);
+        WAIT_UNTIL(is_live(link));
+        bz_peer_unlisten(b.peer);
+    }
+    node_close(&a);
+    node_close(&b);
+    assert_int_equal(rmdir(dir), 0);
+}
+
+static double cpu_seconds(void)
+{
+    struct rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+    return (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+           (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
+}
+
+static void waiting_costs_no_time_of_the_processor(void **state)
+{
+    (void)state;
+    struct node a;
+    blaze_error error;
+    node_open(&a, NULL);
+    struct bz_link *link = node_connect(&a, "mem:nobody", HOUR_MS);
+    WAIT_UNTIL(is_waiting(link));
+    double before = cpu_seconds();
+    /* Something that spins takes a good part of this half second. */
+    assert_int_equal(bz_link_wait_for(link, BZ_LINK_CAUGHT_UP, 0, 500, &error), BLAZE_ETIMEOUT);
+    assert_true(cpu_seconds() - before < 0.05);
+    assert_int_equal(error.code, BLAZE_ETIMEOUT);
+    assert_non_null(strstr(error.text, "waiting"));
+    node_close(&a);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(two_that_connect_to_each_other_keep_one_connection),
+        cmocka_unit_test(a_peer_has_one_database_and_takes_in_no_other),
+        cmocka_unit_test(what_one_learns_it_hands_on_along_a_chain),
+        cmocka_unit_test(a_wait_for_a_write_is_over_when_the_peer_has_it),
+        cmocka_unit_test(closing_a_link_ends_the_waits_for_it),
+        cmocka_unit_test(one_that_waits_tries_at_once_when_told_to),
+        cmocka_unit_test(a_unix_socket_that_comes_is_noticed_at_once),
+        cmocka_unit_test(waiting_costs_no_time_of_the_processor),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
