@@ -102,6 +102,24 @@ static void check_body(struct bz_bytes bytes, bool head)
     REQUIRE(rc == 0 || rc == BLAZE_EPROTO);
 }
 
+static void check_have(struct bz_bytes bytes)
+{
+    struct bz_have have;
+    struct bz_buf again;
+    struct bz_bytes left = bytes;
+    uint32_t known = 0;
+    int rc;
+    bz_buf_init(&again, 1u << 24);
+    while ((rc = bz_have_next(&left, known, &have)) == 0) {
+        REQUIRE(have.index <= known && have.named == (have.index == known) && have.advance > 0);
+        known += have.named;
+        bz_have_append(&again, &have);
+    }
+    REQUIRE(known <= BZ_HAVE_MAX && (rc == BLAZE_END || rc == BLAZE_EPROTO));
+    REQUIRE(rc != BLAZE_END || bz_bytes_equal(bz_buf_bytes(&again), bytes));
+    bz_buf_release(&again);
+}
+
 static void check_packed(struct bz_bytes bytes)
 {
     if (bytes.size < 2)
@@ -121,7 +139,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size == 0)
         return 0;
     struct bz_bytes payload = bz_bytes(data + 1, size - 1);
-    switch (data[0] % 12) {
+    switch (data[0] % 13) {
     case 0:
         check_frames(payload);
         break;
@@ -154,6 +172,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         break;
     case 10:
         check_body(payload, true);
+        break;
+    case 11:
+        check_have(payload);
         break;
     default:
         check_packed(payload);

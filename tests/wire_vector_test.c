@@ -18,7 +18,8 @@
 #define PARTS_MAX     6
 
 static const char *const frame_names[] = {"", "HELLO", "ENROL", "PROOF", "WELCOME", "REFUSE",
-    "RESUME", "CHANGES", "ACK", "PING", "PONG", "BYE"};
+    "RESUME", "CHANGES", "ACK", "PING", "PONG",
+    "BYE", [BZ_FRAME_HAVE] = "HAVE", [BZ_FRAME_PACE] = "PACE"};
 
 /* ---- the file ---- */
 
@@ -235,21 +236,48 @@ static int describe_changes(struct bz_bytes payload, struct bz_buf *text, struct
     return 0;
 }
 
+static int describe_have(struct bz_bytes payload, struct bz_buf *text, struct bz_buf *again)
+{
+    struct bz_have h;
+    uint32_t known = 0;
+    int rc;
+    while ((rc = bz_have_next(&payload, known, &h)) == 0) {
+        known += h.named;
+        bz_buf_printf(text, " node %u", h.index);
+        if (h.named)
+            say_hex(text, "is", &h.node, 16);
+        bz_buf_printf(text, " by %llu", NUMBER(h.advance));
+        bz_have_append(again, &h);
+    }
+    return rc == BLAZE_END ? 0 : rc;
+}
+
+static int describe_pace(struct bz_bytes payload, struct bz_buf *text, struct bz_buf *again)
+{
+    bool lazy;
+    int rc = bz_pace_decode(payload, &lazy);
+    if (rc == 0)
+        bz_buf_printf(text, "%s", lazy ? "lazy" : "eager");
+    if (rc == 0)
+        bz_pace_encode(again, lazy);
+    return rc;
+}
+
 static int describe(
     uint8_t type, struct bz_bytes payload, struct bz_buf *text, struct bz_buf *again)
 {
     static int (*const by_type[])(struct bz_bytes, struct bz_buf *, struct bz_buf *) = {NULL,
         describe_hello, describe_enrol, describe_proof, describe_welcome, describe_goodbye,
         describe_resume, describe_changes, describe_ack, describe_ping, describe_ping,
-        describe_goodbye};
-    assert_in_range(type, 1, BZ_FRAME_BYE);
+        describe_goodbye, [BZ_FRAME_HAVE] = describe_have, [BZ_FRAME_PACE] = describe_pace};
+    assert_true(type < sizeof by_type / sizeof *by_type && by_type[type] != NULL);
     return by_type[type](payload, text, again);
 }
 
 static uint8_t type_of(const char *name)
 {
     for (uint8_t i = 1; i < sizeof frame_names / sizeof *frame_names; i++) {
-        if (strcmp(frame_names[i], name) == 0)
+        if (frame_names[i] != NULL && strcmp(frame_names[i], name) == 0)
             return i;
     }
     fail_msg("no frame is called %s", name);

@@ -11,6 +11,7 @@ enum { HELLO_ENROLS = 1, HELLO_BLIND = 2 };
 enum { ENROL_ACCESS = 0, ENROL_SECRET = 1 };
 enum { PROOF_MEMBER = 1 };
 enum { GOODBYE_FINAL = 1 };
+enum { PACE_LAZY = 1 };
 enum { HEAD_PARTIAL = 1 };
 enum { CHUNK_COMPRESSED = 1, CHUNK_MORE = 2 };
 
@@ -264,6 +265,47 @@ int bz_ping_decode(struct bz_bytes payload, uint64_t *number)
 {
     struct bz_reader r = bz_reader(payload);
     *number = bz_read_varint(&r);
+    return verdict(&r);
+}
+
+void bz_have_append(struct bz_buf *out, const struct bz_have *have)
+{
+    bz_buf_append_varint(out, have->index);
+    if (have->named)
+        bz_buf_append(out, &have->node, sizeof have->node);
+    bz_buf_append_varint(out, have->advance);
+}
+
+int bz_have_next(struct bz_bytes *payload, uint32_t known, struct bz_have *out)
+{
+    if (payload->size == 0)
+        return BLAZE_END;
+    struct bz_reader r = bz_reader(*payload);
+    struct bz_have have = {0};
+    uint64_t index = bz_read_varint(&r);
+    if (!r.ok || index > known || index >= BZ_HAVE_MAX)
+        return BLAZE_EPROTO;
+    have.index = (uint32_t)index;
+    have.named = index == known;
+    if (have.named)
+        read_into(&r, &have.node, sizeof have.node);
+    have.advance = bz_read_varint(&r);
+    if (!r.ok || have.advance == 0)
+        return BLAZE_EPROTO;
+    *payload = bz_bytes(r.p, bz_reader_left(&r));
+    *out = have;
+    return 0;
+}
+
+void bz_pace_encode(struct bz_buf *out, bool lazy)
+{
+    bz_buf_append8(out, lazy ? PACE_LAZY : 0);
+}
+
+int bz_pace_decode(struct bz_bytes payload, bool *lazy)
+{
+    struct bz_reader r = bz_reader(payload);
+    *lazy = (bz_read8(&r) & PACE_LAZY) != 0;
     return verdict(&r);
 }
 

@@ -7,9 +7,9 @@
  * type byte and the payload, the type byte, the payload. Encoders append a payload; decoders take
  * hostile ones, allocate nothing and return BLAZE_EPROTO for what is not well-formed.
  *
- * Every payload but that of CHANGES may be longer than its decoder knows: a later version adds
- * fields at the end, an earlier one skips them. An unknown frame is skipped if its type has the
- * optional bit, else it ends the session.
+ * Every payload but those of CHANGES and HAVE may be longer than its decoder knows: a later version
+ * adds fields at the end, an earlier one skips them. An unknown frame is skipped if its type has
+ * the optional bit, else it ends the session.
  */
 
 #include "base/buf.h"
@@ -29,6 +29,8 @@ enum bz_frame_type {
     BZ_FRAME_PING = 9,
     BZ_FRAME_PONG = 10,
     BZ_FRAME_BYE = 11,
+    BZ_FRAME_HAVE = 16,
+    BZ_FRAME_PACE = 17,
     BZ_FRAME_OPTIONAL = 0x80, /* a bit of the type */
 };
 
@@ -49,9 +51,11 @@ void bz_frame_append(struct bz_buf *out, uint8_t type, struct bz_bytes payload);
 void bz_frame_append_parts(
     struct bz_buf *out, uint8_t type, struct bz_bytes first, struct bz_bytes second);
 
+#define BZ_FEATURE_LAZY 0x04u /* HAVE and PACE */
+
 struct bz_hello {
     uint64_t version_min, version_max;
-    uint64_t features;  /* none are defined; unknown bits are ignored */
+    uint64_t features;  /* BZ_FEATURE_ bits; unknown ones are ignored */
     uint64_t challenge; /* ms within which the nonce must be answered, by its sender's clock */
     blaze_id database;
     blaze_id node;
@@ -125,6 +129,22 @@ int bz_ack_decode(struct bz_bytes payload, struct bz_ack *out);
 /* PING, and the PONG that gives the number back. */
 void bz_ping_encode(struct bz_buf *out, uint64_t number);
 int bz_ping_decode(struct bz_bytes payload, uint64_t *number);
+
+/* HAVE, an entry at a time: how far the sender's version vector has come. Nodes are numbered in the
+ * order in which its HAVEs name them. */
+#define BZ_HAVE_MAX 4096u /* nodes */
+struct bz_have {
+    uint32_t index;
+    bool named;       /* for the first time: `index` is the number of nodes named before */
+    blaze_id node;    /* if named */
+    uint64_t advance; /* of its seq since HAVE told it last, not 0 */
+};
+void bz_have_append(struct bz_buf *out, const struct bz_have *have);
+/* Takes the next entry off `payload`; `known` nodes are named so far. BLAZE_END after the last. */
+int bz_have_next(struct bz_bytes *payload, uint32_t known, struct bz_have *out);
+
+void bz_pace_encode(struct bz_buf *out, bool lazy);
+int bz_pace_decode(struct bz_bytes payload, bool *lazy);
 
 /* The fixed part of CHANGES; what follows is the body, compressed or not. */
 struct bz_chunk {

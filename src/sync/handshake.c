@@ -27,11 +27,17 @@ static int own_side(const struct bz_session *s)
     return s->options.connecting ? CONNECTING : ACCEPTING;
 }
 
+static uint64_t own_features(const struct bz_session *s)
+{
+    return s->options.lazy_ms != UINT32_MAX ? BZ_FEATURE_LAZY : 0;
+}
+
 static int send_hello(struct bz_session *s, blaze_error *error)
 {
     struct bz_hello hello = {
         .version_min = BZ_SYNC_VERSION,
         .version_max = BZ_SYNC_VERSION,
+        .features = own_features(s),
         .challenge = s->options.handshake_ms,
         .database = s->self.database,
         .node = s->self.node,
@@ -284,6 +290,7 @@ static int on_hello(struct bz_session *s, struct bz_bytes payload, blaze_error *
     s->status.peer_role = hello.role;
     s->status.peer_is_blind = hello.blind;
     s->peer_epoch = hello.epoch;
+    s->features = hello.features & own_features(s);
     s->step = BZ_STEP_PROOF;
     if (!s->options.connecting)
         return admit(s, &hello, error);

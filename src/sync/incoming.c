@@ -231,6 +231,7 @@ static int apply_chunk(
     struct bz_body_reader body;
     struct bz_head head = {.position = chunk->to};
     bool diverged = false;
+    uint64_t received = s->status.received_records, applied = s->status.applied_records;
     int rc = s->replica.ops->apply_begin(s->replica.context, &s->status.peer, &apply, error);
     if (rc != 0)
         return rc;
@@ -250,6 +251,7 @@ static int apply_chunk(
     s->in.begun = true;
     s->in.at_head = !chunk->more;
     s->status.diverged |= diverged;
+    bz_lazy_judge(s, s->status.received_records - received, s->status.applied_records - applied);
     if (diverged && s->in.round == 0) {
         /* What should be equal is not: everything anew, once, from the start of its log. */
         s->in.round++;
@@ -257,6 +259,7 @@ static int apply_chunk(
         s->in.cursor = s->in.reached = 0;
         bz_terms_learnt_release(&s->in.terms);
         bz_vector_release(&s->in.vv);
+        bz_lazy_reset(s);
         rc = bz_handshake_ask(s, error);
     }
     return rc;

@@ -14,7 +14,7 @@
  *
  * Not every walk ends in a frame. What we learnt from the peer itself the walk passes over, and if
  * nothing else has happened, there is nothing to say: our position has moved, that is all. It is
- * told with the next head, or once the peer's cursor would lag by QUIET_POSITIONS.
+ * told with the next head, or once the peer's cursor would lag by BZ_QUIET_POSITIONS.
  *
  * A walk holds a snapshot, so a slow peer must not keep it: after WALK_MS it is closed and opened
  * anew where it stood. Every chunk tells the state of its records, so that makes no difference.
@@ -23,8 +23,7 @@
 
 #include "codec/doc.h"
 
-#define WALK_MS         1000u
-#define QUIET_POSITIONS 1024u
+#define WALK_MS 1000u
 
 void bz_outgoing_init(struct bz_session *s)
 {
@@ -121,6 +120,7 @@ int bz_outgoing_resume(struct bz_session *s, const struct bz_resume *resume, bla
     o->told = o->walked = o->position_acked = usable ? resume->position : 0;
     o->reached = usable ? resume->reached : 0;
     o->head_due = true;
+    bz_lazy_reset(s);
     int rc = take_summary(s, resume->summary);
     return rc != 0 ? bz_error_code(error, rc) : 0;
 }
@@ -245,6 +245,9 @@ static int gather(struct bz_session *s, bool *at_end, blaze_error *error)
         if (rc != 0)
             return rc;
         uint64_t position = s->replica.ops->changes_position(o->walk);
+        if (position > o->limit)
+            return 0;
+        o->limit = UINT64_MAX; /* what the peer lacks is sent with all that follows */
         rc = add_record(s, &change);
         if (rc == 0 && o->records > 0 && o->defined.size + o->recorded.size > o->chunk_bytes) {
             o->carry_to = position;
@@ -263,8 +266,7 @@ static int gather(struct bz_session *s, bool *at_end, blaze_error *error)
 static bool has_news(const struct bz_session *s, const struct bz_vv *vv)
 {
     for (uint32_t i = 0; i < vv->count; i++) {
-        if (!bz_vv_covers(&s->out.heads.vv, vv->entries[i]) &&
-            !bz_vv_covers(&s->in.vv.vv, vv->entries[i]))
+        if (!bz_vv_covers(&s->out.heads.vv, vv->entries[i]) && !bz_lazy_peer_has(s, vv->entries[i]))
             return true;
     }
     return false;
@@ -348,13 +350,22 @@ static int finish_walk(struct bz_session *s, blaze_error *error)
         return bz_error_code(error, rc);
     if (o->walked < head.position)
         o->walked = head.position;
-    if (o->head_due || o->records > 0 || has_news(s, &head.vv) ||
-        o->walked - o->told >= QUIET_POSITIONS)
+    bool news = o->limit == UINT64_MAX ? has_news(s, &head.vv) : bz_lazy_news(s);
+    if (o->head_due || o->records > 0 || news || o->walked - o->told >= BZ_QUIET_POSITIONS)
         rc = make_frame(s, &head);
     if (rc != 0)
         return bz_error_code(error, rc);
     close_walk(s);
+    bz_lazy_walked(s);
     return 0;
+}
+
+/* What our HAVE told the peer has said that it has too; what came since waits for the next. */
+static void end_at_limit(struct bz_session *s)
+{
+    close_walk(s);
+    s->out.walked = s->out.limit;
+    bz_lazy_walked(s);
 }
 
 static int open_walk(struct bz_session *s, blaze_error *error)
@@ -363,6 +374,7 @@ static int open_walk(struct bz_session *s, blaze_error *error)
     if (s->out.round == 0)
         receiver.node = s->status.peer; /* else it wants even what it once sent us itself */
     s->out.walk_since_ms = s->now_ms;
+    s->out.limit = bz_lazy_limit(s);
     return s->replica.ops->changes_open(
         s->replica.context, &receiver, s->out.walked, &s->out.walk, error);
 }
@@ -377,6 +389,10 @@ static int build(struct bz_session *s, blaze_error *error)
         return rc;
     if (at_end)
         return finish_walk(s, error);
+    if (s->out.records == 0) {
+        end_at_limit(s);
+        return 0;
+    }
     if (BZ_MUTANT(VECTOR_EARLY)) {
         struct bz_head head;
         rc = s->replica.ops->changes_head(s->out.walk, &head);
@@ -427,6 +443,13 @@ static int look(struct bz_session *s, bool *due)
     return rc;
 }
 
+/* Whether a walk is to begin, or to go on, now. */
+static int is_due(struct bz_session *s, bool *due)
+{
+    int rc = look(s, due);
+    return rc != 0 ? rc : bz_lazy_hold(s, due);
+}
+
 static bool output_is_full(struct bz_session *s)
 {
     return bz_session_output(s).size >= s->out.chunk_bytes;
@@ -439,7 +462,7 @@ int bz_outgoing_run(struct bz_session *s, bool *more, blaze_error *error)
     if (o->walk != NULL && s->now_ms >= o->walk_since_ms + WALK_MS)
         close_walk(s);
     bool due;
-    int rc = look(s, &due);
+    int rc = is_due(s, &due);
     if (rc != 0)
         return bz_error_code(error, rc);
     if (!due) {
@@ -453,8 +476,11 @@ int bz_outgoing_run(struct bz_session *s, bool *more, blaze_error *error)
         if (rc != 0)
             return rc;
         flush(s);
-        if (o->walk == NULL)
-            return look(s, more) != 0 ? bz_error_code(error, BLAZE_EIO) : 0;
+        if (o->walk == NULL) {
+            rc = is_due(s, &due);
+            *more |= due;
+            return rc != 0 ? bz_error_code(error, rc) : 0;
+        }
     }
     *more |= o->ready.size == 0 && !flight_is_full(o);
     return 0;

@@ -19,6 +19,7 @@
 #define WINDOW_CHUNKS 4u
 #define HANDSHAKE_MS  10000u
 #define IDLE_MS       30000u
+#define LAZY_MS       250u
 
 #define CONTROL_ROOM  (2 * BZ_FRAME_CONTROL_MAX)
 #define FRAMES_A_RUN  64
@@ -46,6 +47,7 @@ static void close_with(struct bz_session *s, int code, bool final, const char *r
     bz_outgoing_release(s);
     bz_opaque_release(s);
     bz_incoming_release(s);
+    bz_lazy_release(s);
     bz_packer_release(&s->packer);
     bz_buf_release(&s->input);
     bz_buf_release(&s->hellos[0]);
@@ -173,6 +175,8 @@ static void set_defaults(struct bz_session_options *options)
         options->handshake_ms = HANDSHAKE_MS;
     if (options->idle_ms == 0)
         options->idle_ms = IDLE_MS;
+    if (options->lazy_ms == 0)
+        options->lazy_ms = LAZY_MS;
 }
 
 int bz_session_new(struct bz_session **out, const struct bz_session_options *options,
@@ -192,6 +196,7 @@ int bz_session_new(struct bz_session **out, const struct bz_session_options *opt
     bz_buf_init(&s->scratch, BZ_FRAME_CONTROL_MAX);
     bz_outgoing_init(s);
     bz_incoming_init(s);
+    bz_lazy_init(s);
     bz_opaque_init(s);
     if (options->connecting) {
         s->replica = *options->replica;
@@ -433,6 +438,10 @@ static int on_open_frame(
         if (bz_resume_decode(payload, &resume) != 0)
             return bz_error_set(error, BLAZE_EPROTO, "the peer's request is malformed");
         return bz_outgoing_resume(s, &resume, error);
+    case BZ_FRAME_HAVE:
+        return bz_lazy_have(s, payload, error);
+    case BZ_FRAME_PACE:
+        return bz_lazy_pace(s, payload, error);
     case BZ_FRAME_PING:
     case BZ_FRAME_PONG:
         return on_ping(s, type, payload, error);
@@ -489,8 +498,9 @@ uint64_t bz_session_deadline(const struct bz_session *s)
     if (is_early(s))
         return s->started_ms + s->options.handshake_ms;
     uint64_t silent = s->heard_ms + (s->pinged ? 2ull : 1ull) * s->options.idle_ms;
-    uint64_t walk = bz_outgoing_deadline(s);
-    return walk < silent ? walk : silent;
+    uint64_t walk = bz_outgoing_deadline(s), lazy = bz_lazy_deadline(s);
+    uint64_t work = walk < lazy ? walk : lazy;
+    return work < silent ? work : silent;
 }
 
 static void update_status(struct bz_session *s)
@@ -499,6 +509,8 @@ static void update_status(struct bz_session *s)
     if (s->step == BZ_STEP_OPEN)
         st->phase =
             bz_outgoing_done(s) && bz_incoming_done(s) ? BZ_SESSION_LIVE : BZ_SESSION_CATCHING_UP;
+    s->lazy.settled |= st->phase == BZ_SESSION_LIVE;
+    st->lazy = s->lazy.asked && s->lazy.settled;
     st->position_acked = s->out.position_acked;
     st->to_send_records = st->position_head > s->out.told ? st->position_head - s->out.told : 0;
     st->to_receive_records = s->in.head > s->in.cursor ? s->in.head - s->in.cursor : 0;

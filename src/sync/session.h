@@ -89,6 +89,10 @@ struct bz_session_options {
     uint32_t chunk_bytes;               /* 0: 256 KiB */
     uint32_t window_bytes;              /* credit given to the peer; 0: 4 chunks */
     uint32_t handshake_ms;              /* 0: 10,000 */
+    /* What is new waits so long on a link that has said that it learns from others, then a word of
+     * it is sent, and after as long again what the other still lacks; 0: 250. UINT32_MAX: no link
+     * is ever lazy. */
+    uint32_t lazy_ms;
     uint32_t idle_ms; /* a PING after this much silence, BYE after twice; 0: 30,000 */
     /* Called within the calls below whenever progress was made. May be NULL. */
     void (*on_progress)(void *context, const struct bz_session *session);
@@ -147,6 +151,7 @@ struct bz_session_status {
     uint64_t to_send_records, to_receive_records; /* estimate of what is left (positions) */
     uint64_t position_acked;                      /* of our log, durably applied by the peer */
     uint64_t position_head;                       /* of our log, known to the session */
+    bool lazy;     /* the peer learns from others: what is new here waits a little */
     bool diverged; /* digests differed at equal version vectors; a full exchange follows */
 };
 void bz_session_status(const struct bz_session *session, struct bz_session_status *out);

@@ -9,6 +9,7 @@
  *   handshake.c  HELLO to RESUME
  *   outgoing.c   our changes: walk, chunks, credit
  *   incoming.c   the peer's changes: checks, renaming, commits, acknowledgement
+ *   lazy.c       links that wait, because the peer learns from others
  *   frame.c      frames to bytes and back
  *   opaque.c     what is told to a blind peer, and what comes from one
  *   form.c       the form in which a body is sealed
@@ -48,6 +49,9 @@ enum bz_step {
 /* How much of a buffer is kept while there is nothing to do. */
 #define BZ_KEEP_BYTES ((size_t)16 << 10)
 
+/* The peer's cursor may lag by so many positions that hold nothing for it. */
+#define BZ_QUIET_POSITIONS 1024u
+
 /* A peer may ask for everything again this often in a session. */
 #define BZ_ROUNDS_MAX 4
 
@@ -67,6 +71,7 @@ struct bz_outgoing {
     uint64_t reached;       /* the last head that the peer is known to have reached */
     struct bz_vector has;   /* what its summary and heads said, in our numbers */
     struct bz_vector heads; /* what our heads have told, in our numbers */
+    uint64_t limit;         /* of this walk: beyond it nothing is begun */
     bool head_due;          /* records have gone since the last head, or there was none yet */
 
     struct bz_changes *walk; /* NULL: none */
@@ -133,12 +138,35 @@ struct bz_opaque {
     } tags[BZ_OPAQUE_TAGS];
 };
 
+/* A link that waits: see lazy.c. */
+struct bz_lazy_name;
+struct bz_lazy {
+    bool settled;    /* this session has been live */
+    bool asked;      /* our direction: the peer wants it lazy */
+    bool offered;    /* HAVE has told of what waits */
+    uint64_t due_ms; /* HAVE, or else the walk; UINT64_MAX: nothing waits */
+    uint64_t mark;   /* position of our log when HAVE was sent */
+
+    struct bz_vector told;          /* what our HAVEs said, in our numbers */
+    struct bz_terms_learnt indexes; /* from our numbers to those of our HAVEs */
+    uint32_t index_count;
+
+    struct bz_vector has;       /* what the peer's HAVEs said, in our numbers */
+    struct bz_lazy_name *names; /* by its numbers */
+    uint32_t name_count, name_room;
+
+    bool wished; /* the peer's direction: we want it lazy */
+    uint64_t wished_ms;
+    uint64_t echoes; /* records that were not new here, less those that were */
+};
+
 struct bz_session {
     struct bz_session_options options;
     struct bz_replica replica;
     struct bz_session_auth auth;
     struct bz_identity self;
     blaze_id peer_epoch;
+    uint64_t features; /* that both have */
     enum bz_step step;
     bool proven;     /* the peer has proven itself */
     uint8_t key[32]; /* to enrol with */
@@ -162,6 +190,7 @@ struct bz_session {
 
     struct bz_outgoing out;
     struct bz_incoming in;
+    struct bz_lazy lazy;
     struct bz_session_status status;
 };
 
@@ -209,6 +238,26 @@ int bz_opaque_seal(struct bz_session *s, struct bz_arena *arena, const struct bz
  * them for where they stand, BLAZE_EPROTO if they are malformed. */
 int bz_opaque_open(struct bz_session *s, struct bz_arena *arena, struct bz_apply *apply,
     const struct bz_change *change, struct bz_rec *rec, blaze_error *error);
+
+/* ---- lazy.c ---- */
+void bz_lazy_init(struct bz_session *s);
+void bz_lazy_release(struct bz_session *s);
+/* Everything is asked for anew: nothing is lazy until it shows again. */
+void bz_lazy_reset(struct bz_session *s);
+/* There is something to say (*due): makes it false while that waits. Sends HAVE when it is time. */
+int bz_lazy_hold(struct bz_session *s, bool *due);
+/* How far the walk that is to begin goes if it finds nothing. */
+uint64_t bz_lazy_limit(const struct bz_session *s);
+/* Whether our HAVEs told something that the peer has not confirmed, nor a head of ours told. */
+bool bz_lazy_news(const struct bz_session *s);
+void bz_lazy_walked(struct bz_session *s);
+uint64_t bz_lazy_deadline(const struct bz_session *s);
+/* Whether the peer has said, by a head or by HAVE, that it has this. */
+bool bz_lazy_peer_has(const struct bz_session *s, struct bz_dot entry);
+int bz_lazy_have(struct bz_session *s, struct bz_bytes payload, blaze_error *error);
+int bz_lazy_pace(struct bz_session *s, struct bz_bytes payload, blaze_error *error);
+/* A chunk of so many records has come, of which so many changed something here. */
+void bz_lazy_judge(struct bz_session *s, uint64_t records, uint64_t changed);
 
 /* ---- incoming.c ---- */
 void bz_incoming_init(struct bz_session *s);

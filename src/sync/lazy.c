@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Many links and no storm: which links carry changes at once, and how the others learn that there
+ * is nothing to carry.
+ *
+ * Each direction of a link is *eager* or *lazy*. Eager ones send what is new at once; all begin so.
+ * Whoever gets a chunk of which nothing was new had it from elsewhere, and asks that the direction
+ * be lazy. So the eager directions thin out to a tree. On a lazy one what is new waits:
+ *
+ *     idle --news--> waiting --delay--> HAVE sent --delay--> walk --> idle, or waiting
+ *
+ * HAVE says how far our version vector has come. As the other side says the same, the walk over our
+ * log, as far as it went when HAVE was sent, finds nothing left to send, and nothing is sent. If it
+ * does find something, the tree is broken or slow there: it is sent, and the receiver, to whom it
+ * is new, asks that the direction be eager again and makes its own so.
+ *
+ * HAVE serves to leave out, and for nothing else: no version vector is taken over from it. Catching
+ * up is never lazy, nor is anything before the session has been live once.
+ */
+#include "sync/session_priv.h"
+
+#include "base/alloc.h"
+
+#define NEVER       UINT64_MAX
+#define NOT_HERE    UINT32_MAX
+#define ECHOES_MAX  16 /* records too many, of those that came besides new ones */
+#define NAMES_FIRST 16u
+
+struct bz_lazy_name {
+    blaze_id id;
+    uint64_t seq; /* told so far */
+};
+
+void bz_lazy_init(struct bz_session *s)
+{
+    s->lazy.due_ms = NEVER;
+}
+
+void bz_lazy_release(struct bz_session *s)
+{
+    struct bz_lazy *l = &s->lazy;
+    bz_vector_release(&l->told);
+    bz_vector_release(&l->has);
+    bz_terms_learnt_release(&l->indexes);
+    bz_free(l->names);
+    l->names = NULL;
+    l->name_count = l->name_room = 0;
+}
+
+static bool spoken(const struct bz_session *s)
+{
+    return (s->features & BZ_FEATURE_LAZY) != 0;
+}
+
+static bool is_lazy(const struct bz_session *s)
+{
+    return s->lazy.asked && s->lazy.settled && s->out.round == 0;
+}
+
+static void go_idle(struct bz_lazy *l)
+{
+    l->due_ms = NEVER;
+    l->offered = false;
+}
+
+void bz_lazy_reset(struct bz_session *s)
+{
+    s->lazy.asked = s->lazy.wished = false;
+    s->lazy.echoes = 0;
+    go_idle(&s->lazy);
+}
+
+/* ---- our news, on a lazy direction ---- */
+
+/* The number of a node of ours in our HAVEs; *first if it must be named. NOT_HERE: no more room. */
+static int index_of(struct bz_lazy *l, uint32_t node, uint32_t *out, bool *first)
+{
+    int64_t index = bz_terms_ours(&l->indexes, BZ_TERM_NODE, node);
+    *first = index < 0;
+    *out = index < 0 ? l->index_count : (uint32_t)index;
+    if (index >= 0)
+        return 0;
+    if (l->index_count == BZ_HAVE_MAX) {
+        *out = NOT_HERE;
+        return 0;
+    }
+    return bz_terms_learn(&l->indexes, BZ_TERM_NODE, node, l->index_count++);
+}
+
+static int tell_entry(struct bz_session *s, struct bz_dot entry)
+{
+    struct bz_lazy *l = &s->lazy;
+    struct bz_have have = {.advance = entry.seq - bz_vv_get(&l->told.vv, entry.node)};
+    int rc = index_of(l, entry.node, &have.index, &have.named);
+    if (rc != 0 || have.index == NOT_HERE)
+        return rc;
+    if (have.named) {
+        struct bz_bytes meaning;
+        rc = s->replica.ops->meaning(s->replica.context, BZ_TERM_NODE, entry.node, &meaning);
+        if (rc != 0 || meaning.size != sizeof have.node)
+            return rc == 0 || rc == BLAZE_ENOTFOUND ? BLAZE_ECORRUPT : rc;
+        memcpy(&have.node, meaning.data, sizeof have.node);
+    }
+    bz_have_append(&s->scratch, &have);
+    rc = bz_vector_raise(&l->told, entry);
+    return rc != 0 ? rc : s->scratch.error;
+}
+
+/* Whether the peer knows that we have this: we said so, or it gave it to us. */
+static bool known(const struct bz_session *s, struct bz_dot entry)
+{
+    return bz_vv_covers(&s->lazy.told.vv, entry) || bz_vv_covers(&s->out.heads.vv, entry) ||
+           bz_vv_covers(&s->in.vv.vv, entry);
+}
+
+static int tell_have(struct bz_session *s)
+{
+    struct bz_vv vv;
+    bz_arena_reset(&s->in.arena);
+    int rc = s->replica.ops->version(s->replica.context, &s->in.arena, &vv);
+    bz_buf_clear(&s->scratch);
+    for (uint32_t i = 0; rc == 0 && i < vv.count; i++) {
+        if (!known(s, vv.entries[i]))
+            rc = tell_entry(s, vv.entries[i]);
+    }
+    if (rc == 0 && s->scratch.size > 0)
+        bz_session_send(s, BZ_FRAME_HAVE);
+    bz_buf_clear(&s->scratch);
+    return rc;
+}
+
+int bz_lazy_hold(struct bz_session *s, bool *due)
+{
+    struct bz_lazy *l = &s->lazy;
+    struct bz_outgoing *o = &s->out;
+    if (!*due || !is_lazy(s)) {
+        go_idle(l);
+        return 0;
+    }
+    if (o->walk != NULL || o->head_due || o->ready.size > 0)
+        return 0;
+    *due = false;
+    if (l->due_ms == NEVER)
+        l->due_ms = s->now_ms + s->options.lazy_ms;
+    if (s->now_ms < l->due_ms)
+        return 0;
+    if (l->offered) {
+        *due = true;
+        return 0;
+    }
+    l->offered = true;
+    l->mark = s->status.position_head;
+    l->due_ms = s->now_ms + s->options.lazy_ms;
+    return tell_have(s);
+}
+
+uint64_t bz_lazy_limit(const struct bz_session *s)
+{
+    bool far = s->lazy.mark - s->out.told >= BZ_QUIET_POSITIONS; /* then go on to the head */
+    return is_lazy(s) && s->lazy.offered && !s->out.head_due && !far ? s->lazy.mark : NEVER;
+}
+
+bool bz_lazy_news(const struct bz_session *s)
+{
+    const struct bz_vv *told = &s->lazy.told.vv;
+    for (uint32_t i = 0; i < told->count; i++) {
+        if (!bz_vv_covers(&s->out.heads.vv, told->entries[i]) &&
+            !bz_lazy_peer_has(s, told->entries[i]))
+            return true;
+    }
+    return false;
+}
+
+void bz_lazy_walked(struct bz_session *s)
+{
+    struct bz_lazy *l = &s->lazy;
+    if (!l->offered)
+        return;
+    l->offered = false;
+    l->due_ms = s->now_ms; /* what has come meanwhile has waited long enough to be told */
+}
+
+uint64_t bz_lazy_deadline(const struct bz_session *s)
+{
+    /* What is overdue waits for an acknowledgement, not for the clock. */
+    return s->lazy.due_ms > s->now_ms ? s->lazy.due_ms : NEVER;
+}
+
+/* ---- what the peer says ---- */
+
+bool bz_lazy_peer_has(const struct bz_session *s, struct bz_dot entry)
+{
+    return bz_vv_covers(&s->in.vv.vv, entry) || bz_vv_covers(&s->lazy.has.vv, entry);
+}
+
+static int learn_name(struct bz_lazy *l, const blaze_id *id)
+{
+    if (l->name_count == l->name_room) {
+        uint32_t room = l->name_room == 0 ? NAMES_FIRST : l->name_room * 2;
+        struct bz_lazy_name *names = bz_realloc(l->names, room * sizeof *names);
+        if (names == NULL)
+            return BLAZE_ENOMEM;
+        l->names = names;
+        l->name_room = room;
+    }
+    l->names[l->name_count++] = (struct bz_lazy_name){*id, 0};
+    return 0;
+}
+
+static int take_entry(struct bz_session *s, const struct bz_have *have)
+{
+    struct bz_lazy *l = &s->lazy;
+    int rc = have->named ? learn_name(l, &have->node) : 0;
+    if (rc != 0)
+        return rc;
+    struct bz_lazy_name *name = &l->names[have->index];
+    if (have->advance > UINT64_MAX - name->seq)
+        return BLAZE_EPROTO;
+    name->seq += have->advance;
+    struct bz_dot entry = {.seq = name->seq};
+    rc = s->replica.ops->node_number(s->replica.context, &name->id, &entry.node);
+    if (rc != 0)
+        return rc == BLAZE_ENOTFOUND ? 0 : rc; /* nothing of that node is here to be left out */
+    rc = bz_vector_raise(&l->has, entry);
+    if (rc == 0 && s->out.round == 0)
+        rc = bz_vector_raise(&s->out.has, entry);
+    return rc;
+}
+
+int bz_lazy_have(struct bz_session *s, struct bz_bytes payload, blaze_error *error)
+{
+    struct bz_have have;
+    int rc = spoken(s) ? 0 : BLAZE_EPROTO;
+    while (rc == 0 && (rc = bz_have_next(&payload, s->lazy.name_count, &have)) == 0)
+        rc = take_entry(s, &have);
+    if (rc == BLAZE_END)
+        return 0;
+    return rc == BLAZE_EPROTO
+               ? bz_error_set(error, rc, "the peer's word of what it has is malformed")
+               : bz_error_code(error, rc);
+}
+
+int bz_lazy_pace(struct bz_session *s, struct bz_bytes payload, blaze_error *error)
+{
+    bool lazy;
+    if (!spoken(s) || bz_pace_decode(payload, &lazy) != 0)
+        return bz_error_set(error, BLAZE_EPROTO, "the peer's wish of a pace is malformed");
+    s->lazy.asked = lazy;
+    go_idle(&s->lazy);
+    return 0;
+}
+
+/* ---- which links are eager ---- */
+
+static void wish(struct bz_session *s, bool lazy)
+{
+    s->lazy.wished = lazy;
+    s->lazy.wished_ms = s->now_ms;
+    s->lazy.echoes = 0;
+    bz_pace_encode(&s->scratch, lazy);
+    bz_session_send(s, BZ_FRAME_PACE);
+}
+
+void bz_lazy_judge(struct bz_session *s, uint64_t records, uint64_t changed)
+{
+    struct bz_lazy *l = &s->lazy;
+    if (records == 0 || !l->settled || s->in.round != 0 || !spoken(s))
+        return;
+    if (l->wished) {
+        /* What was on its way when we asked says nothing. */
+        if (changed > 0 && s->now_ms >= l->wished_ms + s->options.lazy_ms) {
+            wish(s, false);
+            l->asked = false;
+        }
+        return;
+    }
+    uint64_t echoes = l->echoes + (records - changed);
+    l->echoes = echoes > changed ? echoes - changed : 0;
+    if (changed == 0 || l->echoes >= ECHOES_MAX)
+        wish(s, true);
+}
