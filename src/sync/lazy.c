@@ -4,10 +4,10 @@
  * is nothing to carry.
  *
  * Each direction of a link is *eager* or *lazy*. Eager ones send what is new at once; all begin so.
- * Whoever gets a chunk of which nothing was new had it from elsewhere, and asks that the direction
+ * Whoever gets chunks of which nothing was new had it from elsewhere, and asks that the direction
  * be lazy. So the eager directions thin out to a tree. On a lazy one what is new waits:
  *
- *     idle --news--> waiting --delay--> HAVE sent --delay--> walk --> idle, or waiting
+ *     idle --news--> waiting --delay--> HAVE sent --delay and a half--> walk --> idle, or waiting
  *
  * HAVE says how far our version vector has come. As the other side says the same, the walk over our
  * log, as far as it went when HAVE was sent, finds nothing left to send, and nothing is sent. If it
@@ -23,8 +23,14 @@
 
 #define NEVER       UINT64_MAX
 #define NOT_HERE    UINT32_MAX
-#define ECHOES_MAX  16 /* records too many, of those that came besides new ones */
 #define NAMES_FIRST 16u
+
+/* Two chunks in a row that bring nothing new, or about two of five, and the direction becomes lazy.
+ * One is no reason: where writes from two sides meet in a circle, it would be cut at both places.
+ */
+#define ECHO    3u
+#define NO_ECHO 2u
+#define ECHOES  6u
 
 struct bz_lazy_name {
     blaze_id id;
@@ -33,7 +39,7 @@ struct bz_lazy_name {
 
 void bz_lazy_init(struct bz_session *s)
 {
-    s->lazy.due_ms = NEVER;
+    s->lazy.have_ms = s->lazy.walk_ms = NEVER;
 }
 
 void bz_lazy_release(struct bz_session *s)
@@ -59,8 +65,7 @@ static bool is_lazy(const struct bz_session *s)
 
 static void go_idle(struct bz_lazy *l)
 {
-    l->due_ms = NEVER;
-    l->offered = false;
+    l->have_ms = l->walk_ms = NEVER;
 }
 
 void bz_lazy_reset(struct bz_session *s)
@@ -129,6 +134,26 @@ static int tell_have(struct bz_session *s)
     return rc;
 }
 
+/* The walk may go as far as the last HAVE told, once the other side has had the time to say the
+ * same: it may have heard later, and be about to wait for its own next HAVE. */
+static void promise_walk(struct bz_session *s)
+{
+    struct bz_lazy *l = &s->lazy;
+    l->mark = l->told_position;
+    l->walk_ms = l->told_ms + s->options.lazy_ms + s->options.lazy_ms / 2;
+}
+
+static int offer(struct bz_session *s)
+{
+    struct bz_lazy *l = &s->lazy;
+    l->told_position = s->status.position_head;
+    l->told_ms = s->now_ms;
+    l->have_ms = s->now_ms + s->options.lazy_ms;
+    if (l->walk_ms == NEVER)
+        promise_walk(s);
+    return tell_have(s);
+}
+
 int bz_lazy_hold(struct bz_session *s, bool *due)
 {
     struct bz_lazy *l = &s->lazy;
@@ -139,25 +164,17 @@ int bz_lazy_hold(struct bz_session *s, bool *due)
     }
     if (o->walk != NULL || o->head_due || o->ready.size > 0)
         return 0;
-    *due = false;
-    if (l->due_ms == NEVER)
-        l->due_ms = s->now_ms + s->options.lazy_ms;
-    if (s->now_ms < l->due_ms)
-        return 0;
-    if (l->offered) {
-        *due = true;
-        return 0;
-    }
-    l->offered = true;
-    l->mark = s->status.position_head;
-    l->due_ms = s->now_ms + s->options.lazy_ms;
-    return tell_have(s);
+    if (l->have_ms == NEVER)
+        l->have_ms = s->now_ms + s->options.lazy_ms;
+    *due = s->now_ms >= l->walk_ms;
+    return s->now_ms >= l->have_ms ? offer(s) : 0;
 }
 
 uint64_t bz_lazy_limit(const struct bz_session *s)
 {
     bool far = s->lazy.mark - s->out.told >= BZ_QUIET_POSITIONS; /* then go on to the head */
-    return is_lazy(s) && s->lazy.offered && !s->out.head_due && !far ? s->lazy.mark : NEVER;
+    return is_lazy(s) && s->lazy.walk_ms != NEVER && !s->out.head_due && !far ? s->lazy.mark
+                                                                              : NEVER;
 }
 
 bool bz_lazy_news(const struct bz_session *s)
@@ -174,16 +191,24 @@ bool bz_lazy_news(const struct bz_session *s)
 void bz_lazy_walked(struct bz_session *s)
 {
     struct bz_lazy *l = &s->lazy;
-    if (!l->offered)
+    if (l->walk_ms == NEVER)
         return;
-    l->offered = false;
-    l->due_ms = s->now_ms; /* what has come meanwhile has waited long enough to be told */
+    if (l->told_position > s->out.walked)
+        promise_walk(s);
+    else
+        l->walk_ms = NEVER;
+}
+
+/* What is overdue waits for an acknowledgement, not for the clock. */
+static uint64_t later(uint64_t ms, uint64_t now_ms)
+{
+    return ms > now_ms ? ms : NEVER;
 }
 
 uint64_t bz_lazy_deadline(const struct bz_session *s)
 {
-    /* What is overdue waits for an acknowledgement, not for the clock. */
-    return s->lazy.due_ms > s->now_ms ? s->lazy.due_ms : NEVER;
+    uint64_t have = later(s->lazy.have_ms, s->now_ms), walk = later(s->lazy.walk_ms, s->now_ms);
+    return have < walk ? have : walk;
 }
 
 /* ---- what the peer says ---- */
@@ -274,8 +299,10 @@ void bz_lazy_judge(struct bz_session *s, uint64_t records, uint64_t changed)
         }
         return;
     }
-    uint64_t echoes = l->echoes + (records - changed);
-    l->echoes = echoes > changed ? echoes - changed : 0;
-    if (changed == 0 || l->echoes >= ECHOES_MAX)
+    if (changed < records - changed)
+        l->echoes += ECHO;
+    else
+        l->echoes -= l->echoes < NO_ECHO ? l->echoes : NO_ECHO;
+    if (l->echoes >= ECHOES)
         wish(s, true);
 }

@@ -288,6 +288,9 @@ static int append_head(struct bz_session *s, const struct bz_head *head)
             continue;
         bz_head_append_entry(&o->body, entry);
         int rc = bz_vector_raise(&o->heads, entry);
+        /* It will have all that before it sees a later chunk: so no need to say it again. */
+        if (rc == 0 && o->round == 0)
+            rc = bz_vector_raise(&o->has, entry);
         if (rc != 0)
             return rc;
     }

@@ -64,12 +64,12 @@ struct bz_sent_chunk {
 
 /* Our changes, on their way to the peer. */
 struct bz_outgoing {
-    bool asked;             /* the peer's RESUME has come */
-    uint64_t round;         /* of that RESUME */
-    uint64_t told;          /* the peer has, or is on its way to have, all up to here */
-    uint64_t walked;        /* looked at up to here: told, and beyond it nothing for this peer */
-    uint64_t reached;       /* the last head that the peer is known to have reached */
-    struct bz_vector has;   /* what its summary and heads said, in our numbers */
+    bool asked;           /* the peer's RESUME has come */
+    uint64_t round;       /* of that RESUME */
+    uint64_t told;        /* the peer has, or is on its way to have, all up to here */
+    uint64_t walked;      /* looked at up to here: told, and beyond it nothing for this peer */
+    uint64_t reached;     /* the last head that the peer is known to have reached */
+    struct bz_vector has; /* what its summary, heads and HAVEs and our heads said, in our numbers */
     struct bz_vector heads; /* what our heads have told, in our numbers */
     uint64_t limit;         /* of this walk: beyond it nothing is begun */
     bool head_due;          /* records have gone since the last head, or there was none yet */
@@ -141,11 +141,13 @@ struct bz_opaque {
 /* A link that waits: see lazy.c. */
 struct bz_lazy_name;
 struct bz_lazy {
-    bool settled;    /* this session has been live */
-    bool asked;      /* our direction: the peer wants it lazy */
-    bool offered;    /* HAVE has told of what waits */
-    uint64_t due_ms; /* HAVE, or else the walk; UINT64_MAX: nothing waits */
-    uint64_t mark;   /* position of our log when HAVE was sent */
+    bool settled;           /* this session has been live */
+    bool asked;             /* our direction: the peer wants it lazy */
+    uint64_t have_ms;       /* when HAVE goes, if there is something to tell; UINT64_MAX: never */
+    uint64_t told_ms;       /* when the last one went */
+    uint64_t told_position; /* of our log then */
+    uint64_t walk_ms;       /* when the log is walked; UINT64_MAX: never */
+    uint64_t mark;          /* up to here, if nothing is found */
 
     struct bz_vector told;          /* what our HAVEs said, in our numbers */
     struct bz_terms_learnt indexes; /* from our numbers to those of our HAVEs */
@@ -157,7 +159,7 @@ struct bz_lazy {
 
     bool wished; /* the peer's direction: we want it lazy */
     uint64_t wished_ms;
-    uint64_t echoes; /* records that were not new here, less those that were */
+    uint32_t echoes; /* how much more came that was not new here than that was */
 };
 
 struct bz_session {
