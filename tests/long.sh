@@ -3,7 +3,8 @@
 #
 # The long versions of the tests, for as many minutes as wanted:
 #
-#   long.sh sim   TEST_DIR MINUTES SEED               random histories, new seeds each round
+#   long.sh sim   TEST_DIR MINUTES SEED               the simulator on all cores for two thirds of
+#                                                     the time, then random histories of the parts
 #   long.sh crash TEST_DIR MINUTES SEED               kills and recoveries, new seeds each round
 #   long.sh fuzz  BUILD_DIR MINUTES SEED [TARGET...]  each libFuzzer target for that long
 #
@@ -16,10 +17,54 @@ shift 4
 seed=${seed:-$(date +%s)}
 end=$(($(date +%s) + minutes * 60))
 
+# The simulator, a process for each core, each with seeds of its own. Ctrl-C ends it with totals.
+simulate() {
+    cores=$(nproc 2>/dev/null || echo 2)
+    : >"$dir/long.totals"
+    interrupted=
+    trap 'interrupted=1' INT
+    i=0
+    pids=
+    while [ "$i" -lt "$cores" ]; do
+        if [ "$i" = 0 ] && [ -t 2 ]; then # it tells how it goes
+            "$dir/sim" --seed "$((seed + i))" --stride "$cores" --minutes "$1" >"$dir/sim.$i.log" &
+        else
+            "$dir/sim" --seed "$((seed + i))" --stride "$cores" --minutes "$1" >"$dir/sim.$i.log" \
+                2>"$dir/sim.$i.err" &
+        fi
+        pids="$pids $!"
+        i=$((i + 1))
+    done
+    failed=
+    i=0
+    for pid in $pids; do
+        while :; do
+            code=0
+            wait "$pid" || code=$?
+            kill -0 "$pid" 2>/dev/null || break # else it was Ctrl-C that ended the wait
+        done
+        if [ "$code" != 0 ] && [ "$code" -lt 128 ]; then
+            failed=1
+            [ ! -f "$dir/sim.$i.err" ] || tail -n 60 "$dir/sim.$i.err" >&2
+        elif [ "$code" -ge 128 ] && [ -z "$interrupted" ]; then
+            failed=1
+            [ ! -f "$dir/sim.$i.err" ] || tail -n 60 "$dir/sim.$i.err" >&2
+        fi
+        sed -n 's/^total: //p' "$dir/sim.$i.log" >>"$dir/long.totals"
+        i=$((i + 1))
+    done
+    trap - INT
+    rm -f "$dir"/sim.*.err
+    [ ! -t 2 ] || printf '\n' >&2
+    [ -z "$failed" ] || exit 1
+    totals
+    [ -z "$interrupted" ] || exit 0
+}
+
 # Tests whose every seed is another history; each takes some seconds.
 sim="crdt_rec_property_test db_model_test db_replica_test sync_converge_test
     store_store_model_test sync_session_test query_plan_test codec_random_doc_test
-    codec_key_test db_corrupt_test"
+    codec_key_test db_corrupt_test crdt_rec_small_model_test"
 
 # Tests that kill processes, or cut and damage what they leave.
 crash="db_crowd_test store_process_test db_db_test e2e_kill_test store_recovery_test"
@@ -89,6 +134,7 @@ targets() {
 
 case $kind in
 sim)
+    simulate "$(awk "BEGIN { print $minutes * 2 / 3 }")"
     # shellcheck disable=SC2086
     rounds $sim
     ;;
