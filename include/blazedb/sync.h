@@ -83,6 +83,25 @@ typedef struct blaze_link blaze_link;
 BLAZE_API int blaze_link_open(
     blaze_db *db, const blaze_sync_options *options, blaze_link **out, blaze_error *error);
 BLAZE_API void blaze_link_get_status(blaze_link *link, blaze_link_status *out);
+/* Has a link that waits try again at once. One also does by itself when the machine gets a network,
+ * and when a Unix socket comes to be where it awaits one. */
+BLAZE_API void blaze_link_retry(blaze_link *link);
+
+/* Waits until the link is live: this copy and the other end have all that either has.
+ * BLAZE_ETIMEOUT after `timeout_ms`, which changes nothing; BLAZE_ECANCELED when the link, or the
+ * database, is closed by another thread meanwhile; the code that the link has stopped for. Any
+ * thread, but not from within a callback. */
+BLAZE_API int blaze_link_wait(blaze_link *link, unsigned timeout_ms, blaze_error *error);
+
+/* The position of this copy's newest change: after a commit, one that covers it. Of this handle's
+ * change log, and growing; not comparable with another copy's. */
+BLAZE_API uint64_t blaze_position(blaze_db *db);
+
+/* The same for a write: waits until the other end has applied everything here up to `position`, as
+ * durably as it does. */
+BLAZE_API int blaze_link_wait_write(
+    blaze_link *link, uint64_t position, unsigned timeout_ms, blaze_error *error);
+
 /* Ends the link in good order; no callback is running when this returns. NULL is allowed. */
 BLAZE_API void blaze_link_close(blaze_link *link);
 

@@ -25,6 +25,7 @@ struct blaze_db {
     pthread_mutex_t lock; /* of what follows */
     struct bz_peer *peer; /* link.c's, as the list of links */
     blaze_link *links;
+    blaze_peer *node; /* peer.c's; NULL: none is open */
     struct bz_api_warner {
         void (*call)(void *context, const blaze_warning *warning);
         void *context;
@@ -102,6 +103,9 @@ void bz_api_secret_release(struct bz_api_secret *secret); /* wipes */
 /* link.c: the database's connections, opened with the first use. They also notice what other
  * processes commit. */
 int bz_api_peer(blaze_db *db, struct bz_peer **out, blaze_error *error);
+
+/* peer.c: ends a handle's peer, whose handle stays to be closed. */
+void bz_api_node_close(blaze_db *db);
 
 /* link.c: stops the links of a handle, and closes its connections. */
 void bz_api_links_close(blaze_db *db);

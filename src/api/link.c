@@ -143,6 +143,48 @@ void blaze_link_get_status(blaze_link *link, blaze_link_status *out)
     bz_api_link_status(out, &status);
 }
 
+void blaze_link_retry(blaze_link *link)
+{
+    if (link->inner != NULL)
+        bz_link_retry(link->inner);
+}
+
+static int wait_for(blaze_link *link, enum bz_link_goal goal, uint64_t position,
+    unsigned timeout_ms, blaze_error *error)
+{
+    if (link == NULL)
+        return bz_api_null(error, "the link");
+    if (link->inner == NULL)
+        return bz_error_set(error, BLAZE_ECANCELED, "the database was closed");
+    return bz_link_wait_for(link->inner, goal, position, timeout_ms, error);
+}
+
+int blaze_link_wait(blaze_link *link, unsigned timeout_ms, blaze_error *error)
+{
+    return wait_for(link, BZ_LINK_CAUGHT_UP, 0, timeout_ms, error);
+}
+
+int blaze_link_wait_write(
+    blaze_link *link, uint64_t position, unsigned timeout_ms, blaze_error *error)
+{
+    return wait_for(link, BZ_LINK_WRITTEN, position, timeout_ms, error);
+}
+
+uint64_t blaze_position(blaze_db *db)
+{
+    return bz_db_position(db->db);
+}
+
+void bz_api_link_peer(blaze_link *link, blaze_id *node, bool *known)
+{
+    struct bz_link_status status = {0};
+    if (link->inner != NULL)
+        bz_link_get_status(link->inner, &status);
+    static const blaze_id none;
+    *node = status.session.peer;
+    *known = memcmp(node, &none, sizeof none) != 0;
+}
+
 void blaze_link_close(blaze_link *link)
 {
     if (link == NULL)
@@ -162,6 +204,7 @@ void blaze_link_close(blaze_link *link)
 
 void bz_api_links_close(blaze_db *db)
 {
+    bz_api_node_close(db);
     while (db->links != NULL) {
         blaze_link *link = db->links;
         db->links = link->next;

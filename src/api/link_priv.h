@@ -21,6 +21,12 @@ void bz_api_link_status(blaze_link_status *out, const struct bz_link_status *in)
 int bz_api_sync_options(
     const blaze_sync_options **options, const blaze_sync_options *defaults, blaze_error *error);
 
+/* Who is at the other end, as far as that was ever known. */
+void bz_api_link_peer(blaze_link *link, blaze_id *node, bool *known);
+
+/* The join code for `url` as text of its own (blaze_free). (sync.c) */
+int bz_api_code(blaze_db *db, const char *url, char **out, blaze_error *error);
+
 /* Opens a link by `options`, whose url may be NULL for the remembered hub. */
 int bz_api_link_begin(blaze_db *db, struct bz_link_options *options,
     struct bz_api_progress *progress, struct bz_link **out, blaze_error *error);

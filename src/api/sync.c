@@ -90,8 +90,7 @@ int blaze_sync(
     return exchange(db, options->url, false, options, status, error);
 }
 
-/* The join code as text in memory of its own. */
-static int code_of(blaze_db *db, const char *url, char **out, blaze_error *error)
+int bz_api_code(blaze_db *db, const char *url, char **out, blaze_error *error)
 {
     struct bz_buf code;
     bz_buf_init(&code, 1024);
@@ -123,7 +122,9 @@ int blaze_share(blaze_db *db, const char *url, const blaze_sync_options *options
         rc = exchange(db, url, true, options, NULL, error);
     if (rc == BLAZE_OK)
         rc = bz_member_set_hub(db->db, url, error);
-    return rc == BLAZE_OK ? code_of(db, url, code, error) : rc;
+    else if (rc == BLAZE_EEXIST)
+        rc = BLAZE_OK; /* a peer that serves this very database: nothing to bring there */
+    return rc == BLAZE_OK ? bz_api_code(db, url, code, error) : rc;
 }
 
 /* ---- join ---- */

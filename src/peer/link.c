@@ -322,6 +322,7 @@ void bz_link_attempt(struct bz_link *link)
     bz_link_set_state(link, BZ_LINK_CONNECTING, "connecting to %.120s", link->url);
     pthread_mutex_unlock(&link->lock);
     link->pausing = link->yielded = link->aside = false;
+    bz_wakeup_begin(link->wakeup);
     int rc = bz_stream_connect(
         &link->stream, link->peer->loop, link->url, NULL, &connect_callbacks, link, &error);
     if (rc != 0)

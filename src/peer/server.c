@@ -175,6 +175,11 @@ static void on_status(void *context, const struct bz_session_status *session)
         (session->phase != before.phase || session->position_acked != before.position_acked ||
             session->position_head != before.position_head))
         tell_change(server);
+    if (visitor->met && server->options.on_session != NULL &&
+        (session->phase != before.phase || session->sent_records != before.sent_records ||
+            session->received_records != before.received_records))
+        server->options.on_session(server->options.context, visitor->url, session,
+            (double)(bz_os_mono_ns() - visitor->since_ns) / 1e9);
 }
 
 static void on_end(void *context, const struct bz_session_status *session)

@@ -54,6 +54,11 @@ struct bz_server_options {
 
     /* One line of what happens, on a thread of the pool; not one call at a time. */
     void (*on_log)(void *context, const char *line);
+
+    /* One who has proven itself: at each change of phase, the last of which is CLOSED, and when
+     * records have gone to and fro. On a thread of the pool; not one call at a time. */
+    void (*on_session)(
+        void *context, const char *url, const struct bz_session_status *session, double seconds);
     void *context;
 };
 

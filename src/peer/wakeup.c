@@ -4,17 +4,20 @@
 #include "base/alloc.h"
 #include "os/os.h"
 
-/* A socket can be seen before it is listened at. */
-#define SETTLE_MS 5
+/* A socket can be seen before it is listened at: when it has come, it is worth a few tries, after
+ * 5, 50 and 500 ms. */
+enum { FIRST_MS = 5, GROWTH = 10, TRIES = 3 };
 
 struct bz_wakeup {
     struct bz_loop *loop;
-    struct bz_watch *watch; /* opened by the first rest */
+    struct bz_watch *watch; /* NULL: none to be had */
     struct bz_timer *timer;
     void (*on_wakeup)(void *context);
     void *context;
     struct bz_url url;
-    struct bz_file_mark mark; /* of the file at the last rest, zero if there was none */
+    struct bz_file_mark mark; /* of the file before the last try, zero if there was none */
+    unsigned tries;           /* left */
+    uint64_t pause_ms;        /* before the next */
 };
 
 static struct bz_file_mark mark_of(const struct bz_wakeup *wakeup)
@@ -30,17 +33,29 @@ static bool same(const struct bz_file_mark *a, const struct bz_file_mark *b)
     return a->device == b->device && a->inode == b->inode && a->birth_ns == b->birth_ns;
 }
 
+/* Whether what is there now is worth a try. */
+static void look(struct bz_wakeup *wakeup)
+{
+    struct bz_file_mark mark = mark_of(wakeup);
+    if (mark.inode == 0 || same(&mark, &wakeup->mark))
+        return;
+    wakeup->tries = TRIES;
+    wakeup->pause_ms = FIRST_MS;
+    bz_timer_set(wakeup->timer, wakeup->pause_ms);
+}
+
 static void on_change(void *context)
 {
-    struct bz_wakeup *wakeup = context;
-    struct bz_file_mark mark = mark_of(wakeup);
-    if (mark.inode != 0 && !same(&mark, &wakeup->mark))
-        bz_timer_set(wakeup->timer, SETTLE_MS);
+    look(context);
 }
 
 static void on_time(void *context)
 {
     struct bz_wakeup *wakeup = context;
+    wakeup->tries--;
+    wakeup->pause_ms *= GROWTH;
+    if (wakeup->tries > 0)
+        bz_timer_set(wakeup->timer, wakeup->pause_ms);
     wakeup->on_wakeup(wakeup->context);
 }
 
@@ -77,13 +92,19 @@ int bz_wakeup_open(struct bz_wakeup **out, struct bz_loop *loop, const char *url
     return rc;
 }
 
-void bz_wakeup_rest(struct bz_wakeup *wakeup)
+void bz_wakeup_begin(struct bz_wakeup *wakeup)
 {
     if (wakeup == NULL || wakeup->url.kind != BZ_URL_UNIX)
         return;
     if (wakeup->watch == NULL)
         watch_directory(wakeup);
     wakeup->mark = mark_of(wakeup);
+}
+
+void bz_wakeup_rest(struct bz_wakeup *wakeup)
+{
+    if (wakeup != NULL && wakeup->url.kind == BZ_URL_UNIX)
+        look(wakeup);
 }
 
 void bz_wakeup_close(struct bz_wakeup *wakeup)

@@ -18,9 +18,12 @@ struct bz_wakeup;
 int bz_wakeup_open(struct bz_wakeup **out, struct bz_loop *loop, const char *url,
     void (*on_wakeup)(void *context), void *context);
 
-/* A try has failed: what is there now is not worth another. NULL is allowed. */
+/* A try begins: what is there now is not worth another. NULL is allowed, here and below. */
+void bz_wakeup_begin(struct bz_wakeup *wakeup);
+
+/* It has failed: is something else there by now? */
 void bz_wakeup_rest(struct bz_wakeup *wakeup);
 
-void bz_wakeup_close(struct bz_wakeup *wakeup); /* NULL is allowed */
+void bz_wakeup_close(struct bz_wakeup *wakeup);
 
 #endif

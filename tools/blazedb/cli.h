@@ -225,6 +225,12 @@ void cli_stop_wake(void);          /* any thread */
 
 /* ---- the commands ---- */
 
+/* Writes a line of a log to the standard error, with the time. Any thread. */
+void cli_log(const char *line);
+
+/* The name of a link's state in results. */
+const char *cli_link_state(blaze_link_state state);
+
 int cmd_create(struct cli *cli);
 int cmd_insert(struct cli *cli);
 int cmd_put(struct cli *cli);
@@ -243,6 +249,7 @@ int cmd_check(struct cli *cli);
 int cmd_watch(struct cli *cli);
 int cmd_passphrase(struct cli *cli);
 int cmd_rekey(struct cli *cli);
+int cmd_peer(struct cli *cli);
 int cmd_serve(struct cli *cli);
 int cmd_share(struct cli *cli);
 int cmd_join(struct cli *cli);

@@ -290,6 +290,30 @@ const struct cli_command cli_commands[] = {
         .run = cmd_serve,
     },
     {
+        .name = "peer",
+        .words = "DB",
+        .words_min = 1,
+        .words_max = 1,
+        .summary = "Keep DB in step with other peers, without a hub, until stopped.",
+        .options =
+            {
+                {"listen", "URL",
+                    "tcp://HOST:PORT (port 0 picks one) or unix:PATH; may be repeated"},
+                {"connect", "URL", "where a peer or a hub listens; may be repeated"},
+                {"log", NULL, "tell on the standard error who comes and goes"},
+            },
+        .more =
+            "Prints {\"listening\":\"tcp://...\"} for each --listen when it is ready, then a line\n"
+            "for each change of a connection's state and for each exchange. What one peer learns\n"
+            "it hands on. \"blazedb share DB URL\" gives the code to join with from a peer that\n"
+            "listens at URL.\n\n"
+            "example: blazedb peer notes.blz --listen tcp://0.0.0.0:7668\n"
+            "example: blazedb share notes.blz tcp://192.168.1.5:7668\n"
+            "example: blazedb join copy.blz 'blaze://192.168.1.5:7668/...#...'\n"
+            "example: blazedb peer copy.blz --connect tcp://192.168.1.5:7668",
+        .run = cmd_peer,
+    },
+    {
         .name = "share",
         .words = "DB URL",
         .words_min = 2,

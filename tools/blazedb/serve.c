@@ -6,16 +6,21 @@
 #include <string.h>
 #include <time.h>
 
-/* Comes on threads of the library. */
-static void on_log(void *context, const char *line)
+void cli_log(const char *line)
 {
-    (void)context;
     char now[32] = "";
     time_t seconds = time(NULL);
     struct tm local;
     if (localtime_r(&seconds, &local) != NULL)
         strftime(now, sizeof now, "%H:%M:%S", &local);
     fprintf(stderr, "%s %s\n", now, line);
+}
+
+/* Comes on threads of the library. */
+static void on_log(void *context, const char *line)
+{
+    (void)context;
+    cli_log(line);
 }
 
 static int announce(blaze_hub *hub)

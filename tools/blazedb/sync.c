@@ -18,7 +18,7 @@ struct watcher {
     uint64_t last_sent, last_received;
 };
 
-static const char *state_name(blaze_link_state state)
+const char *cli_link_state(blaze_link_state state)
 {
     switch (state) {
     case BLAZE_LINK_CONNECTING:
@@ -56,7 +56,7 @@ static void show_line(struct watcher *watcher, const blaze_link_status *status)
     watcher->last_state = (int)status->state;
     watcher->last_sent = status->sent_records;
     watcher->last_received = status->received_records;
-    printf("{\"state\":\"%s\",\"text\":", state_name(status->state));
+    printf("{\"state\":\"%s\",\"text\":", cli_link_state(status->state));
     cli_json_text(status->text, strlen(status->text));
     printf(",\"sent\":%" PRIu64 ",\"received\":%" PRIu64 ",\"sent_bytes\":%" PRIu64
            ",\"received_bytes\":%" PRIu64 "}\n",
