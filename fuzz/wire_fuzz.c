@@ -128,8 +128,12 @@ static void check_packed(struct bz_bytes bytes)
     struct bz_buf raw;
     size_t size = bz_load16le(bytes.data);
     bz_buf_init(&raw, 1u << 16);
-    int rc = bz_unpack(&packer, bz_bytes(bytes.data + 2, bytes.size - 2), size, &raw);
-    REQUIRE(rc == 0 ? raw.size == size : rc == BLAZE_EPROTO);
+    bytes = bz_bytes(bytes.data + 2, bytes.size - 2);
+    for (int packing = BZ_PACKING_LZ4; packing <= BZ_PACKING_ZSTD_ON; packing++) {
+        bz_buf_clear(&raw);
+        int rc = bz_unpack(&packer, (enum bz_packing)packing, bytes, size, &raw);
+        REQUIRE(rc == 0 ? raw.size == size : rc == BLAZE_EPROTO);
+    }
     bz_buf_release(&raw);
     bz_packer_release(&packer);
 }

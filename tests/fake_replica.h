@@ -363,7 +363,8 @@ static inline int fake_changes_next(struct bz_changes *w, struct bz_change *out,
                 memcmp(&r->origin, &w->receiver.node, sizeof nobody) == 0) ||
             (w->receiver.vv.count > 0 && bz_vv_includes(&w->receiver.vv, &rec.rvv)))
             continue;
-        *out = (struct bz_change){r->position, r->collection, r->id, {{0}}};
+        *out =
+            (struct bz_change){.position = r->position, .collection = r->collection, .id = r->id};
         return bz_rec_since(&w->arena, &rec, w->receiver.reached, &out->rec);
     }
     w->walked = w->end;

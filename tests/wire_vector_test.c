@@ -19,7 +19,7 @@
 
 static const char *const frame_names[] = {"", "HELLO", "ENROL", "PROOF", "WELCOME", "REFUSE",
     "RESUME", "CHANGES", "ACK", "PING", "PONG",
-    "BYE", [BZ_FRAME_HAVE] = "HAVE", [BZ_FRAME_PACE] = "PACE"};
+    "BYE", [BZ_FRAME_HAVE] = "HAVE", [BZ_FRAME_PACE] = "PACE", [BZ_FRAME_REST] = "REST"};
 
 /* ---- the file ---- */
 
@@ -171,8 +171,8 @@ static int describe_ack(struct bz_bytes payload, struct bz_buf *text, struct bz_
     int rc = bz_ack_decode(payload, &a);
     if (rc != 0)
         return rc;
-    bz_buf_printf(text, "chunks %llu position %llu window %llu", NUMBER(a.chunks),
-        NUMBER(a.position), NUMBER(a.window));
+    bz_buf_printf(text, "chunks %llu position %llu window %llu waiting %llu", NUMBER(a.chunks),
+        NUMBER(a.position), NUMBER(a.window), NUMBER(a.waiting));
     bz_ack_encode(again, &a);
     return 0;
 }
@@ -230,9 +230,18 @@ static int describe_changes(struct bz_bytes payload, struct bz_buf *text, struct
     bz_buf_printf(text, "round %llu from %llu to %llu %s", NUMBER(c.round), NUMBER(c.from),
         NUMBER(c.to), c.more ? "more" : "to the head");
     bz_chunk_encode(again, &c);
-    if (!c.compressed)
+    static const char *const packings[] = {"", "LZ4", "zstd", "zstd going on"};
+    if (c.packing == BZ_PACKING_NONE)
         return describe_body(c.body, c.more, text);
-    bz_buf_printf(text, " compressed from %llu", NUMBER(c.raw_size));
+    bz_buf_printf(text, " %s from %llu", packings[c.packing], NUMBER(c.raw_size));
+    return 0;
+}
+
+static int describe_rest(struct bz_bytes payload, struct bz_buf *text, struct bz_buf *again)
+{
+    (void)payload;
+    (void)again;
+    bz_buf_printf(text, "the stream is given up");
     return 0;
 }
 
@@ -269,7 +278,8 @@ static int describe(
     static int (*const by_type[])(struct bz_bytes, struct bz_buf *, struct bz_buf *) = {NULL,
         describe_hello, describe_enrol, describe_proof, describe_welcome, describe_goodbye,
         describe_resume, describe_changes, describe_ack, describe_ping, describe_ping,
-        describe_goodbye, [BZ_FRAME_HAVE] = describe_have, [BZ_FRAME_PACE] = describe_pace};
+        describe_goodbye, [BZ_FRAME_HAVE] = describe_have, [BZ_FRAME_PACE] = describe_pace,
+        [BZ_FRAME_REST] = describe_rest};
     assert_true(type < sizeof by_type / sizeof *by_type && by_type[type] != NULL);
     return by_type[type](payload, text, again);
 }

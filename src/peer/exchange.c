@@ -46,6 +46,7 @@ struct bz_exchange {
     struct bz_pool *pool;
     const struct bz_exchange_callbacks *callbacks;
     void *context;
+    bool near; /* the stream stays within this machine */
     uint8_t binding[BZ_STREAM_BINDING_SIZE];
 
     pthread_mutex_t lock; /* over these */
@@ -110,6 +111,7 @@ static void begin(struct bz_exchange *x)
     struct bz_session_options options = {0};
     blaze_error error = {0};
     memcpy(options.binding, x->binding, sizeof options.binding);
+    options.near = x->near;
     x->begun = true;
     int rc = x->callbacks->begin(x->context, &options, &error);
     if (rc == 0)
@@ -414,6 +416,7 @@ int bz_exchange_open(struct bz_exchange **out, struct bz_loop *loop, struct bz_p
     x->callbacks = callbacks;
     x->context = context;
     x->stream = stream;
+    x->near = strncmp(bz_stream_peer(stream), "tcp:", 4) != 0;
     x->deadline = x->armed = UINT64_MAX;
     x->task.run = run_loop_side;
     x->strand.run = run_session;

@@ -473,8 +473,9 @@ static void decompressed_sizes_that_lie_end_the_session(void **state)
         bz_buf_init(&body, 1u << 20);
         bz_buf_init(&packed, 1u << 20);
         body_into(&s, &body);
-        assert_true(bz_pack(&packer, bz_buf_bytes(&body), &packed));
-        struct bz_chunk chunk = {.compressed = true, .more = true, .to = 10};
+        assert_true(bz_pack(&packer, BZ_PACKING_ZSTD, true, bz_buf_bytes(&body), &packed) ==
+                    BZ_PACKING_ZSTD);
+        struct bz_chunk chunk = {.packing = BZ_PACKING_ZSTD, .more = true, .to = 10};
         chunk.raw_size = (uint64_t[]){
             body.size - 1, body.size + 1, 0, (uint64_t)BZ_FRAME_MAX + 1, UINT64_MAX}[lie];
         chunk.body = bz_buf_bytes(&packed);
@@ -487,19 +488,65 @@ static void decompressed_sizes_that_lie_end_the_session(void **state)
     }
 }
 
-static void a_chunk_that_is_no_zstd_ends_the_session(void **state)
+static void a_chunk_that_is_not_packed_as_it_says_ends_the_session(void **state)
 {
     (void)state;
-    struct scene s;
-    begin_scene(&s);
-    shake_hands(&s, BZ_FRAME_CHANGES);
-    send_chunk(&s, (struct bz_chunk){.compressed = true,
-                       .more = true,
-                       .to = 10,
-                       .raw_size = 1000,
-                       .body = bz_bytes_text("nothing that ever was compressed")});
-    assert_ended(&s, BLAZE_EPROTO);
-    end_scene(&s);
+    for (int packing = BZ_PACKING_LZ4; packing <= BZ_PACKING_ZSTD_ON; packing++) {
+        struct scene s;
+        begin_scene(&s);
+        shake_hands(&s, BZ_FRAME_CHANGES);
+        send_chunk(&s, (struct bz_chunk){.packing = (enum bz_packing)packing,
+                           .more = true,
+                           .to = 10,
+                           .raw_size = 1000,
+                           .body = bz_bytes_text("nothing that ever was compressed")});
+        assert_ended(&s, BLAZE_EPROTO);
+        end_scene(&s);
+    }
+}
+
+/* Sends what was gathered, as part of a stream. */
+static void send_packed(struct scene *s, struct bz_packer *packer, uint64_t from)
+{
+    struct bz_buf body, packed;
+    bz_buf_init(&body, 1u << 20);
+    bz_buf_init(&packed, 1u << 20);
+    body_into(s, &body);
+    struct bz_chunk chunk = {
+        .packing = bz_pack(packer, BZ_PACKING_ZSTD, false, bz_buf_bytes(&body), &packed),
+        .more = true,
+        .from = from,
+        .to = from + 10,
+        .raw_size = body.size,
+        .body = bz_buf_bytes(&packed)};
+    assert_int_not_equal(chunk.packing, BZ_PACKING_NONE);
+    send_chunk(s, chunk);
+    bz_buf_release(&body);
+    bz_buf_release(&packed);
+}
+
+static void a_stream_does_not_go_on_after_it_was_given_up(void **state)
+{
+    (void)state;
+    for (int rest = 0; rest < 2; rest++) {
+        struct scene s;
+        struct bz_packer packer = {0};
+        begin_scene(&s);
+        shake_hands(&s, BZ_FRAME_CHANGES);
+        define_usual(&s);
+        for (uint64_t i = 1; i < 20; i++)
+            add_record(&s, i, 6, 5, 7);
+        send_packed(&s, &packer, 0);
+        assert_int_not_equal(status_of(&s).phase, BZ_SESSION_CLOSED);
+        if (rest)
+            send_frame(&s, BZ_FRAME_REST);
+        for (uint64_t i = 1; i < 20; i++)
+            add_record(&s, i + 50, 6, 5, 7);
+        send_packed(&s, &packer, 10);
+        assert_int_equal(status_of(&s).code, rest ? BLAZE_EPROTO : 0);
+        bz_packer_release(&packer);
+        end_scene(&s);
+    }
 }
 
 static void sending_beyond_the_credit_ends_the_session(void **state)
@@ -696,7 +743,8 @@ int main(void)
         cmocka_unit_test(counts_and_sizes_that_lie_end_the_session),
         cmocka_unit_test(a_head_with_entries_out_of_order_ends_the_session),
         cmocka_unit_test(decompressed_sizes_that_lie_end_the_session),
-        cmocka_unit_test(a_chunk_that_is_no_zstd_ends_the_session),
+        cmocka_unit_test(a_chunk_that_is_not_packed_as_it_says_ends_the_session),
+        cmocka_unit_test(a_stream_does_not_go_on_after_it_was_given_up),
         cmocka_unit_test(sending_beyond_the_credit_ends_the_session),
         cmocka_unit_test(lengths_beyond_the_limits_end_the_session_at_the_header),
         cmocka_unit_test(a_length_that_is_not_canonical_ends_the_session),

@@ -13,7 +13,7 @@ enum { PROOF_MEMBER = 1 };
 enum { GOODBYE_FINAL = 1 };
 enum { PACE_LAZY = 1 };
 enum { HEAD_PARTIAL = 1 };
-enum { CHUNK_COMPRESSED = 1, CHUNK_MORE = 2 };
+enum { CHUNK_ZSTD = 1, CHUNK_MORE = 2, CHUNK_LZ4 = 4, CHUNK_ON = 8 };
 
 int bz_frame_peek(struct bz_bytes input, uint8_t *type, struct bz_bytes *payload, size_t *size)
 {
@@ -245,6 +245,7 @@ void bz_ack_encode(struct bz_buf *out, const struct bz_ack *ack)
     bz_buf_append_varint(out, ack->chunks);
     bz_buf_append_varint(out, ack->position);
     bz_buf_append_varint(out, ack->window);
+    bz_buf_append_varint(out, ack->waiting);
 }
 
 int bz_ack_decode(struct bz_bytes payload, struct bz_ack *out)
@@ -253,6 +254,7 @@ int bz_ack_decode(struct bz_bytes payload, struct bz_ack *out)
     out->chunks = bz_read_varint(&r);
     out->position = bz_read_varint(&r);
     out->window = bz_read_varint(&r);
+    out->waiting = bz_read_varint(&r);
     return r.ok && out->window > 0 ? 0 : BLAZE_EPROTO;
 }
 
@@ -309,14 +311,32 @@ int bz_pace_decode(struct bz_bytes payload, bool *lazy)
     return verdict(&r);
 }
 
+static const uint8_t packing_flags[] = {
+    [BZ_PACKING_NONE] = 0,
+    [BZ_PACKING_LZ4] = CHUNK_LZ4,
+    [BZ_PACKING_ZSTD] = CHUNK_ZSTD,
+    [BZ_PACKING_ZSTD_ON] = CHUNK_ZSTD | CHUNK_ON,
+};
+
+/* False if no packing has these flags. */
+static bool packing_of(uint8_t flags, enum bz_packing *out)
+{
+    for (size_t i = 0; i < sizeof packing_flags; i++) {
+        if (packing_flags[i] == flags) {
+            *out = (enum bz_packing)i;
+            return true;
+        }
+    }
+    return false;
+}
+
 void bz_chunk_encode(struct bz_buf *out, const struct bz_chunk *chunk)
 {
-    bz_buf_append8(out,
-        (uint8_t)((chunk->compressed ? CHUNK_COMPRESSED : 0) | (chunk->more ? CHUNK_MORE : 0)));
+    bz_buf_append8(out, (uint8_t)(packing_flags[chunk->packing] | (chunk->more ? CHUNK_MORE : 0)));
     bz_buf_append_varint(out, chunk->round);
     bz_buf_append_varint(out, chunk->from);
     bz_buf_append_varint(out, chunk->to);
-    if (chunk->compressed)
+    if (chunk->packing != BZ_PACKING_NONE)
         bz_buf_append_varint(out, chunk->raw_size);
     bz_buf_append(out, chunk->body.data, chunk->body.size);
 }
@@ -325,20 +345,17 @@ int bz_chunk_decode(struct bz_bytes payload, struct bz_chunk *out)
 {
     struct bz_reader r = bz_reader(payload);
     uint8_t flags = bz_read8(&r);
-    *out = (struct bz_chunk){
-        .compressed = (flags & CHUNK_COMPRESSED) != 0,
-        .more = (flags & CHUNK_MORE) != 0,
-    };
+    *out = (struct bz_chunk){.more = (flags & CHUNK_MORE) != 0};
+    bool known = packing_of((uint8_t)(flags & ~CHUNK_MORE), &out->packing);
     out->round = bz_read_varint(&r);
     out->from = bz_read_varint(&r);
     out->to = bz_read_varint(&r);
-    if (out->compressed)
+    if (out->packing != BZ_PACKING_NONE)
         out->raw_size = bz_read_varint(&r);
     out->body = bz_bytes(r.p, bz_reader_left(&r));
-    if (!out->compressed)
+    if (out->packing == BZ_PACKING_NONE)
         out->raw_size = out->body.size;
-    bool sane = (flags & ~(CHUNK_COMPRESSED | CHUNK_MORE)) == 0 && out->from <= out->to &&
-                out->raw_size <= BZ_FRAME_MAX;
+    bool sane = known && out->from <= out->to && out->raw_size <= BZ_FRAME_MAX;
     return r.ok && sane ? 0 : BLAZE_EPROTO;
 }
 

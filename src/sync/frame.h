@@ -16,6 +16,7 @@
 #include "base/error.h"
 #include "base/hash.h"
 #include "crdt/replica.h"
+#include "sync/pack.h"
 
 enum bz_frame_type {
     BZ_FRAME_HELLO = 1,
@@ -31,6 +32,7 @@ enum bz_frame_type {
     BZ_FRAME_BYE = 11,
     BZ_FRAME_HAVE = 16,
     BZ_FRAME_PACE = 17,
+    BZ_FRAME_REST = 22,
     BZ_FRAME_OPTIONAL = 0x80, /* a bit of the type */
 };
 
@@ -51,6 +53,9 @@ void bz_frame_append(struct bz_buf *out, uint8_t type, struct bz_bytes payload);
 void bz_frame_append_parts(
     struct bz_buf *out, uint8_t type, struct bz_bytes first, struct bz_bytes second);
 
+/* Features: what both sides have a bit of may be used. */
+#define BZ_FEATURE_LZ4  0x01u
+#define BZ_FEATURE_ZSTD 0x02u /* as a stream */
 #define BZ_FEATURE_LAZY 0x04u /* HAVE and PACE */
 
 struct bz_hello {
@@ -122,6 +127,7 @@ struct bz_ack {
     uint64_t chunks;   /* CHANGES frames dealt with in this session, in all */
     uint64_t position; /* of the sender's log, durably applied */
     uint64_t window;   /* as in WELCOME, from now on */
+    uint64_t waiting;  /* bytes of CHANGES that have come and are not dealt with */
 };
 void bz_ack_encode(struct bz_buf *out, const struct bz_ack *ack);
 int bz_ack_decode(struct bz_bytes payload, struct bz_ack *out);
@@ -146,13 +152,13 @@ int bz_have_next(struct bz_bytes *payload, uint32_t known, struct bz_have *out);
 void bz_pace_encode(struct bz_buf *out, bool lazy);
 int bz_pace_decode(struct bz_bytes payload, bool *lazy);
 
-/* The fixed part of CHANGES; what follows is the body, compressed or not. */
+/* The fixed part of CHANGES; what follows is the body, packed or not. */
 struct bz_chunk {
-    bool compressed;
+    enum bz_packing packing;
     bool more;         /* the head is not reached, and the body has none */
     uint64_t round;    /* of the RESUME that it answers */
     uint64_t from, to; /* positions (from, to] */
-    uint64_t raw_size; /* of the body, decompressed */
+    uint64_t raw_size; /* of the body, unpacked */
     struct bz_bytes body;
 };
 void bz_chunk_encode(struct bz_buf *out, const struct bz_chunk *chunk);

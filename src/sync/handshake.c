@@ -22,14 +22,16 @@
 
 enum { CONNECTING = 0, ACCEPTING = 1 };
 
+/* What this side knows. */
+static uint64_t own_features(const struct bz_session *s)
+{
+    uint64_t lazy = s->options.lazy_ms != UINT32_MAX ? BZ_FEATURE_LAZY : 0;
+    return (BZ_FEATURE_LZ4 | BZ_FEATURE_ZSTD | lazy) & ~s->options.without;
+}
+
 static int own_side(const struct bz_session *s)
 {
     return s->options.connecting ? CONNECTING : ACCEPTING;
-}
-
-static uint64_t own_features(const struct bz_session *s)
-{
-    return s->options.lazy_ms != UINT32_MAX ? BZ_FEATURE_LAZY : 0;
 }
 
 static int send_hello(struct bz_session *s, blaze_error *error)
@@ -340,6 +342,7 @@ static int on_welcome(struct bz_session *s, struct bz_bytes payload, blaze_error
     if (bz_welcome_decode(payload, &welcome) != 0)
         return bz_error_set(error, BLAZE_EPROTO, "the peer's welcome is malformed");
     s->in.head = welcome.position;
+    bz_outgoing_adapt(s);
     s->out.window = welcome.window;
     s->out.chunk_bytes = s->options.chunk_bytes;
     if (s->out.chunk_bytes > welcome.chunk)

@@ -35,7 +35,8 @@ static void rest(struct bz_session *s)
         bz_buf_release(&s->in.renamed);
     if (s->in.arena.total > BZ_KEEP_BYTES)
         bz_arena_release(&s->in.arena);
-    bz_packer_rest_decompressor(&s->packer);
+    if (!s->packer.reading)
+        bz_packer_rest_decompressor(&s->packer);
     bz_opaque_rest(s);
 }
 
@@ -260,6 +261,8 @@ static int apply_chunk(
         bz_terms_learnt_release(&s->in.terms);
         bz_vector_release(&s->in.vv);
         bz_lazy_reset(s);
+        /* With its log it begins its stream anew: chunks of the old one need not be unpacked. */
+        bz_packer_rest_decompressor(&s->packer);
         rc = bz_handshake_ask(s, error);
     }
     return rc;
@@ -290,9 +293,9 @@ int bz_incoming_chunk(struct bz_session *s, struct bz_bytes payload, blaze_error
     if (in->head < chunk.to)
         in->head = chunk.to;
     struct bz_bytes bytes = chunk.body;
-    if (chunk.compressed) {
+    if (chunk.packing != BZ_PACKING_NONE) {
         bz_buf_clear(&in->raw);
-        int rc = bz_unpack(&s->packer, chunk.body, (size_t)chunk.raw_size, &in->raw);
+        int rc = bz_unpack(&s->packer, chunk.packing, chunk.body, (size_t)chunk.raw_size, &in->raw);
         if (rc != 0)
             return unreadable(rc, error);
         bytes = bz_buf_bytes(&in->raw);
@@ -309,9 +312,20 @@ void bz_incoming_ack(struct bz_session *s)
     if (!in->ack_due)
         return;
     in->ack_due = false;
-    struct bz_ack ack = {.chunks = in->chunks, .position = in->cursor, .window = in->window};
+    struct bz_ack ack = {.chunks = in->chunks,
+        .position = in->cursor,
+        .window = in->window,
+        .waiting = in->waiting + (s->input.size - s->input_scanned)};
     bz_ack_encode(&s->scratch, &ack);
     bz_session_send(s, BZ_FRAME_ACK);
+}
+
+int bz_incoming_rest(struct bz_session *s, blaze_error *error)
+{
+    if ((s->features & BZ_FEATURE_ZSTD) == 0)
+        return bz_error_set(error, BLAZE_EPROTO, "the peer ends a stream that it may not have");
+    bz_packer_rest_decompressor(&s->packer);
+    return 0;
 }
 
 bool bz_incoming_done(const struct bz_session *s)

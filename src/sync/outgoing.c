@@ -57,6 +57,29 @@ void bz_outgoing_release(struct bz_session *s)
         bz_buf_release(buffers[i]);
 }
 
+void bz_outgoing_adapt(struct bz_session *s)
+{
+    s->out.adapt.lz4 = (s->features & BZ_FEATURE_LZ4) != 0;
+    s->out.adapt.zstd = (s->features & BZ_FEATURE_ZSTD) != 0;
+    s->out.adapt.near = s->options.near;
+}
+
+/* When the stream of compression is given up, unless it goes on; a chunk of it that waits for
+ * credit comes first. */
+static uint64_t stream_deadline(const struct bz_session *s)
+{
+    bool idle = s->packer.writing && s->out.ready.size == 0;
+    return idle ? s->out.adapt.last_ms + BZ_ADAPT_REST_MS : UINT64_MAX;
+}
+
+static void rest_stream(struct bz_session *s)
+{
+    if (s->now_ms < stream_deadline(s))
+        return;
+    bz_packer_rest_compressor(&s->packer);
+    bz_session_send(s, BZ_FRAME_REST);
+}
+
 static void rest(struct bz_session *s)
 {
     struct bz_outgoing *o = &s->out;
@@ -67,7 +90,8 @@ static void rest(struct bz_session *s)
     }
     if (o->ready.size == 0 && o->ready.capacity > BZ_KEEP_BYTES)
         bz_buf_release(&o->ready);
-    bz_packer_rest_compressor(&s->packer);
+    if (!s->packer.writing)
+        bz_packer_rest_compressor(&s->packer);
     bz_opaque_rest(s);
 }
 
@@ -106,6 +130,7 @@ int bz_outgoing_resume(struct bz_session *s, const struct bz_resume *resume, bla
         return bz_error_set(error, BLAZE_EPROTO, "the peer asks for everything again and again");
     close_walk(s);
     bz_buf_clear(&o->ready);
+    bz_packer_rest_compressor(&s->packer);
     bz_terms_told_release(&o->terms);
     bz_vector_release(&o->has);
     bz_vector_release(&o->heads);
@@ -147,6 +172,8 @@ int bz_outgoing_ack(struct bz_session *s, const struct bz_ack *ack, blaze_error 
     memmove(o->flight, o->flight + count, o->in_flight * sizeof *o->flight);
     o->chunks_acked = ack->chunks;
     o->window = ack->window;
+    if (count > 0 && (o->walk != NULL || o->ready.size > 0))
+        bz_adapt_vote(&o->adapt, o->bytes_in_flight, ack->waiting);
     return 0;
 }
 
@@ -322,8 +349,9 @@ static int make_frame(struct bz_session *s, const struct bz_head *head)
     if (head != NULL)
         rc = append_head(s, head);
     struct bz_bytes raw = bz_buf_bytes(&o->body);
+    bool on = bz_adapt_keeps(&o->adapt, raw.size, s->now_ms) || head == NULL;
     struct bz_chunk chunk = {
-        .compressed = bz_pack(&s->packer, raw, &o->packed),
+        .packing = bz_pack(&s->packer, bz_adapt_method(&o->adapt), !on, raw, &o->packed),
         .more = head == NULL,
         .round = o->round,
         .from = o->told,
@@ -333,7 +361,7 @@ static int make_frame(struct bz_session *s, const struct bz_head *head)
     bz_buf_clear(&s->scratch);
     bz_chunk_encode(&s->scratch, &chunk); /* without the body, which follows as it is */
     bz_frame_append_parts(&o->ready, BZ_FRAME_CHANGES, bz_buf_bytes(&s->scratch),
-        chunk.compressed ? bz_buf_bytes(&o->packed) : raw);
+        chunk.packing != BZ_PACKING_NONE ? bz_buf_bytes(&o->packed) : raw);
     bz_buf_clear(&s->scratch);
     if (rc == 0)
         rc = o->body.error != 0 ? o->body.error : o->ready.error;
@@ -453,9 +481,10 @@ static int is_due(struct bz_session *s, bool *due)
     return rc != 0 ? rc : bz_lazy_hold(s, due);
 }
 
-static bool output_is_full(struct bz_session *s)
+/* What was built before has not been taken yet: what changes until then gathers into one chunk. */
+static bool output_waits(struct bz_session *s)
 {
-    return bz_session_output(s).size >= s->out.chunk_bytes;
+    return bz_session_output(s).size > 0;
 }
 
 int bz_outgoing_run(struct bz_session *s, bool *more, blaze_error *error)
@@ -464,6 +493,7 @@ int bz_outgoing_run(struct bz_session *s, bool *more, blaze_error *error)
     flush(s);
     if (o->walk != NULL && s->now_ms >= o->walk_since_ms + WALK_MS)
         close_walk(s);
+    rest_stream(s);
     bool due;
     int rc = is_due(s, &due);
     if (rc != 0)
@@ -474,16 +504,16 @@ int bz_outgoing_run(struct bz_session *s, bool *more, blaze_error *error)
     }
     if (o->ready.size > 0 || flight_is_full(o))
         return 0; /* an acknowledgement comes first */
-    if (!output_is_full(s)) {
-        rc = build(s, error);
-        if (rc != 0)
-            return rc;
-        flush(s);
-        if (o->walk == NULL) {
-            rc = is_due(s, &due);
-            *more |= due;
-            return rc != 0 ? bz_error_code(error, rc) : 0;
-        }
+    if (output_waits(s))
+        return 0; /* it is called again when that was taken */
+    rc = build(s, error);
+    if (rc != 0)
+        return rc;
+    flush(s);
+    if (o->walk == NULL) {
+        rc = is_due(s, &due);
+        *more |= due;
+        return rc != 0 ? bz_error_code(error, rc) : 0;
     }
     *more |= o->ready.size == 0 && !flight_is_full(o);
     return 0;
@@ -498,5 +528,7 @@ bool bz_outgoing_done(const struct bz_session *s)
 
 uint64_t bz_outgoing_deadline(const struct bz_session *s)
 {
-    return s->out.walk == NULL ? UINT64_MAX : s->out.walk_since_ms + WALK_MS;
+    uint64_t walk = s->out.walk == NULL ? UINT64_MAX : s->out.walk_since_ms + WALK_MS;
+    uint64_t stream = stream_deadline(s);
+    return walk < stream ? walk : stream;
 }

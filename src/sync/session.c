@@ -445,6 +445,8 @@ static int on_open_frame(
     case BZ_FRAME_PING:
     case BZ_FRAME_PONG:
         return on_ping(s, type, payload, error);
+    case BZ_FRAME_REST:
+        return bz_incoming_rest(s, error);
     case BZ_FRAME_BYE:
     case BZ_FRAME_REFUSE:
         return on_goodbye(s, type, payload, error);

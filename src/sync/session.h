@@ -86,9 +86,11 @@ struct bz_session_options {
     bool enrol_secret;        /* these are the database's secret, else its access key */
     const struct bz_session_host *host; /* accepting side; must live as long as the session */
     uint8_t binding[32];                /* the stream's channel binding */
-    uint32_t chunk_bytes;               /* 0: 256 KiB */
-    uint32_t window_bytes;              /* credit given to the peer; 0: 4 chunks */
-    uint32_t handshake_ms;              /* 0: 10,000 */
+    bool near;        /* there is no network between the two: processor time counts, not bytes */
+    uint64_t without; /* BZ_FEATURE bits (sync/frame.h) to do without, for comparisons */
+    uint32_t chunk_bytes;  /* 0: 256 KiB */
+    uint32_t window_bytes; /* credit given to the peer; 0: 4 chunks */
+    uint32_t handshake_ms; /* 0: 10,000 */
     /* What is new waits so long on a link that has said that it learns from others, then a word of
      * it is sent, and one and a half times later what the other still lacks; 0: 250. UINT32_MAX: no
      * link is ever lazy. */

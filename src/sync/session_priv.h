@@ -15,6 +15,7 @@
  *   form.c       the form in which a body is sealed
  *   terms.c      dictionaries, version vectors
  *   pack.c       compression
+ *   adapt.c      which one
  *
  * Steps of the connecting (C) and of the accepting (A) side; a step is named after what must come
  * next:
@@ -26,6 +27,7 @@
  */
 
 #include "base/mutant.h"
+#include "sync/adapt.h"
 #include "sync/form.h"
 #include "sync/frame.h"
 #include "sync/pack.h"
@@ -96,6 +98,7 @@ struct bz_outgoing {
     uint64_t bytes_in_flight;
     uint64_t chunks_sent, chunks_acked;
     uint64_t position_acked;
+    struct bz_adapt adapt;
     uint64_t window; /* what the peer takes */
     uint64_t chunk_bytes;
 };
@@ -212,12 +215,14 @@ int bz_handshake_ask(struct bz_session *s, blaze_error *error);
 /* ---- outgoing.c ---- */
 void bz_outgoing_init(struct bz_session *s);
 int bz_outgoing_resume(struct bz_session *s, const struct bz_resume *resume, blaze_error *error);
+/* Once the handshake has told what the peer knows. */
+void bz_outgoing_adapt(struct bz_session *s);
 int bz_outgoing_ack(struct bz_session *s, const struct bz_ack *ack, blaze_error *error);
 /* Sends what credit allows and builds at most one chunk. *more: there is more to do at once. */
 int bz_outgoing_run(struct bz_session *s, bool *more, blaze_error *error);
 /* All that we had when last asked has been sent and acknowledged, head included. */
 bool bz_outgoing_done(const struct bz_session *s);
-/* When a walk must be looked at again, UINT64_MAX if there is none. */
+/* When a walk, or a stream of compression, must be looked at again; UINT64_MAX if never. */
 uint64_t bz_outgoing_deadline(const struct bz_session *s);
 void bz_outgoing_release(struct bz_session *s);
 
@@ -265,6 +270,8 @@ void bz_lazy_judge(struct bz_session *s, uint64_t records, uint64_t changed);
 void bz_incoming_init(struct bz_session *s);
 int bz_incoming_chunk(struct bz_session *s, struct bz_bytes payload, blaze_error *error);
 void bz_incoming_ack(struct bz_session *s); /* sends ACK if one is due */
+/* The peer will not go on with its stream of compression. */
+int bz_incoming_rest(struct bz_session *s, blaze_error *error);
 bool bz_incoming_done(const struct bz_session *s);
 void bz_incoming_release(struct bz_session *s);
 
