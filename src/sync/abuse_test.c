@@ -23,6 +23,7 @@ struct scene {
     struct bz_buf out;        /* the payload being built */
     struct bz_buf defined, recorded;
     uint64_t definitions, records;
+    uint64_t features;
 };
 
 static int open_scene(void *context, const blaze_id *database, struct bz_replica *replica,
@@ -93,7 +94,7 @@ static void prove(
 
 static void begin_scene(struct scene *s)
 {
-    *s = (struct scene){.keys = {11, 22, 1}};
+    *s = (struct scene){.keys = {11, 22, 1}, .features = 1u << 20 | BZ_FEATURE_LAZY};
     s->fake = fake_new(7, 2);
     fake_write(s->fake, "notes", 1, "text", bz_bytes_text("what was here before"));
     uint64_t alive;
@@ -116,7 +117,7 @@ static void shake_hands(struct scene *s, enum bz_frame_type until)
     bz_buf_init(&theirs, 4096);
     struct bz_hello hello = {.version_min = 1,
         .version_max = 9,
-        .features = 1u << 20,
+        .features = s->features,
         .database = fake_id(7),
         .node = fake_id(1),
         .epoch = fake_id(1001)};
@@ -731,6 +732,64 @@ static void rubbish_from_a_stranger_ends_before_it_costs_memory(void **state)
     }
 }
 
+static const uint8_t somebody[] = "\0an id of a node.\5"; /* HAVE of a new node 0 by 5 */
+
+static void words_of_lazy_links_that_cannot_be_end_the_session(void **state)
+{
+    (void)state;
+    static const struct {
+        uint8_t type;
+        struct bz_bytes payload;
+        int code;
+    } words[] = {
+        {BZ_FRAME_HAVE, {somebody, 18}, 0},
+        {BZ_FRAME_HAVE, {NULL, 0}, 0},
+        {BZ_FRAME_HAVE, {somebody, 17}, BLAZE_EPROTO},
+        {BZ_FRAME_HAVE, {somebody, 1}, BLAZE_EPROTO},
+        {BZ_FRAME_HAVE, {(const uint8_t *)"\3\5", 2}, BLAZE_EPROTO},
+        {BZ_FRAME_HAVE, {(const uint8_t *)"\0an id of a node.\0", 18}, BLAZE_EPROTO},
+        {BZ_FRAME_HAVE,
+            {(const uint8_t *)"\0an id of a node.\1\0\xff\xff\xff\xff\xff\xff\xff\xff\xff\1", 29},
+            BLAZE_EPROTO},
+        {BZ_FRAME_PACE, {(const uint8_t *)"\1", 1}, 0},
+        {BZ_FRAME_PACE, {(const uint8_t *)"\xfelater", 6}, 0},
+        {BZ_FRAME_PACE, {NULL, 0}, BLAZE_EPROTO},
+    };
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+        for (int spoken = 0; spoken < 2; spoken++) {
+            struct scene s;
+            begin_scene(&s);
+            if (!spoken)
+                s.features &= ~(uint64_t)BZ_FEATURE_LAZY;
+            shake_hands(&s, BZ_FRAME_CHANGES);
+            bz_buf_append(&s.out, words[i].payload.data, words[i].payload.size);
+            send_frame(&s, words[i].type);
+            if (spoken && words[i].code == 0)
+                assert_int_not_equal(status_of(&s).phase, BZ_SESSION_CLOSED);
+            else
+                assert_ended(&s, BLAZE_EPROTO);
+            end_scene(&s);
+        }
+    }
+}
+
+static void no_more_nodes_are_named_than_there_is_room_for(void **state)
+{
+    (void)state;
+    struct scene s;
+    begin_scene(&s);
+    shake_hands(&s, BZ_FRAME_CHANGES);
+    for (uint32_t i = 0; i <= BZ_HAVE_MAX; i++) {
+        assert_int_not_equal(status_of(&s).phase, BZ_SESSION_CLOSED);
+        bz_buf_append_varint(&s.out, i);
+        bz_buf_append(&s.out, &(blaze_id){{(uint8_t)i, (uint8_t)(i >> 8)}}, 16);
+        bz_buf_append8(&s.out, 1);
+        send_frame(&s, BZ_FRAME_HAVE);
+    }
+    assert_ended(&s, BLAZE_EPROTO);
+    end_scene(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -753,6 +812,8 @@ int main(void)
         cmocka_unit_test(acknowledging_what_was_not_sent_ends_the_session),
         cmocka_unit_test(asking_again_and_again_ends_the_session),
         cmocka_unit_test(a_farewell_in_other_words_is_understood),
+        cmocka_unit_test(words_of_lazy_links_that_cannot_be_end_the_session),
+        cmocka_unit_test(no_more_nodes_are_named_than_there_is_room_for),
         cmocka_unit_test(rubbish_from_a_stranger_ends_before_it_costs_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -7,6 +7,7 @@
 #include "cmocka_all.h"
 
 #include "fake_replica.h"
+#include "sync/frame.h"
 #include "sync/session.h"
 
 static bool armed;         /* within a call of a session */
@@ -67,6 +68,7 @@ struct scene {
     struct bz_session_auth auth;
     struct bz_session_host host;
     struct bz_session *sessions[2];
+    uint64_t now_ms;
 };
 
 static int host_open(void *context, const blaze_id *database, struct bz_replica *replica,
@@ -116,11 +118,39 @@ static bool turn(struct scene *s, int i)
     memcpy(copy, out.size > 0 ? out.data : (const uint8_t *)"", out.size);
     bz_session_sent(s->sessions[!i], out.size);
     armed = true;
-    bz_session_receive(s->sessions[i], bz_bytes(copy, out.size), 1000);
-    bool more = bz_session_run(s->sessions[i], 1000, 1700000000000u);
+    bz_session_receive(s->sessions[i], bz_bytes(copy, out.size), s->now_ms);
+    bool more = bz_session_run(s->sessions[i], s->now_ms, 1700000000000u);
     armed = false;
     free(copy);
     return out.size > 0 || more;
+}
+
+static void turns(struct scene *s)
+{
+    bool first, second;
+    unsigned count = 0;
+    do {
+        first = turn(s, 0);
+        second = turn(s, 1);
+        assert_true(++count < 10000);
+    } while (first || second);
+}
+
+/* Both are asked to wait with what is new, and tell it in the time that they then take. */
+static void be_lazy(struct scene *s)
+{
+    static const uint8_t pace[] = {2, BZ_FRAME_PACE, 1};
+    for (int i = 0; i < 2; i++) {
+        armed = true;
+        bz_session_receive(s->sessions[i], bz_bytes(pace, sizeof pace), s->now_ms);
+        armed = false;
+        fake_write(s->fakes[i], "notes", 200 + (uint64_t)i, "text", bz_bytes_text("later"));
+    }
+    for (int i = 0; i < 10; i++) {
+        turns(s);
+        s->now_ms += 250;
+    }
+    turns(s);
 }
 
 /* A session with the countdown set. 0 if it could not begin. */
@@ -132,6 +162,7 @@ static bool hold(struct scene *s, uint64_t allocations, struct bz_session_status
     const struct bz_session_options *options[2] = {&connecting, &accepting};
     countdown = allocations;
     failed = false;
+    s->now_ms = 1000;
     s->sessions[0] = s->sessions[1] = NULL;
     int rc = 0;
     for (int i = 0; rc == 0 && i < 2; i++) {
@@ -140,13 +171,8 @@ static bool hold(struct scene *s, uint64_t allocations, struct bz_session_status
         armed = false;
     }
     if (rc == 0) {
-        bool first, second;
-        unsigned turns = 0;
-        do {
-            first = turn(s, 0);
-            second = turn(s, 1);
-            assert_true(++turns < 10000);
-        } while (first || second);
+        turns(s);
+        be_lazy(s);
         bz_session_status(s->sessions[0], &status[0]);
         bz_session_status(s->sessions[1], &status[1]);
     } else {
