@@ -18,6 +18,12 @@ static struct sim_node *some_node(struct sim_world *w)
     return NULL;
 }
 
+static struct sim_node *some_writer(struct sim_world *w)
+{
+    struct sim_node *node = some_node(w);
+    return node == NULL || node->blind || node->put_back ? NULL : node;
+}
+
 static struct sim_connection *some_connection(struct sim_world *w)
 {
     uint32_t first = sim_chance(w, SIM_CONNECTIONS);
@@ -120,7 +126,7 @@ static void commit(struct sim_world *w, struct sim_node *node, struct bz_db_txn 
 static void work(
     struct sim_world *w, enum verb verb, uint32_t first, uint32_t count, uint32_t below)
 {
-    struct sim_node *node = some_node(w);
+    struct sim_node *node = some_writer(w);
     struct bz_db_txn *txn;
     if (node == NULL || bz_db_begin(node->db, &txn, NULL) != 0)
         return;
@@ -166,7 +172,7 @@ static void do_hot(struct sim_world *w)
 
 static void do_bulk(struct sim_world *w)
 {
-    struct sim_node *node = some_node(w);
+    struct sim_node *node = some_writer(w);
     struct bz_db_txn *txn;
     uint32_t room = SIM_RECORDS - SIM_SMALL, count = 20 + sim_chance(w, 60);
     if (node == NULL || bz_db_begin(node->db, &txn, NULL) != 0)
@@ -179,7 +185,7 @@ static void do_bulk(struct sim_world *w)
 /* A transaction of which nothing remains. */
 static void do_abort(struct sim_world *w)
 {
-    struct sim_node *node = some_node(w);
+    struct sim_node *node = some_writer(w);
     struct bz_db_txn *txn;
     uint8_t sets;
     if (node == NULL || bz_db_begin(node->db, &txn, NULL) != 0)
@@ -310,6 +316,30 @@ static void do_restore(struct sim_world *w)
     sim_image_free(&node->backup);
 }
 
+/* Only where a node has one other that it can have told anything: with several, those who come
+ * later may find that its log has grown past what they know of it, and take it for what it was. */
+static bool is_leaf(const struct sim_world *w, const struct sim_node *node)
+{
+    uint32_t links = 0;
+    for (uint32_t i = 0; i < SIM_LINKS; i++) {
+        const struct sim_link *l = &w->links[i];
+        links += l->used && (l->nodes[0] == node->number || l->nodes[1] == node->number);
+    }
+    return links == 1;
+}
+
+static void do_put_back(struct sim_world *w)
+{
+    struct sim_node *node = some_node(w);
+    if (node == NULL || (node->backup.memory == NULL && node->backup.directory == NULL) ||
+        node->backup.identity != node->identity || w->options.disk || !is_leaf(w, node) ||
+        w->identity_count + 1 >= SIM_IDENTITIES)
+        return;
+    sim_node_crash(node, SIM_KILL);
+    sim_node_put_back(node, &node->backup);
+    sim_image_free(&node->backup);
+}
+
 static bool has_room(const struct sim_world *w)
 {
     uint32_t links = 0;
@@ -361,8 +391,7 @@ static void do_wait(struct sim_world *w)
 
 /* ---- the table ---- */
 
-/* What comes later (filters, blind nodes, retention, lazy links) has its place here: a function
- * that does it to the world, and a line. */
+/* What comes later has its place here: a function that does it to the world, and a line. */
 static const struct action {
     const char *name;
     void (*act)(struct sim_world *w);
@@ -391,6 +420,7 @@ static const struct action {
     {"clock jump", do_clock, 5, false},
     {"backup", do_backup, 4, false},
     {"backup put back", do_restore, 3, false},
+    {"file system put back", do_put_back, 3, false},
     {"copied directory", do_copy, 2, false},
     {"join", do_join, 2, false},
     {"leave", do_leave, 1, false},
@@ -413,6 +443,7 @@ void sim_actions_choose(struct sim_world *w)
             actions[i].act == do_upsert || sim_chance(w, actions[i].is_work ? 2 : 1 + calm) == 0;
         w->enabled_weight += w->enabled[i] ? actions[i].weight : 0;
     }
+    w->blind = sim_chance(w, 4) == 0;
     w->small = (uint32_t[]){1, 4, 12, SIM_SMALL}[sim_chance(w, 4)];
 }
 

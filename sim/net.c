@@ -7,14 +7,19 @@
  */
 #include "world.h"
 
-#define WIRE_MAX  (64u << 10) /* on the way in one direction */
-#define IDLE_RUNS 64u         /* of a session that has nothing to do and says that it has more */
+#define WIRE_MAX   (64u << 10) /* on the way in one direction */
+#define OUTPUT_MAX (1u << 20)  /* a chunk of 256 KiB, what may follow, and room */
+#define IDLE_RUNS  64u         /* of a session that has nothing to do and says that it has more */
 
 static void end_close(struct sim_end *end)
 {
+    if (end->session == NULL)
+        return;
+    struct bz_session_status status;
+    bz_session_status(end->session, &status);
+    end->link->sent_records[end->node->number == end->link->nodes[1]] += status.sent_records;
     bz_session_free(end->session);
-    if (end->session != NULL)
-        bz_db_replica_close(&end->replica);
+    bz_db_replica_close(&end->replica);
     end->session = NULL;
     end->again = false;
 }
@@ -50,13 +55,16 @@ static void end_open(struct sim_world *w, struct sim_connection *c, int i)
 {
     struct sim_end *end = &c->ends[i];
     sim_replica_open(end->node, &end->replica);
-    end->auth = (struct bz_session_auth){fake_mac, fake_random, &end->node->keys};
+    end->link = &w->links[c->link];
+    end->auth = (struct bz_session_auth){
+        fake_mac, fake_random, &end->node->keys, end->node->blind ? NULL : &test_seal_ops};
     struct bz_session_options options = {.connecting = i == 0,
         .replica = &end->replica,
         .auth = &end->auth,
         .host = &c->host,
         .chunk_bytes = end->node->chunk_bytes,
-        .window_bytes = end->node->window_bytes};
+        .window_bytes = end->node->window_bytes,
+        .lazy_ms = end->node->lazy_ms};
     if (bz_session_new(&end->session, &options, w->now_ms, NULL) != 0)
         abort();
     bz_buf_init(&end->wire, (size_t)1 << 30);
@@ -202,6 +210,17 @@ void sim_node_disconnect(struct sim_node *node)
     }
 }
 
+void sim_node_forget_sent(struct sim_node *node)
+{
+    for (uint32_t i = 0; i < SIM_CONNECTIONS; i++) {
+        struct sim_connection *c = &node->world->connections[i];
+        for (int k = 0; c->used && k < 2; k++) {
+            if (c->ends[k].node == node)
+                bz_buf_clear(&c->ends[k].wire);
+        }
+    }
+}
+
 /* ---- what happens ---- */
 
 void sim_wake(struct sim_node *node)
@@ -245,6 +264,10 @@ static void run_end(struct sim_world *w, struct sim_connection *c, struct sim_en
     uint64_t position = bz_db_position(end->node->db);
     end->again = bz_session_run(end->session, w->now_ms, sim_wall_ms(end->node));
     check_end(w, end);
+    sim_node_look(end->node);
+    if (bz_session_output(end->session).size > OUTPUT_MAX)
+        sim_fail(w, "a session at node %u keeps %zu bytes to be sent", end->node->number,
+            bz_session_output(end->session).size);
     bool worked = work_of(end) != before || bz_db_position(end->node->db) != position;
     end->idle_runs = end->again && !worked ? end->idle_runs + 1 : 0;
     if (end->idle_runs > IDLE_RUNS)

@@ -66,7 +66,19 @@ void sim_moment_add(struct sim_world *w, struct sim_identity *identity, uint32_t
     const struct sim_seen *seen)
 {
     (void)w;
+    identity->made++;
     push(identity, (struct sim_moment){record, 0, ++identity->position, *seen});
+}
+
+void sim_identity_cut(struct sim_identity *identity, uint64_t position, uint64_t seq)
+{
+    while (identity->moment_count > 0 &&
+           identity->moments[identity->moment_count - 1].position > position) {
+        const struct sim_moment *moment = &identity->moments[--identity->moment_count];
+        identity->last[moment->record] = moment->previous;
+    }
+    identity->position = position;
+    identity->seq = seq;
 }
 
 void sim_identity_copy(struct sim_world *w, struct sim_identity *to,
@@ -104,9 +116,13 @@ void sim_write_add(
         .sets = sets,
         .alive = alive,
         .seen = seen};
+    if (identity->newest >= identity->seq)
+        w->writes[identity->writes[identity->seq]].replaced = true;
     identity->writes = grow(
         identity->writes, &identity->write_capacity, (uint32_t)identity->seq, sizeof(uint32_t));
     identity->writes[identity->seq] = w->write_count;
+    if (identity->newest < identity->seq)
+        identity->newest = identity->seq;
     seen.bits[r->count / 64] |= (uint64_t)1 << r->count % 64;
     r->writes[r->count++] = w->write_count++;
     sim_moment_add(w, identity, record, &seen);
@@ -115,7 +131,7 @@ void sim_write_add(
 
 const struct sim_write *sim_write_find(struct sim_world *w, uint32_t identity, uint64_t seq)
 {
-    if (identity >= w->identity_count || seq == 0 || seq > w->identities[identity].seq)
+    if (identity >= w->identity_count || seq == 0 || seq > w->identities[identity].newest)
         return NULL;
     return &w->writes[w->identities[identity].writes[seq]];
 }

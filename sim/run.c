@@ -125,6 +125,8 @@ static void heal(struct sim_world *w)
         if (!sim_net_step(w) && !pass_time(w, w->now_ms + 60000))
             w->now_ms += 60000;
     }
+    for (uint32_t i = 0; i < w->node_count; i++)
+        w->nodes[i].put_back = false; /* it has met them all */
     w->faults = true;
 }
 
@@ -164,6 +166,8 @@ void sim_run(
             heal(w);
         if (!w->result.failed)
             sim_check_healed(w);
+        if (!w->result.failed)
+            sim_check_traffic(w);
     }
     add_counts(counts, w);
     if (w->result.failed)

@@ -94,6 +94,7 @@ static void node_open(struct sim_node *node, bool create)
     struct bz_db_options options = {.create = create,
         .memory = !w->options.disk,
         .role = node->role,
+        .blind = create && node->blind,
         .database = fake_id(7),
         .apply_durability = node->durability,
         .store = {.image = node->disk.memory, .keeps_durable = true},
@@ -124,6 +125,8 @@ static void take_identity(struct sim_node *node)
     bz_db_identity(node->db, &identity);
     node->identity = sim_identity_number(node->world, &identity.node);
     node->role = identity.role;
+    node->blind = identity.blind;
+    node->keys.member = identity.blind ? 0 : 22;
     node->world->identities[node->identity].role = identity.role;
     node->world->identities[node->identity].node = node->number;
 }
@@ -136,6 +139,8 @@ static struct sim_node *node_new(struct sim_world *w)
     node->role = sim_chance(w, 4) == 0 ? BZ_ROLE_SERVER : BZ_ROLE_CLIENT;
     node->durability = sim_chance(w, 2) ? BZ_DURABLE_RELAXED : BZ_DURABLE_FULL;
     node->chunk_bytes = chunks[sim_chance(w, 4)];
+    node->lazy_ms = (uint32_t[]){0, 0, 20, 3000, UINT32_MAX}[sim_chance(w, 5)];
+    node->blind = w->blind && node->number != 1 && sim_chance(w, 3) == 0;
     node->window_bytes = sim_chance(w, 2) ? 0 : 2000;
     node->mark = ++w->marks;
     node->boot = ++w->marks;
@@ -153,6 +158,34 @@ struct sim_node *sim_node_add(struct sim_world *w)
     return node;
 }
 
+static uint64_t seq_of(const struct sim_node *node)
+{
+    struct bz_read *read;
+    struct bz_db_state state;
+    if (bz_read_begin(node->db, &read, NULL) != 0 || bz_read_state(read, &state, NULL) != 0)
+        abort();
+    bz_read_end(read);
+    return state.seq;
+}
+
+void sim_node_look(struct sim_node *node)
+{
+    struct sim_world *w = node->world;
+    uint32_t before = node->identity;
+    struct bz_identity identity;
+    bz_db_identity(node->db, &identity);
+    if (memcmp(&identity.node, &w->identities[before].id, sizeof identity.node) == 0)
+        return;
+    take_identity(node);
+    sim_identity_copy(
+        w, &w->identities[node->identity], &w->identities[before], w->identities[before].position);
+    sim_note(w, "node %u finds that it was put back: it is identity %u now", node->number,
+        node->identity);
+    if (!node->put_back)
+        sim_fail(w, "node %u takes another identity for no reason", node->number);
+    node->put_back = false;
+}
+
 /* What came back is what was there; whoever lost something that others may have seen is another
  * node from now on. */
 static void came_back(struct sim_node *node, uint32_t before)
@@ -163,6 +196,11 @@ static void came_back(struct sim_node *node, uint32_t before)
     struct sim_identity *was = &w->identities[before], *is = &w->identities[node->identity];
     sim_note(w, "node %u is back at position %llu as identity %u", node->number,
         (unsigned long long)position, node->identity);
+    if (node->put_back) {
+        sim_identity_cut(was, position, seq_of(node));
+        sim_forgive(w, before, position);
+        node->durable = position;
+    }
     if (node->identity != before) {
         sim_identity_copy(w, is, was, position);
         sim_forgive(w, before, position);
@@ -240,7 +278,18 @@ void sim_node_restore(struct sim_node *node, const struct sim_image *image)
     node->disk = copy;
     node->mark = ++node->world->marks;
     node->durable = 0;
+    node->put_back = false;
     sim_note(node->world, "node %u is put back to a backup", node->number);
+}
+
+void sim_node_put_back(struct sim_node *node, const struct sim_image *image)
+{
+    struct sim_image copy = image_again(node->world, image);
+    sim_image_free(&node->disk);
+    node->disk = copy;
+    node->put_back = true;
+    sim_node_forget_sent(node);
+    sim_note(node->world, "the file system of node %u is put back", node->number);
 }
 
 struct sim_node *sim_node_copy(struct sim_world *w, const struct sim_image *image)

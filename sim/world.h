@@ -11,6 +11,7 @@
 #include "sim.h"
 #include "store/memory_image.h"
 #include "sync/session.h"
+#include "test_seal.h"
 
 #define SIM_NODES         10u
 #define SIM_LINKS         32u
@@ -41,6 +42,7 @@ struct sim_write {
     uint8_t sets;  /* fields to which it gave a value */
     bool alive;
     bool lost;            /* its node may have lost it */
+    bool replaced;        /* nobody had it, and its node has given its dot anew */
     struct sim_seen seen; /* what its node had seen of the record, this one excepted */
 };
 
@@ -58,6 +60,8 @@ struct sim_identity {
     uint8_t role;
     uint32_t node; /* that has or had it */
     uint64_t position, seq;
+    uint64_t newest; /* seq ever used; more than seq once it was put back */
+    uint64_t made;   /* moments that were not there in another's history */
     struct sim_moment *moments;
     uint32_t moment_count, moment_capacity;
     int32_t last[SIM_RECORDS];
@@ -94,8 +98,10 @@ struct sim_node {
     uint64_t disk_mark; /* the mark that its directory has */
     uint64_t durable;   /* position of the last commit that no power cut may take */
     uint8_t role;
+    bool blind;
+    bool put_back; /* its file system was: it may not write before it has met the others */
     enum bz_durability durability; /* of what it writes and of what it applies */
-    uint32_t chunk_bytes, window_bytes;
+    uint32_t chunk_bytes, window_bytes, lazy_ms;
     struct fake_keys keys;
     bool dying; /* the next session that runs here does so in vain: a crash before its commit */
 };
@@ -103,6 +109,7 @@ struct sim_node {
 struct sim_end {
     struct bz_session *session; /* NULL: gone */
     struct sim_node *node;
+    struct sim_link *link;
     struct bz_replica replica;
     struct bz_session_auth auth;
     struct bz_buf wire; /* sent from here */
@@ -127,7 +134,7 @@ struct sim_link {
     uint64_t retry_ms;
     uint64_t blocked_ms[2]; /* until when nothing passes from nodes[i] */
     uint32_t latency_ms, bytes_per_ms, piece_max;
-    uint64_t sessions, sent_records[2], asked[2];
+    uint64_t sessions, sent_records[2]; /* by either node */
 };
 
 struct sim_world {
@@ -140,6 +147,7 @@ struct sim_world {
     uint32_t marks;
     bool muted; /* what is applied now will not have been */
     bool faults;
+    bool blind; /* some nodes are */
     struct sim_node nodes[SIM_NODES];
     struct sim_link links[SIM_LINKS];
     struct sim_connection connections[SIM_CONNECTIONS];
@@ -190,6 +198,8 @@ struct sim_seen sim_seen_at(
     const struct sim_identity *identity, uint32_t record, uint64_t position);
 void sim_moment_add(struct sim_world *w, struct sim_identity *identity, uint32_t record,
     const struct sim_seen *seen);
+/* What came after a position did not happen; nor writes after a seq. */
+void sim_identity_cut(struct sim_identity *identity, uint64_t position, uint64_t seq);
 /* `to` goes on from what `from` was at a position. */
 void sim_identity_copy(struct sim_world *w, struct sim_identity *to,
     const struct sim_identity *from, uint64_t position);
@@ -228,8 +238,12 @@ void sim_node_up(struct sim_node *node);
 void sim_node_remove(struct sim_node *node);
 struct sim_image sim_image_take(struct sim_node *node, bool durable);
 void sim_image_free(struct sim_image *image);
+/* The identity of an open node may have changed. */
+void sim_node_look(struct sim_node *node);
 /* A copy of an image, under a mark of its own, in place of the node's disk; it must be down. */
 void sim_node_restore(struct sim_node *node, const struct sim_image *image);
+/* The same, but nothing tells the node of it. */
+void sim_node_put_back(struct sim_node *node, const struct sim_image *image);
 /* A new member, down, that starts from a copy of an image. */
 struct sim_node *sim_node_copy(struct sim_world *w, const struct sim_image *image);
 void sim_world_release(struct sim_world *w);
@@ -247,6 +261,8 @@ void sim_wake(struct sim_node *node);
 void sim_cut(struct sim_world *w, struct sim_connection *c, bool half_open);
 /* All connections of a node end. */
 void sim_node_disconnect(struct sim_node *node);
+/* What is on its way from a node, which is down, is lost. */
+void sim_node_forget_sent(struct sim_node *node);
 /* Bytes on the way are changed; whoever gets them goes down after it. */
 void sim_corrupt(struct sim_world *w, struct sim_connection *c);
 bool sim_net_live(const struct sim_world *w);
@@ -265,6 +281,8 @@ void sim_act(struct sim_world *w);
 void sim_check_node(struct sim_world *w, struct sim_node *node);
 /* That no two copies with the same version vector show something else. */
 void sim_check_digests(struct sim_world *w);
+/* That no link has carried records again and again. */
+void sim_check_traffic(struct sim_world *w);
 /* That all copies are equal, and nothing is lost. */
 void sim_check_healed(struct sim_world *w);
 

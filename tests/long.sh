@@ -62,7 +62,7 @@ simulate() {
 }
 
 # Tests whose every seed is another history; each takes some seconds.
-sim="crdt_rec_property_test db_model_test db_replica_test sync_converge_test
+sim="crdt_rec_property_test db_model_test db_replica_test
     store_store_model_test sync_session_test query_plan_test codec_random_doc_test
     codec_key_test db_corrupt_test crdt_rec_small_model_test"
 
