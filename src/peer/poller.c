@@ -3,7 +3,9 @@
 
 #include "base/alloc.h"
 
-/* After the first sign of a change: a commit is several writes, and our own show up here too. */
+/* The first sign of a change is followed at once. Our own commits show up here too, and a commit
+ * may be several writes: what else is seen within this time after it is looked at once, in the end.
+ */
 #define SETTLE_MS 1
 
 #define BLIND_MS 500
@@ -41,6 +43,7 @@ static void on_change(void *context)
     if (poller->armed)
         return;
     poller->armed = true;
+    bz_strand_post(poller->pool, &poller->strand);
     bz_timer_set(poller->timer, SETTLE_MS);
 }
 

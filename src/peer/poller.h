@@ -4,8 +4,8 @@
 
 /*
  * Has a database notice the commits of other processes: watches the folder that they write to, and
- * calls bz_db_poll() on the pool a millisecond after it has changed. Where the system has no
- * watches left it looks twice a second.
+ * calls bz_db_poll() on the pool when it has changed, and a millisecond later once more. Where the
+ * system has no watches left it looks twice a second.
  */
 
 #include "db/db.h"

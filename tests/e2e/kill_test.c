@@ -175,6 +175,39 @@ static void whoever_is_killed_all_copies_become_equal(void **state)
     stop_hub(&s.hub);
 }
 
+/* Joins one copy again and again, of whom the joiner or the hub is killed at some moment. */
+static void a_join_that_is_killed_is_finished_by_the_same_join(void **state)
+{
+    struct world *w = *state;
+    struct stage s = {.w = w, .hub = start_hub(w, "hub", text(w, "unix:%s/hub.sock", w->dir))};
+    must(w, "create", "a.blz", NULL);
+    for (unsigned round = 0; round < 3; round++) {
+        write_lines("in.jsonl", round);
+        must(w, "import", "a.blz", "c", "in.jsonl", NULL);
+    }
+    s.code = json_at(w, must(w, "share", "a.blz", s.hub.url, NULL), "code");
+    for (unsigned copy = 0; copy < test_rounds(2, 10); copy++) {
+        const char *path = text(w, "copy%u.blz", copy);
+        unsigned killed = 0;
+        for (unsigned turn = 0; turn < 5; turn++) {
+            struct process *join = start(w, "join", path, s.code, NULL);
+            struct process *victim = world_random(w, 3) == 0 ? s.hub.process : join;
+            pass_time(w, 120);
+            killed += running(join);
+            send_signal(victim, SIGKILL);
+            assert_done_or_cut(w, join);
+            if (victim == s.hub.process)
+                restart_hub(&s);
+        }
+        assert_true(killed > 0);
+        must(w, "join", path, s.code, NULL);
+        assert_same(w, "a.blz", path);
+        assert_int_equal(json_number(w, must(w, "sync", path, NULL), "received"), 0);
+        must(w, "check", path, NULL);
+    }
+    stop_hub(&s.hub);
+}
+
 static void a_killed_live_sync_goes_on_where_it_was(void **state)
 {
     struct world *w = *state;
@@ -210,6 +243,7 @@ int main(void)
         TEST(a_killed_import_leaves_whole_transactions),
         TEST(a_writer_that_is_killed_does_not_hold_up_another),
         TEST(whoever_is_killed_all_copies_become_equal),
+        TEST(a_join_that_is_killed_is_finished_by_the_same_join),
         TEST(a_killed_live_sync_goes_on_where_it_was),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
