@@ -196,7 +196,7 @@ bool bz_catalog_name_valid(struct bz_bytes name)
 
 static bool is_sealed_name(struct bz_bytes name)
 {
-    return name.size >= 1 && name.size <= BZ_NAMES_BYTES_MAX;
+    return name.size >= 1 && name.size <= BZ_CATALOG_SEALED_NAME_MAX;
 }
 
 int bz_catalog_collection(const struct bz_catalog *catalog, struct bz_bytes name, uint32_t *number)
@@ -250,12 +250,43 @@ int bz_catalog_add_field(
     return rc == 0 ? 0 : bz_error_code(error, rc);
 }
 
+/* ---- dictionaries ---- */
+
+int bz_catalog_add_dictionary(
+    struct bz_catalog *catalog, struct bz_bytes sealed, uint32_t *number, blaze_error *error)
+{
+    if (sealed.size == 0 || sealed.size > BZ_CATALOG_DICTIONARY_BYTES_MAX)
+        return bz_error_set(error, BLAZE_ELIMIT, "a dictionary of %zu bytes", sealed.size);
+    if (bz_names_find(catalog->dictionaries, sealed, number) == 0)
+        return 0;
+    if (bz_names_count(catalog->dictionaries) >= BZ_CATALOG_DICTIONARIES_MAX)
+        return bz_error_set(
+            error, BLAZE_ELIMIT, "more than %u dictionaries", BZ_CATALOG_DICTIONARIES_MAX);
+    int rc = bz_names_add(catalog->dictionaries, sealed, number);
+    return rc == 0 ? 0 : bz_error_code(error, rc);
+}
+
+int bz_catalog_dictionary(
+    const struct bz_catalog *catalog, uint32_t number, struct bz_bytes *sealed)
+{
+    struct bz_bytes found = bz_names_get(catalog->dictionaries, number);
+    if (found.data == NULL)
+        return BLAZE_ENOTFOUND;
+    *sealed = found;
+    return 0;
+}
+
 /* ---- loading ---- */
+
+static bool is_sealed_dictionary(struct bz_bytes sealed)
+{
+    return sealed.size >= 1 && sealed.size <= BZ_CATALOG_DICTIONARY_BYTES_MAX;
+}
 
 struct name_load {
     struct blaze_names *names;
     const char *what;
-    bool blind;
+    bool (*valid)(struct bz_bytes name);
     blaze_error *error;
 };
 
@@ -263,8 +294,7 @@ static int load_name(void *context, uint32_t number, struct bz_bytes name)
 {
     struct name_load *load = context;
     uint32_t given = 0;
-    bool valid = load->blind ? is_sealed_name(name) : bz_name_valid(name);
-    if (number != bz_names_count(load->names) || !valid)
+    if (number != bz_names_count(load->names) || !load->valid(name))
         return bz_catalog_corrupt(load->error, load->what, number);
     int rc = bz_names_add(load->names, name, &given);
     if (rc != 0)
@@ -273,10 +303,10 @@ static int load_name(void *context, uint32_t number, struct bz_bytes name)
 }
 
 /* Appends the names stored after those that are held. */
-static int load_names(struct bz_view *view, uint8_t kind, struct blaze_names *names, bool blind,
-    const char *what, uint32_t *stored, blaze_error *error)
+static int load_names(struct bz_view *view, uint8_t kind, struct blaze_names *names,
+    bool (*valid)(struct bz_bytes name), const char *what, uint32_t *stored, blaze_error *error)
 {
-    struct name_load load = {names, what, blind, error};
+    struct name_load load = {names, what, valid, error};
     int rc = bz_catalog_scan(view, kind, bz_names_count(names), load_name, &load, error);
     *stored = bz_names_count(names);
     return rc;
@@ -301,11 +331,15 @@ static int load_node(void *context, uint32_t number, struct bz_bytes definition)
 int bz_catalog_refresh(
     struct bz_catalog *catalog, struct bz_view *view, uint64_t generation, blaze_error *error)
 {
-    int rc = load_names(view, BZ_KIND_COLLECTION, catalog->collections, catalog->blind,
-        "collection", &catalog->stored_collections, error);
+    bool (*valid)(struct bz_bytes name) = catalog->blind ? is_sealed_name : bz_name_valid;
+    int rc = load_names(view, BZ_KIND_COLLECTION, catalog->collections, valid, "collection",
+        &catalog->stored_collections, error);
     if (rc == 0)
-        rc = load_names(view, BZ_KIND_FIELD, catalog->fields, catalog->blind, "field",
-            &catalog->stored_fields, error);
+        rc = load_names(
+            view, BZ_KIND_FIELD, catalog->fields, valid, "field", &catalog->stored_fields, error);
+    if (rc == 0)
+        rc = load_names(view, BZ_KIND_DICTIONARY, catalog->dictionaries, is_sealed_dictionary,
+            "dictionary", &catalog->stored_dictionaries, error);
     if (rc == 0) {
         struct node_load load = {catalog, error};
         rc = bz_catalog_scan(
@@ -328,6 +362,8 @@ static int catalog_new(struct bz_catalog **out)
     int rc = bz_names_new(&catalog->fields);
     if (rc == 0)
         rc = bz_names_new(&catalog->collections);
+    if (rc == 0)
+        rc = bz_names_new(&catalog->dictionaries);
     if (rc == 0)
         rc = bz_catalog_indexes_init(catalog);
     if (rc != 0)
@@ -359,6 +395,7 @@ void bz_catalog_free(struct bz_catalog *catalog)
         return;
     bz_names_unref(catalog->fields);
     bz_names_unref(catalog->collections);
+    bz_names_unref(catalog->dictionaries);
     for (struct bz_node_array *array = atomic_load(&catalog->nodes); array != NULL;) {
         struct bz_node_array *older = array->older;
         bz_free(array);
@@ -392,6 +429,7 @@ int bz_catalog_flush(
     struct bz_nodes nodes = bz_catalog_nodes(catalog);
     if (bz_names_count(catalog->fields) == catalog->stored_fields &&
         bz_names_count(catalog->collections) == catalog->stored_collections &&
+        bz_names_count(catalog->dictionaries) == catalog->stored_dictionaries &&
         nodes.count == catalog->stored_nodes && catalog->index_change == BZ_INDEX_KEPT) {
         *generation = held;
         return 0;
@@ -400,6 +438,9 @@ int bz_catalog_flush(
         txn, BZ_KIND_COLLECTION, catalog->collections, catalog->stored_collections, error);
     if (rc == 0)
         rc = flush_names(txn, BZ_KIND_FIELD, catalog->fields, catalog->stored_fields, error);
+    if (rc == 0)
+        rc = flush_names(
+            txn, BZ_KIND_DICTIONARY, catalog->dictionaries, catalog->stored_dictionaries, error);
     for (uint32_t i = catalog->stored_nodes; rc == 0 && i < nodes.count; i++)
         rc = bz_catalog_write(
             txn, BZ_KIND_NODE, i, bz_bytes(&nodes.ids[i], sizeof(blaze_id)), error);
@@ -418,6 +459,7 @@ void bz_catalog_committed(struct bz_catalog *catalog)
         return;
     catalog->stored_fields = bz_names_count(catalog->fields);
     catalog->stored_collections = bz_names_count(catalog->collections);
+    catalog->stored_dictionaries = bz_names_count(catalog->dictionaries);
     catalog->stored_nodes = atomic_load(&catalog->node_count);
     bz_catalog_indexes_committed(catalog);
     catalog->flushed = false;
@@ -428,6 +470,7 @@ void bz_catalog_rollback(struct bz_catalog *catalog)
 {
     bz_names_truncate(catalog->fields, catalog->stored_fields);
     bz_names_truncate(catalog->collections, catalog->stored_collections);
+    bz_names_truncate(catalog->dictionaries, catalog->stored_dictionaries);
     atomic_store(&catalog->node_count, catalog->stored_nodes);
     bz_catalog_indexes_rollback(catalog);
     catalog->flushed = false;

@@ -33,10 +33,13 @@ enum bz_map {
 };
 extern const char *const bz_map_names[BZ_MAP_COUNT];
 
-#define BZ_CATALOG_COLLECTIONS_MAX 65536u
-#define BZ_CATALOG_FIELDS_MAX      (1u << 20)
-#define BZ_CATALOG_NODES_MAX       (1u << 20)
-#define BZ_CATALOG_INDEXES_MAX     64u /* of one collection */
+#define BZ_CATALOG_COLLECTIONS_MAX      65536u
+#define BZ_CATALOG_FIELDS_MAX           (1u << 20)
+#define BZ_CATALOG_NODES_MAX            (1u << 20)
+#define BZ_CATALOG_INDEXES_MAX          64u /* of one collection */
+#define BZ_CATALOG_SEALED_NAME_MAX      320u
+#define BZ_CATALOG_DICTIONARIES_MAX     64u
+#define BZ_CATALOG_DICTIONARY_BYTES_MAX (33u << 10)
 
 struct bz_index {
     uint32_t number;
@@ -51,7 +54,7 @@ struct bz_index {
 struct bz_catalog;
 
 /* Reads the catalog of a view, whose generation is `generation`. In a blind one names are sealed:
- * any 1 to BZ_NAMES_BYTES_MAX bytes. BLAZE_ECORRUPT. */
+ * any 1 to BZ_CATALOG_SEALED_NAME_MAX bytes. BLAZE_ECORRUPT. */
 int bz_catalog_load(struct bz_catalog **out, struct bz_view *view, uint64_t generation, bool blind,
     blaze_error *error);
 void bz_catalog_free(struct bz_catalog *catalog);
@@ -102,6 +105,14 @@ int bz_catalog_add_node(
 /* A field name; documents add theirs through bz_catalog_names(). */
 int bz_catalog_add_field(
     struct bz_catalog *catalog, struct bz_bytes name, uint32_t *number, blaze_error *error);
+
+/* Dictionaries that members have sealed, in a blind catalog; numbers and bytes as those of names.
+ * BLAZE_ELIMIT for too many or too large a one. */
+int bz_catalog_add_dictionary(
+    struct bz_catalog *catalog, struct bz_bytes sealed, uint32_t *number, blaze_error *error);
+/* BLAZE_ENOTFOUND past the last. */
+int bz_catalog_dictionary(
+    const struct bz_catalog *catalog, uint32_t number, struct bz_bytes *sealed);
 
 /* Making and dropping an index, at most one a transaction; lists show it once it is committed.
  * *index comes with collection, field, nested, path and name, and gets its number. BLAZE_EEXIST,

@@ -10,6 +10,7 @@
 /* The kinds of definitions: the first byte of a key in the catalog map. */
 enum {
     BZ_KIND_COLLECTION = 'c',
+    BZ_KIND_DICTIONARY = 'd',
     BZ_KIND_FIELD = 'f',
     BZ_KIND_INDEX = 'i',
     BZ_KIND_NODE = 'n',
@@ -33,6 +34,7 @@ struct bz_catalog {
     bool blind; /* names are any bytes */
     struct blaze_names *fields;
     struct blaze_names *collections;
+    struct blaze_names *dictionaries; /* as names, longer ones */
     _Atomic(struct bz_node_array *) nodes;
     atomic_uint node_count;
     _Atomic(uint64_t) generation;
@@ -40,6 +42,7 @@ struct bz_catalog {
     /* What is stored durably; only whoever changes the catalog looks at these. */
     uint32_t stored_fields;
     uint32_t stored_collections;
+    uint32_t stored_dictionaries;
     uint32_t stored_nodes;
     bool flushed; /* what is new was written into the open transaction */
 

@@ -28,7 +28,7 @@ int bz_names_find(const struct blaze_names *names, struct bz_bytes name, uint32_
 
 /* Finds or appends. The name has 1 to BZ_NAMES_BYTES_MAX bytes (asserted); what they may be is the
  * caller's to say. BLAZE_ENOMEM. */
-#define BZ_NAMES_BYTES_MAX 320u /* of a name that is sealed; in clear: BLAZE_MAX_NAME */
+#define BZ_NAMES_BYTES_MAX (64u << 10) /* of a name in clear: BLAZE_MAX_NAME */
 int bz_names_add(struct blaze_names *names, struct bz_bytes name, uint32_t *id);
 
 /* Forgets the ids from `count` on: the names of a transaction that came to nothing. */

@@ -50,7 +50,7 @@ struct bz_change {
     struct bz_rec rec;
 };
 
-enum bz_term { BZ_TERM_NODE, BZ_TERM_COLLECTION, BZ_TERM_FIELD };
+enum bz_term { BZ_TERM_NODE, BZ_TERM_COLLECTION, BZ_TERM_FIELD, BZ_TERM_DICTIONARY };
 
 /* What the receiver of our changes is known to have. */
 struct bz_receiver {
@@ -66,7 +66,8 @@ struct bz_replica_ops {
     int (*identity)(void *context, struct bz_identity *out);
 
     /* The meaning of a number of ours: 16 bytes of node id, or the UTF-8 name (of a blind replica:
-     * its bytes). Borrowed until the replica is closed. BLAZE_ENOTFOUND. */
+     * its bytes; it alone has dictionaries). Borrowed until the replica is closed. BLAZE_ENOTFOUND.
+     */
     int (*meaning)(void *context, enum bz_term term, uint32_t number, struct bz_bytes *out);
 
     /* All zero for a node never met. */

@@ -163,6 +163,45 @@ int bz_name_open(
     return rc;
 }
 
+/* ---- dictionaries ---- */
+
+int bz_dictionary_seal(
+    struct bz_record_sealer *sealer, struct bz_bytes dictionary, struct bz_buf *out)
+{
+    uint8_t tag[BZ_NAME_TAG];
+    int rc = bz_name_tag(sealer, 'd', dictionary, tag);
+    if (rc != 0)
+        return rc;
+    uint8_t *p = bz_buf_reserve(out, dictionary.size + BZ_DICTIONARY_SEAL);
+    if (p == NULL)
+        return out->error;
+    memcpy(p, tag, sizeof tag);
+    rc = bz_aead_seal(sealer->names, tag, bz_bytes("d", 1), dictionary, p + sizeof tag);
+    if (rc == 0)
+        bz_buf_advance(out, dictionary.size + BZ_DICTIONARY_SEAL);
+    return rc;
+}
+
+int bz_dictionary_open(struct bz_record_sealer *sealer, struct bz_bytes sealed, struct bz_buf *out)
+{
+    uint8_t tag[BZ_NAME_TAG];
+    if (sealed.size < BZ_DICTIONARY_SEAL)
+        return BLAZE_ECORRUPT;
+    size_t size = sealed.size - BZ_DICTIONARY_SEAL;
+    uint8_t *p = bz_buf_reserve(out, size + 1);
+    if (p == NULL)
+        return out->error;
+    int rc = bz_aead_open(sealer->names, sealed.data, bz_bytes("d", 1),
+        bz_bytes(sealed.data + BZ_NAME_TAG, sealed.size - BZ_NAME_TAG), p);
+    if (rc == 0)
+        rc = bz_name_tag(sealer, 'd', bz_bytes(p, size), tag);
+    if (rc == 0 && !bz_secret_equal(tag, sealed.data, sizeof tag))
+        rc = BLAZE_ECORRUPT;
+    if (rc == 0)
+        bz_buf_advance(out, size);
+    return rc;
+}
+
 /* ---- bodies ---- */
 
 static int writer_key(struct bz_record_sealer *sealer, const blaze_id *node, struct bz_aead **out)

@@ -42,6 +42,12 @@ int bz_name_seal(
 int bz_name_open(
     struct bz_record_sealer *sealer, char kind, struct bz_bytes sealed, struct bz_buf *out);
 
+/* The same for a dictionary, of any size: neither padded nor with its size. */
+#define BZ_DICTIONARY_SEAL 32u /* bytes that it adds */
+int bz_dictionary_seal(
+    struct bz_record_sealer *sealer, struct bz_bytes dictionary, struct bz_buf *out);
+int bz_dictionary_open(struct bz_record_sealer *sealer, struct bz_bytes sealed, struct bz_buf *out);
+
 /* How many bytes sealing adds to a padded body. */
 #define BZ_BODY_SEAL 29u
 

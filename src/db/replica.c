@@ -41,6 +41,8 @@ static int meaning(void *context, enum bz_term term, uint32_t number, struct bz_
     struct bz_bytes found = {0};
     if (term == BZ_TERM_COLLECTION)
         return bz_catalog_collection_name(catalog, number, out);
+    if (term == BZ_TERM_DICTIONARY)
+        return bz_catalog_dictionary(catalog, number, out);
     if (term == BZ_TERM_FIELD) {
         found = bz_names_get(bz_catalog_names(catalog), number);
     } else {

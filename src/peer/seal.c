@@ -26,11 +26,15 @@ static char kind_of(enum bz_term term)
 
 static int seal_name(void *sealer, enum bz_term term, struct bz_bytes name, struct bz_buf *out)
 {
+    if (term == BZ_TERM_DICTIONARY)
+        return bz_dictionary_seal(sealer, name, out);
     return bz_name_seal(sealer, kind_of(term), name, out);
 }
 
 static int open_name(void *sealer, enum bz_term term, struct bz_bytes sealed, struct bz_buf *out)
 {
+    if (term == BZ_TERM_DICTIONARY)
+        return bz_dictionary_open(sealer, sealed, out);
     return bz_name_open(sealer, kind_of(term), sealed, out);
 }
 

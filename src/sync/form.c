@@ -10,11 +10,12 @@
 
 enum { FORM = 0x80, FORM_COMPRESSED = 1 };
 
-/* Smaller ones do not shrink: their names and values are all different. */
-#define COMPRESS_MIN 512u
-#define LEVEL        1
-#define MAGIC_SIZE   4u
-#define CONTENT_MAX  (BZ_DOC_MAX + ((size_t)BLAZE_MAX_NAME + 8) * 65536u)
+/* Smaller ones do not shrink: without a dictionary their names and values are all different. */
+#define COMPRESS_MIN   512u
+#define DICTIONARY_MIN 32u
+#define LEVEL          1
+#define MAGIC_SIZE     4u
+#define CONTENT_MAX    (BZ_DOC_MAX + ((size_t)BLAZE_MAX_NAME + 8) * 65536u)
 
 static void names_init(struct bz_form_names *names)
 {
@@ -158,28 +159,32 @@ static int find_table(struct bz_form *form, struct bz_bytes body,
     return rc;
 }
 
+static size_t compress_into(struct bz_form *form, const struct ZSTD_CDict_s *dictionary, uint8_t *p,
+    struct bz_bytes content)
+{
+    if (dictionary != NULL)
+        return ZSTD_compress_usingCDict(
+            form->compressor, p, content.size, content.data, content.size, dictionary);
+    return ZSTD_compressCCtx(form->compressor, p, content.size, content.data, content.size, LEVEL);
+}
+
 /* Appends the content compressed, if that is smaller. */
 static bool compress(struct bz_form *form, struct bz_bytes content, struct bz_buf *out)
 {
-    if (content.size < COMPRESS_MIN)
+    const struct ZSTD_CDict_s *dictionary =
+        form->dictionaries != NULL ? bz_dictionaries_compress(form->dictionaries) : NULL;
+    if (content.size < (dictionary != NULL ? DICTIONARY_MIN : COMPRESS_MIN))
         return false;
-    if (form->compressor == NULL) {
+    if (form->compressor == NULL)
         form->compressor = ZSTD_createCCtx();
-        if (form->compressor == NULL)
-            return false;
-        ZSTD_CCtx_setParameter(form->compressor, ZSTD_c_compressionLevel, LEVEL);
-        ZSTD_CCtx_setParameter(form->compressor, ZSTD_c_contentSizeFlag, 0);
-        ZSTD_CCtx_setParameter(form->compressor, ZSTD_c_checksumFlag, 0);
-    }
     bz_buf_clear(&form->packed);
-    uint8_t *p = bz_buf_reserve(&form->packed, content.size);
+    uint8_t *p = form->compressor == NULL ? NULL : bz_buf_reserve(&form->packed, content.size);
     if (p == NULL)
         return false;
-    size_t size = ZSTD_compress2(form->compressor, p, content.size, content.data, content.size);
+    size_t size = compress_into(form, dictionary, p, content);
     if (ZSTD_isError(size) || size <= MAGIC_SIZE ||
-        bz_form_padded(size) >= bz_form_padded(content.size + 1))
+        bz_form_padded(size - MAGIC_SIZE + 1) >= bz_form_padded(content.size + 1))
         return false;
-    bz_buf_append_varint(out, content.size);
     bz_buf_append(out, p + MAGIC_SIZE, size - MAGIC_SIZE);
     return true;
 }
@@ -200,6 +205,7 @@ int bz_form_write(struct bz_form *form, struct bz_bytes body,
     struct bz_buf *out)
 {
     bz_buf_clear(out);
+    bz_buf_clear(&form->content);
     if (body.size == 0) {
         finish(out, FORM);
         return out->error;
@@ -208,44 +214,62 @@ int bz_form_write(struct bz_form *form, struct bz_bytes body,
     if (rc != 0)
         return rc;
     struct bz_bytes table = bz_buf_bytes(&form->written.table);
-    struct bz_buf *content = table.size + body.size < COMPRESS_MIN ? out : &form->content;
-    bz_buf_clear(content);
-    bz_buf_append(content, table.data, table.size);
-    bz_buf_append(content, body.data, body.size);
-    if (content->error != 0)
-        return content->error;
-    bool compressed = false;
-    if (content != out) {
-        compressed = compress(form, bz_buf_bytes(content), out);
-        if (!compressed)
-            bz_buf_append(out, content->data, content->size);
-    }
+    bz_buf_append(&form->content, table.data, table.size);
+    bz_buf_append(&form->content, body.data, body.size);
+    if (form->content.error != 0)
+        return form->content.error;
+    bool compressed = compress(form, bz_buf_bytes(&form->content), out);
+    if (!compressed)
+        bz_buf_append(out, form->content.data, form->content.size);
     finish(out, compressed ? FORM | FORM_COMPRESSED : FORM);
     return out->error;
 }
 
+struct bz_bytes bz_form_content(const struct bz_form *form)
+{
+    return bz_buf_bytes(&form->content);
+}
+
 /* ---- reading ---- */
 
-static int unpack(struct bz_form *form, struct bz_bytes packed, struct bz_bytes *content)
+static size_t decompress(
+    struct bz_form *form, const struct ZSTD_DDict_s *dictionary, uint8_t *p, size_t size)
 {
-    struct bz_reader r = bz_reader(packed);
-    uint64_t size = bz_read_varint(&r);
-    if (!r.ok || size == 0 || size > CONTENT_MAX)
-        return BLAZE_EPROTO;
+    const struct bz_buf *packed = &form->packed;
+    if (dictionary != NULL)
+        return ZSTD_decompress_usingDDict(
+            form->decompressor, p, size, packed->data, packed->size, dictionary);
+    return ZSTD_decompressDCtx(form->decompressor, p, size, packed->data, packed->size);
+}
+
+static int unpack(struct bz_form *form, struct bz_bytes bytes, struct bz_bytes *content)
+{
     static const uint8_t magic[MAGIC_SIZE] = {0x28, 0xb5, 0x2f, 0xfd};
-    bz_buf_clear(&form->packed);
-    bz_buf_append(&form->packed, magic, sizeof magic);
-    bz_buf_append(&form->packed, r.p, bz_reader_left(&r));
-    bz_buf_clear(&form->content);
-    uint8_t *p = bz_buf_reserve(&form->content, (size_t)size);
-    if (form->packed.error != 0 || p == NULL)
-        return BLAZE_ENOMEM;
+    struct bz_buf *packed = &form->packed;
+    bz_buf_clear(packed);
+    bz_buf_append(packed, magic, sizeof magic);
+    bz_buf_append(packed, bytes.data, bytes.size);
+    if (packed->error != 0)
+        return packed->error;
+    unsigned long long size = ZSTD_getFrameContentSize(packed->data, packed->size);
+    unsigned id = ZSTD_getDictID_fromFrame(packed->data, packed->size);
+    if (size == 0 || size > CONTENT_MAX) /* or not told */
+        return BLAZE_EPROTO;
+    const struct ZSTD_DDict_s *dictionary = NULL;
+    int rc = 0;
+    if (id != 0)
+        rc = form->dictionaries == NULL
+                 ? BLAZE_EPROTO
+                 : bz_dictionaries_decompress(form->dictionaries, id, &dictionary);
+    if (rc != 0)
+        return rc;
     if (form->decompressor == NULL)
         form->decompressor = ZSTD_createDCtx();
-    if (form->decompressor == NULL)
+    bz_buf_clear(&form->content);
+    uint8_t *p = form->decompressor == NULL ? NULL : bz_buf_reserve(&form->content, (size_t)size);
+    if (p == NULL)
         return BLAZE_ENOMEM;
-    size_t got = ZSTD_decompressDCtx(
-        form->decompressor, p, (size_t)size, form->packed.data, form->packed.size);
+    size_t got = decompress(form, dictionary, p, (size_t)size);
     if (ZSTD_isError(got) || got != size)
         return BLAZE_EPROTO;
     *content = bz_bytes(p, (size_t)size);

@@ -10,7 +10,8 @@
  *   content  nothing (an empty body), or
  *            names: varint count, then for each, numbers ascending: varint distance of the number,
  *            sized name; and the document, whose names are these numbers
- *            compressed: varint size of that, a zstd frame without its magic
+ *            compressed: a zstd frame of that, without its magic; the frame tells the size and the
+ *            dictionary, if there is one
  *   1        0x80, + 1 if compressed
  *   zeros    up to the PADMÉ size of it all
  *
@@ -22,6 +23,7 @@
 
 #include "base/buf.h"
 #include "base/error.h"
+#include "sync/dictionary.h"
 
 struct bz_form_names {
     uint32_t *numbers; /* as they were met, again and again; a writer's */
@@ -36,6 +38,7 @@ struct bz_form_names {
 struct bz_form {
     struct ZSTD_CCtx_s *compressor;
     struct ZSTD_DCtx_s *decompressor;
+    struct bz_dictionaries *dictionaries; /* borrowed; NULL: none are used */
     struct bz_form_names written;
     struct bz_form_names read;
     struct bz_buf content;
@@ -55,6 +58,10 @@ size_t bz_form_padded(size_t size);
 int bz_form_write(struct bz_form *form, struct bz_bytes body,
     int (*name)(void *context, uint32_t number, struct bz_bytes *out), void *context,
     struct bz_buf *out);
+
+/* The content of the body written last, as it was before it was compressed; empty for an empty
+ * body. */
+struct bz_bytes bz_form_content(const struct bz_form *form);
 
 /* Reads a form, hostile or not: *body is a checked document in our numbers, or empty, borrowed
  * until the next call. number() gives ours for a name. BLAZE_EPROTO, what number() fails with,

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "sync/frame.h"
 
+#include "sync/dictionary.h"
+
 #include "base/utf8.h"
 
 #include <blazedb/value.h>
@@ -401,6 +403,8 @@ static bool meaning_valid(enum bz_term term, struct bz_bytes meaning, bool opaqu
 {
     if (term == BZ_TERM_NODE)
         return meaning.size == sizeof(blaze_id);
+    if (term == BZ_TERM_DICTIONARY)
+        return opaque && meaning.size >= 1 && meaning.size <= BZ_DICTIONARY_SEALED;
     if (opaque)
         return meaning.size >= 1 && meaning.size <= BZ_NAME_OPAQUE_MAX;
     return meaning.size >= 1 && meaning.size <= BLAZE_MAX_NAME && bz_utf8_valid(meaning) &&
@@ -415,7 +419,7 @@ int bz_body_next_definition(struct bz_body_reader *body, struct bz_definition *o
     uint8_t term = bz_read8(&body->reader);
     uint64_t number = bz_read_varint(&body->reader);
     struct bz_bytes meaning = bz_read_sized(&body->reader);
-    if (!body->reader.ok || term > BZ_TERM_FIELD || number >= BZ_TERMS_DEFINED_MAX ||
+    if (!body->reader.ok || term > BZ_TERM_DICTIONARY || number >= BZ_TERMS_DEFINED_MAX ||
         !meaning_valid((enum bz_term)term, meaning, body->opaque))
         return BLAZE_EPROTO;
     *out = (struct bz_definition){(enum bz_term)term, (uint32_t)number, meaning};

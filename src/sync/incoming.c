@@ -111,6 +111,8 @@ static int define(struct bz_session *s, struct bz_apply *apply,
 {
     uint32_t ours;
     struct bz_bytes meaning = definition->meaning;
+    if (definition->term == BZ_TERM_DICTIONARY && s->opaque.active)
+        return bz_opaque_learn(s, meaning, error);
     int rc = s->opaque.active ? bz_opaque_name(s, definition->term, meaning, &meaning) : 0;
     if (rc != 0)
         return bz_error_set(error, rc, "the peer gives a name that no member has given it");

@@ -13,7 +13,7 @@
  */
 #include "sync/session_priv.h"
 
-#define NAME_MAX 4096u
+#define NAME_MAX (2 * (size_t)BZ_DICTIONARY_SEALED)
 #define MORE     (16u + BZ_OPAQUE_TAG + 16u + 16u + 8u + 8u + 1u)
 
 void bz_opaque_init(struct bz_session *s)
@@ -38,15 +38,18 @@ void bz_opaque_rest(struct bz_session *s)
     if (!q->active)
         return;
     bz_form_release(&q->form);
+    bz_dictionaries_rest(&q->dictionaries);
     wipe(&q->name);
     wipe(&q->plain);
     wipe(&q->sealed);
     bz_opaque_init(s);
+    q->form.dictionaries = &q->dictionaries;
 }
 
 void bz_opaque_release(struct bz_session *s)
 {
     bz_opaque_rest(s);
+    bz_dictionaries_release(&s->opaque.dictionaries);
     if (s->opaque.sealer != NULL)
         s->auth.seal->end(s->opaque.sealer);
     s->opaque = (struct bz_opaque){0};
@@ -54,6 +57,8 @@ void bz_opaque_release(struct bz_session *s)
 
 int bz_opaque_begin(struct bz_session *s)
 {
+    bz_dictionaries_init(&s->opaque.dictionaries);
+    s->opaque.form.dictionaries = &s->opaque.dictionaries;
     int rc = s->auth.seal->begin(s->auth.context, &s->self.database, &s->opaque.sealer);
     s->opaque.active = rc == 0;
     return rc;
@@ -90,6 +95,47 @@ int bz_opaque_name(
         *out = bz_buf_bytes(buf);
     return rc == BLAZE_ECORRUPT ? BLAZE_EPROTO : rc;
 }
+
+/* ---- dictionaries ---- */
+
+int bz_opaque_learn(struct bz_session *s, struct bz_bytes meaning, blaze_error *error)
+{
+    struct bz_bytes dictionary;
+    int rc = bz_opaque_name(s, BZ_TERM_DICTIONARY, meaning, &dictionary);
+    if (rc == 0)
+        rc = bz_dictionaries_add(&s->opaque.dictionaries, dictionary);
+    if (rc == BLAZE_ENOMEM)
+        return bz_error_code(error, rc);
+    return rc == 0 ? 0 : bz_error_set(error, rc, "the peer gives a dictionary that is none");
+}
+
+struct bz_bytes bz_opaque_to_tell(struct bz_session *s)
+{
+    struct bz_opaque *q = &s->opaque;
+    if (!q->trained || q->train_told)
+        return bz_bytes(NULL, 0);
+    return q->dictionaries.list[0].bytes;
+}
+
+bool bz_opaque_waits(const struct bz_session *s)
+{
+    return s->opaque.active && s->in.head > 0 && !s->in.begun && s->opaque.dictionaries.count == 0;
+}
+
+/* Learns from a body, unless there is a dictionary. */
+static int learn_from(struct bz_session *s)
+{
+    struct bz_opaque *q = &s->opaque;
+    const struct bz_dictionary *made;
+    struct bz_bytes content = bz_form_content(&q->form);
+    if (content.size == 0)
+        return 0;
+    int rc = bz_dictionaries_sample(&q->dictionaries, content, &made);
+    q->trained |= made != NULL;
+    return rc;
+}
+
+/* ---- collections ---- */
 
 /* The tag of a collection of ours. */
 static int find_tag(struct bz_session *s, uint32_t collection, const uint8_t **out)
@@ -158,6 +204,8 @@ static int seal_write(struct bz_session *s, struct bz_arena *arena, const struct
     int rc = describe(s, change, write, tag, &node, more);
     if (rc == 0)
         rc = bz_form_write(&q->form, write->body, name_of_field, s, &q->plain);
+    if (rc == 0)
+        rc = learn_from(s);
     if (rc != 0)
         return rc;
     bz_buf_clear(&q->sealed);

@@ -132,6 +132,8 @@ int bz_outgoing_resume(struct bz_session *s, const struct bz_resume *resume, bla
     bz_buf_clear(&o->ready);
     bz_packer_rest_compressor(&s->packer);
     bz_terms_told_release(&o->terms);
+    o->dictionaries = 0;
+    s->opaque.train_told = false;
     bz_vector_release(&o->has);
     bz_vector_release(&o->heads);
     bool usable = memcmp(&resume->epoch, &s->self.epoch, sizeof resume->epoch) == 0;
@@ -197,6 +199,32 @@ static int tell(struct bz_session *s, enum bz_term term, uint32_t number)
     return s->out.defined.error;
 }
 
+/* Tells all dictionaries that there are: those which a blind replica keeps for others, or the one
+ * that was trained here. They stand before the records that they are used in. */
+static int tell_dictionaries(struct bz_session *s)
+{
+    struct bz_outgoing *o = &s->out;
+    struct bz_bytes trained = bz_opaque_to_tell(s);
+    int rc = 0;
+    while (rc == 0 && s->self.blind) {
+        struct bz_bytes sealed;
+        if (s->replica.ops->meaning(
+                s->replica.context, BZ_TERM_DICTIONARY, o->dictionaries, &sealed) != 0)
+            break;
+        rc = tell(s, BZ_TERM_DICTIONARY, o->dictionaries++);
+    }
+    if (trained.size == 0 || rc != 0)
+        return rc;
+    struct bz_definition definition = {.term = BZ_TERM_DICTIONARY};
+    rc = bz_opaque_meaning(s, BZ_TERM_DICTIONARY, trained, &definition.meaning);
+    if (rc != 0)
+        return rc;
+    bz_definition_append(&o->defined, &definition);
+    o->definitions++;
+    s->opaque.train_told = true;
+    return o->defined.error;
+}
+
 static int tell_field(void *context, uint32_t number)
 {
     return tell(context, BZ_TERM_FIELD, number);
@@ -229,6 +257,8 @@ static int add_record(struct bz_session *s, const struct bz_change *change)
     if (rc == 0 && s->opaque.active) {
         bz_arena_reset(&s->in.arena);
         rc = bz_opaque_seal(s, &s->in.arena, change, &rec);
+        if (rc == 0)
+            rc = tell_dictionaries(s);
     }
     if (rc != 0)
         return rc;
@@ -255,6 +285,9 @@ static int gather(struct bz_session *s, bool *at_end, blaze_error *error)
     bz_buf_clear(&o->defined);
     bz_buf_clear(&o->recorded);
     o->definitions = o->records = 0;
+    int told = tell_dictionaries(s);
+    if (told != 0)
+        return bz_error_code(error, told);
     if (o->carry.size > 0) {
         bz_buf_append(&o->recorded, o->carry.data, o->carry.size);
         bz_buf_clear(&o->carry);
@@ -504,6 +537,8 @@ int bz_outgoing_run(struct bz_session *s, bool *more, blaze_error *error)
     }
     if (o->ready.size > 0 || flight_is_full(o))
         return 0; /* an acknowledgement comes first */
+    if (bz_opaque_waits(s))
+        return 0; /* the peer's first chunk comes first */
     if (output_waits(s))
         return 0; /* it is called again when that was taken */
     rc = build(s, error);

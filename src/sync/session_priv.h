@@ -13,6 +13,7 @@
  *   frame.c      frames to bytes and back
  *   opaque.c     what is told to a blind peer, and what comes from one
  *   form.c       the form in which a body is sealed
+ *   dictionary.c what such forms are compressed with
  *   terms.c      dictionaries, version vectors
  *   pack.c       compression
  *   adapt.c      which one
@@ -79,6 +80,7 @@ struct bz_outgoing {
     struct bz_changes *walk; /* NULL: none */
     uint64_t walk_since_ms;
     struct bz_terms_told terms;
+    uint32_t dictionaries; /* of a blind replica: numbers below this are told */
 
     struct bz_buf defined; /* the chunk being built */
     struct bz_buf recorded;
@@ -131,6 +133,9 @@ struct bz_opaque {
     bool active; /* the peer is blind, and this side is not */
     void *sealer;
     struct bz_form form;
+    struct bz_dictionaries dictionaries;
+    bool trained;    /* the first dictionary was made here */
+    bool train_told; /* in this round */
     struct bz_buf name;
     struct bz_buf plain;
     struct bz_buf sealed;
@@ -238,6 +243,13 @@ int bz_opaque_meaning(
 /* The name in it. BLAZE_EPROTO if no member has sealed it. */
 int bz_opaque_name(
     struct bz_session *s, enum bz_term term, struct bz_bytes meaning, struct bz_bytes *out);
+/* A dictionary that the peer tells. */
+int bz_opaque_learn(struct bz_session *s, struct bz_bytes meaning, blaze_error *error);
+/* Whether the peer may have a dictionary that it has not told yet, as it does in its first chunk.
+ */
+bool bz_opaque_waits(const struct bz_session *s);
+/* The dictionary that was trained here and is not told yet, in clear; empty if there is none. */
+struct bz_bytes bz_opaque_to_tell(struct bz_session *s);
 /* The record with sealed bodies, in the arena. */
 int bz_opaque_seal(struct bz_session *s, struct bz_arena *arena, const struct bz_change *change,
     struct bz_rec *out);

@@ -10,7 +10,7 @@
 
 #include "sync/frame.h"
 
-#define BZ_TERM_KINDS 3
+#define BZ_TERM_KINDS 4
 
 /* Ours, told to the peer: a bit each. */
 struct bz_terms_told {
