@@ -5,7 +5,8 @@
  *   {"database":ID, "node":ID, "role":"client", "records":N, "conflicts":N, "digest":HEX,
  *    "position":N, "writes":N, "blind":false,
  *    "collections":{NAME:N, ...}, "vv":{NODE:N, ...},
- *    "peers":[{"node":ID,"cursor":N,"reached":N,"seen":RFC 3339}, ...],
+ *    "peers":[{"node":ID,"cursor":N,"reached":N,"state":"caught up","seen":RFC 3339}, ...],
+ *    "caught_up":true,
  *    "links":[{"url":..., "state":..., ...}, ...],
  *    "storage":{"log_bytes":N,"base_bytes":N,"memory_bytes":N,"checkpoints":N,"syncs":N},
  *    "warnings":[{"kind":"free_disk","value":N,"threshold":N,"text":"..."}, ...],
@@ -83,13 +84,22 @@ static int on_version(void *context, const blaze_id *node, uint64_t seq)
     return 0;
 }
 
+struct peers {
+    struct list list;
+    bool behind; /* some of what one of them has told of is not here yet */
+};
+
 static int on_peer(void *context, const blaze_id *node, const struct bz_peer_state *state)
 {
-    struct bz_buf *out = next(context);
+    struct peers *peers = context;
+    struct bz_buf *out = next(&peers->list);
+    bool behind = state->cursor > state->reached;
+    peers->behind |= behind;
     bz_buf_printf(out, "{\"node\":");
     append_id(out, node);
-    bz_buf_printf(out, ",\"cursor\":%" PRIu64 ",\"reached\":%" PRIu64 ",\"seen\":", state->cursor,
-        state->reached);
+    bz_buf_printf(out,
+        ",\"cursor\":%" PRIu64 ",\"reached\":%" PRIu64 ",\"state\":\"%s\",\"seen\":", state->cursor,
+        state->reached, behind ? "catching up" : "caught up");
     append_time(out, state->seen_ms);
     bz_buf_append8(out, '}');
     return 0;
@@ -152,10 +162,11 @@ static int append_all(struct bz_buf *out, blaze_db *db, struct bz_read *read, bl
     if (rc != BLAZE_OK)
         return rc;
     bz_buf_printf(out, "},\"peers\":[");
-    rc = bz_read_peers(read, on_peer, &(struct list){.out = out}, error);
+    struct peers peers = {.list.out = out};
+    rc = bz_read_peers(read, on_peer, &peers, error);
     if (rc != BLAZE_OK)
         return rc;
-    bz_buf_printf(out, "],\"links\":[");
+    bz_buf_printf(out, "],\"caught_up\":%s,\"links\":[", peers.behind ? "false" : "true");
     bz_api_links_json(db, out);
     bz_buf_append8(out, ']');
     append_storage(out, bz_db_store(db->db));

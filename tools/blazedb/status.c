@@ -66,6 +66,9 @@ static int print_status_table(const char *json)
     for (size_t i = 0; rc == BLAZE_OK && i < sizeof order / sizeof *order; i++)
         if (blaze_value_field(&all, order[i], &value) == BLAZE_OK)
             print_status_field((blaze_text){order[i], strlen(order[i])}, &value);
+    if (rc == BLAZE_OK && blaze_value_field(&all, "caught_up", &value) == BLAZE_OK &&
+        value.type == BLAZE_BOOL && !value.as.boolean)
+        puts("catching up  some of what a peer has is not here yet: run blazedb sync");
     if (rc == BLAZE_OK && blaze_value_field(&all, "warnings", &value) == BLAZE_OK)
         print_warnings(&value);
     blaze_doc_free(doc);
