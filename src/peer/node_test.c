@@ -171,6 +171,39 @@ static void *wait_long(void *context)
     return NULL;
 }
 
+static void in_a_mesh_a_wait_for_a_write_is_over_when_that_peer_has_it(void **state)
+{
+    (void)state;
+    enum { NODES = 4 };
+    struct node nodes[NODES];
+    struct bz_link *links[NODES][NODES] = {{NULL}};
+    char url[NODES][32];
+    blaze_error error;
+    for (unsigned i = 0; i < NODES; i++) {
+        node_open(&nodes[i], i == 0 ? NULL : &nodes[0]);
+        snprintf(url[i], sizeof url[i], "mem:mesh-%u", i);
+        node_listen(&nodes[i], url[i]);
+    }
+    for (unsigned i = 0; i < NODES; i++)
+        for (unsigned j = 0; j < NODES; j++)
+            if (i != j)
+                links[i][j] = node_connect(&nodes[i], url[j], 0);
+    for (uint64_t n = 0; n < 24; n++) {
+        unsigned i = (unsigned)(n % NODES);
+        node_insert(&nodes[i], "{\"a\":1}");
+        for (unsigned j = 0; j < NODES; j++) {
+            if (i == j)
+                continue;
+            if (bz_link_wait_for(
+                    links[i][j], BZ_LINK_WRITTEN, bz_db_position(nodes[i].db), 60000, &error) != 0)
+                fail_msg("%s", error.text);
+            assert_int_equal(node_records(&nodes[j]), n + 1);
+        }
+    }
+    for (unsigned i = 0; i < NODES; i++)
+        node_close(&nodes[i]);
+}
+
 static void closing_a_link_ends_the_waits_for_it(void **state)
 {
     (void)state;
@@ -267,6 +300,7 @@ int main(void)
         cmocka_unit_test(a_peer_has_one_database_and_takes_in_no_other),
         cmocka_unit_test(what_one_learns_it_hands_on_along_a_chain),
         cmocka_unit_test(a_wait_for_a_write_is_over_when_the_peer_has_it),
+        cmocka_unit_test(in_a_mesh_a_wait_for_a_write_is_over_when_that_peer_has_it),
         cmocka_unit_test(closing_a_link_ends_the_waits_for_it),
         cmocka_unit_test(one_that_waits_tries_at_once_when_told_to),
         cmocka_unit_test(a_unix_socket_that_comes_is_noticed_at_once),
