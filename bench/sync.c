@@ -12,6 +12,7 @@
 #include "bench.h"
 #include "child.h"
 #include "files.h"
+#include "packing.h"
 #include "sync_sqlite.h"
 
 #include <stdlib.h>
@@ -547,5 +548,6 @@ static void round_sync(struct bench *bench, uint64_t n)
 
 void bench_sync(struct bench *bench)
 {
+    bench_packing(bench);
     bench_rounds(bench, "sync", UINT64_MAX, round_sync);
 }
