@@ -6,6 +6,7 @@
  */
 #include "cmocka_all.h"
 
+#include "base/alloc.h"
 #include "db/db.h"
 #include "peer/member.h"
 #include "random.h"
@@ -381,6 +382,93 @@ static void what_a_blind_side_forges_ends_the_session_and_changes_nothing(void *
     close_node(&blind);
 }
 
+/* ---- out of memory ---- */
+
+static uint64_t countdown;
+static bool armed, failed;
+
+static int fault(void *context)
+{
+    (void)context;
+    if (!armed || failed || countdown-- > 0)
+        return 0;
+    failed = true;
+    return 1;
+}
+
+/* Takes what the other has said, and goes on; whether anything moved. */
+static bool turn(struct bz_session *self, struct bz_session *other)
+{
+    struct bz_bytes out = bz_session_output(other);
+    uint8_t *copy = malloc(out.size + 1);
+    assert_non_null(copy);
+    if (out.size > 0)
+        memcpy(copy, out.data, out.size);
+    bz_session_sent(other, out.size);
+    armed = true;
+    bz_session_receive(self, bz_bytes(copy, out.size), 1000);
+    bool more = bz_session_run(self, 1000, 1800000000000u);
+    armed = false;
+    free(copy);
+    return out.size > 0 || more;
+}
+
+/* A session in which the allocation after so many fails; whether there were as many. */
+static bool meet_short_of_memory(struct node *a, struct node *b, uint64_t allocations)
+{
+    struct meeting m = {.ends = {a, b}};
+    struct bz_session *sessions[2] = {NULL, NULL};
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(bz_db_replica_open(m.ends[i]->db, &m.replicas[i], NULL), 0);
+        m.auths[i] = bz_keys_auth(&m.ends[i]->keys);
+    }
+    struct bz_session_host host = {host_open, NULL, &m};
+    struct bz_session_options options[2] = {
+        {.connecting = true, .replica = &m.replicas[0], .auth = &m.auths[0]}, {.host = &host}};
+    countdown = allocations;
+    failed = false;
+    int rc = 0;
+    for (int i = 0; rc == 0 && i < 2; i++) {
+        armed = true;
+        rc = bz_session_new(&sessions[i], &options[i], 1000, NULL);
+        armed = false;
+    }
+    assert_true(rc == 0 || rc == BLAZE_ENOMEM);
+    for (bool moves = rc == 0; moves;) {
+        moves = turn(sessions[0], sessions[1]);
+        moves |= turn(sessions[1], sessions[0]);
+    }
+    for (int i = 0; i < 2; i++) {
+        bz_session_free(sessions[i]);
+        bz_db_replica_close(&m.replicas[i]);
+    }
+    return failed;
+}
+
+static void each_allocation_that_fails_harms_nothing(void **state)
+{
+    (void)state;
+    bz_alloc_set_fault(fault, NULL);
+    bool reached[2] = {true, true};
+    for (uint64_t n = 0; reached[0] || reached[1]; n++) {
+        struct node a, b, blind;
+        open_node(&a, "a", false, 1);
+        open_node(&b, "b", false, 1);
+        open_node(&blind, "blind", true, 1);
+        write_orders(&a, 0, 3);
+        reached[0] = meet_short_of_memory(&a, &blind, n);
+        must_meet(&a, &blind);
+        reached[1] = meet_short_of_memory(&b, &blind, n);
+        must_meet(&b, &blind);
+        assert_orders(&b, 3);
+        close_node(&a);
+        close_node(&b);
+        close_node(&blind);
+        assert_true(n < 20000);
+    }
+    bz_alloc_set_fault(NULL, NULL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -388,6 +476,7 @@ int main(void)
         cmocka_unit_test(one_blind_hub_feeds_another),
         cmocka_unit_test(who_has_another_secret_is_let_in_nowhere),
         cmocka_unit_test(what_a_blind_side_forges_ends_the_session_and_changes_nothing),
+        cmocka_unit_test(each_allocation_that_fails_harms_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
