@@ -104,6 +104,63 @@ static void a_peer_has_one_database_and_takes_in_no_other(void **state)
     node_close(&a);
 }
 
+/* Listens at a TCP port, where an address may fail three times. */
+static void listen_strictly(struct node *node, uint32_t forgive_ms, char out[BZ_URL_SIZE])
+{
+    blaze_error error;
+    static const char *const url = "tcp://127.0.0.1:0";
+    struct bz_server_options options;
+    bz_server_options_init(&options);
+    options.listen = &url;
+    options.listen_count = 1;
+    options.address_failures_max = 3;
+    options.address_forgive_ms = forgive_ms;
+    if (bz_peer_listen(node->peer, &options, &error) != 0)
+        fail_msg("%s", error.text);
+    snprintf(out, BZ_URL_SIZE, "%s", bz_server_url(bz_peer_server(node->peer), 0));
+}
+
+static int sync_once(struct node *node, const char *url)
+{
+    blaze_error error;
+    struct bz_link *link;
+    struct bz_link_options options = {.url = url, .mode = BZ_LINK_ONCE};
+    assert_int_equal(bz_link_open(&link, node->peer, &options, &error), 0);
+    int rc = bz_link_wait(link, 60000, &error);
+    bz_link_close(link);
+    return rc;
+}
+
+static void an_address_that_fails_too_often_is_shut_out_for_a_while(void **state)
+{
+    (void)state;
+    struct node a;
+    struct node b;
+    struct node stranger;
+    char url[BZ_URL_SIZE];
+    node_open(&a, NULL);
+    node_open(&b, &a);
+    node_open(&stranger, NULL);
+    listen_strictly(&a, HOUR_MS, url);
+    for (unsigned i = 0; i < 3; i++)
+        assert_int_equal(sync_once(&stranger, url), BLAZE_ENOTFOUND);
+    assert_int_equal(sync_once(&stranger, url), BLAZE_ECLOSED);
+    assert_int_equal(sync_once(&b, url), BLAZE_ECLOSED); /* its address is the same */
+    struct bz_server_status status;
+    bz_server_get_status(bz_peer_server(a.peer), &status);
+    assert_true(status.refused == 3 && status.accepted == 3 && status.shut_out == 2);
+    bz_peer_unlisten(a.peer);
+
+    listen_strictly(&a, 3000, url);
+    while (sync_once(&stranger, url) == BLAZE_ENOTFOUND)
+        ;
+    struct bz_link *link = node_connect(&b, url, 10);
+    WAIT_UNTIL(is_live(link));
+    node_close(&b);
+    node_close(&stranger);
+    node_close(&a);
+}
+
 static void what_one_learns_it_hands_on_along_a_chain(void **state)
 {
     (void)state;
@@ -298,6 +355,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(two_that_connect_to_each_other_keep_one_connection),
         cmocka_unit_test(a_peer_has_one_database_and_takes_in_no_other),
+        cmocka_unit_test(an_address_that_fails_too_often_is_shut_out_for_a_while),
         cmocka_unit_test(what_one_learns_it_hands_on_along_a_chain),
         cmocka_unit_test(a_wait_for_a_write_is_over_when_the_peer_has_it),
         cmocka_unit_test(in_a_mesh_a_wait_for_a_write_is_over_when_that_peer_has_it),

@@ -17,6 +17,7 @@
 #include "base/alloc.h"
 #include "os/os.h"
 #include "peer/exchange.h"
+#include "peer/gate.h"
 
 #include <pthread.h>
 #include <stdarg.h>
@@ -36,6 +37,7 @@ struct bz_server {
     pthread_cond_t changed;
     struct visitor *visitors;
     bool closing;
+    struct bz_gate *gate;
     struct bz_server_status status;
 };
 
@@ -46,6 +48,7 @@ struct visitor {
     struct bz_exchange *exchange;
     char url[BZ_URL_SIZE];
     uint64_t since_ns;
+    size_t place;                     /* at the gate */
     struct bz_session_status session; /* under the lock */
 
     struct bz_session_host host; /* from here on the strand's */
@@ -57,8 +60,12 @@ struct visitor {
 
 void bz_server_options_init(struct bz_server_options *options)
 {
-    *options = (struct bz_server_options){
-        .connections_max = 20000, .handshake_ms = 10000, .goodbye = "closing"};
+    *options = (struct bz_server_options){.connections_max = 20000,
+        .handshake_ms = 10000,
+        .address_connections_max = 5000,
+        .address_failures_max = 60,
+        .address_forgive_ms = 2000,
+        .goodbye = "closing"};
 }
 
 static void log_line(struct bz_server *server, const char *format, ...)
@@ -74,6 +81,11 @@ static void log_line(struct bz_server *server, const char *format, ...)
     vsnprintf(line, sizeof line, format, args);
     va_end(args);
     server->options.on_log(server->options.context, line);
+}
+
+static uint64_t now_ms(void)
+{
+    return bz_os_mono_ns() / 1000000u;
 }
 
 static void tell_change(struct bz_server *server)
@@ -182,6 +194,13 @@ static void on_status(void *context, const struct bz_session_status *session)
             (double)(bz_os_mono_ns() - visitor->since_ns) / 1e9);
 }
 
+/* Whether this is what whoever tries keys, or fills places, comes to. */
+static bool is_strangers_failure(int code)
+{
+    return code == BLAZE_EAUTH || code == BLAZE_ENOTFOUND || code == BLAZE_EPERM ||
+           code == BLAZE_EPROTO || code == BLAZE_ETIMEOUT;
+}
+
 static void on_end(void *context, const struct bz_session_status *session)
 {
     struct visitor *visitor = context;
@@ -194,6 +213,8 @@ static void on_end(void *context, const struct bz_session_status *session)
     } else {
         pthread_mutex_lock(&server->lock);
         server->status.refused++;
+        if (is_strangers_failure(session->code))
+            bz_gate_fail(server->gate, visitor->place, now_ms());
         pthread_mutex_unlock(&server->lock);
         log_line(server, "%s: turned away: %s", visitor->url, session->reason);
     }
@@ -219,6 +240,7 @@ static void on_done(void *context, const struct bz_session_status *session)
     if (visitor->next != NULL)
         visitor->next->previous = visitor->previous;
     server->status.connections--;
+    bz_gate_leave(server->gate, visitor->place);
     pthread_cond_broadcast(&server->changed);
     pthread_mutex_unlock(&server->lock);
     bz_free(visitor);
@@ -227,6 +249,22 @@ static void on_done(void *context, const struct bz_session_status *session)
 static const struct bz_exchange_callbacks visitor_callbacks = {
     .begin = on_begin, .on_status = on_status, .end = on_end, .on_done = on_done};
 
+static bool let_in(struct bz_server *server, size_t place)
+{
+    pthread_mutex_lock(&server->lock);
+    bool in = bz_gate_enter(server->gate, place, now_ms());
+    server->status.shut_out += !in;
+    pthread_mutex_unlock(&server->lock);
+    return in;
+}
+
+static void let_out(struct bz_server *server, size_t place)
+{
+    pthread_mutex_lock(&server->lock);
+    bz_gate_leave(server->gate, place);
+    pthread_mutex_unlock(&server->lock);
+}
+
 /* A stream that is not taken over here is hung up on by the listener. */
 static void on_accept(void *context, struct bz_listener *listener, struct bz_stream *stream)
 {
@@ -234,14 +272,21 @@ static void on_accept(void *context, struct bz_listener *listener, struct bz_str
     (void)listener;
     if (server->closing || server->status.connections >= server->options.connections_max)
         return;
-    struct visitor *visitor = bz_zalloc(sizeof *visitor);
-    if (visitor == NULL)
+    size_t place = bz_gate_place(server->gate, bz_stream_peer(stream));
+    if (!let_in(server, place))
         return;
+    struct visitor *visitor = bz_zalloc(sizeof *visitor);
+    if (visitor == NULL) {
+        let_out(server, place);
+        return;
+    }
     visitor->server = server;
+    visitor->place = place;
     visitor->since_ns = bz_os_mono_ns();
     snprintf(visitor->url, sizeof visitor->url, "%s", bz_stream_peer(stream));
     if (bz_exchange_open(&visitor->exchange, server->loop, server->pool, stream, &visitor_callbacks,
             visitor) != 0) {
+        let_out(server, place);
         bz_free(visitor);
         return;
     }
@@ -302,6 +347,12 @@ int bz_server_open(struct bz_server **out, struct bz_loop *loop, struct bz_pool 
     struct bz_server *server = bz_zalloc(sizeof *server);
     if (server == NULL)
         return bz_error_code(error, BLAZE_ENOMEM);
+    int rc = bz_gate_new(&server->gate, options->address_connections_max,
+        options->address_failures_max, options->address_forgive_ms);
+    if (rc != 0) {
+        bz_free(server);
+        return bz_error_code(error, rc);
+    }
     server->options = *options;
     server->loop = loop;
     server->pool = pool;
@@ -345,6 +396,7 @@ void bz_server_close(struct bz_server *server)
         bz_free(server->urls[i]);
     pthread_cond_destroy(&server->changed);
     pthread_mutex_destroy(&server->lock);
+    bz_gate_free(server->gate);
     bz_free(server);
 }
 

@@ -36,7 +36,12 @@ struct bz_server_options {
     size_t listen_count;
     uint32_t connections_max; /* [20,000] */
     uint32_t handshake_ms;    /* for TLS, and then for the proof of the key [10,000] */
-    const char *goodbye;      /* what is told to those who are there at the end; stays */
+    /* Of one address (gate.h), 0: no limit: connections at a time [5,000], and failures to prove
+     * oneself [60], one of which is forgiven every [2,000] ms. Whoever is over it is hung up on. */
+    uint32_t address_connections_max;
+    uint32_t address_failures_max;
+    uint32_t address_forgive_ms;
+    const char *goodbye; /* what is told to those who are there at the end; stays */
 
     /* Whether enrolments are listened to. */
     bool enrols;
@@ -78,6 +83,7 @@ struct bz_server_status {
     uint64_t connections; /* now */
     uint64_t accepted;    /* since the start */
     uint64_t refused;     /* of these, those that never proved themselves */
+    uint64_t shut_out;    /* hung up on at once, because of their address */
     uint64_t received_bytes;
     uint64_t sent_bytes;
 };
