@@ -78,6 +78,8 @@ static int apply_commit(struct bz_apply *apply, const struct bz_peer_state *peer
         return rc;
     struct sim_node *node = under_way.node;
     uint32_t from = sim_identity_number(world, &under_way.peer);
+    while (world->identities[from].renewed != 0 && peer->cursor > world->identities[from].position)
+        from = world->identities[from].renewed;
     struct sim_identity *to = &world->identities[node->identity];
     uint64_t before = to->position;
     for (uint32_t i = 0; i < under_way.count; i++)

@@ -179,6 +179,7 @@ void sim_node_look(struct sim_node *node)
     take_identity(node);
     sim_identity_copy(
         w, &w->identities[node->identity], &w->identities[before], w->identities[before].position);
+    w->identities[before].renewed = node->identity;
     sim_note(w, "node %u finds that it was put back: it is identity %u now", node->number,
         node->identity);
     if (!node->put_back)

@@ -59,6 +59,9 @@ struct sim_identity {
     blaze_id id;
     uint8_t role;
     uint32_t node; /* that has or had it */
+    /* What it became while it was open, 0: nothing. Sessions that are under way go on, from the log
+     * as it is then, under the old name. */
+    uint32_t renewed;
     uint64_t position, seq;
     uint64_t newest; /* seq ever used; more than seq once it was put back */
     uint64_t made;   /* moments that were not there in another's history */
