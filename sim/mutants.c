@@ -4,7 +4,7 @@
  *
  * Shows that the simulator's checks bite: runs it on code with one deliberate fault after the other
  * (base/mutant.h), each in a process of its own, until it is found, and on the code without any.
- * Fails if a fault is not found within S seconds of runs (60), or if there is something to find
+ * Fails if a fault is not found within S seconds of runs (120), or if there is something to find
  * without one.
  */
 #include "base/mutant.h"
@@ -92,7 +92,7 @@ static struct finding hunt(double limit)
 
 int main(int argc, char **argv)
 {
-    double limit = 60;
+    double limit = 120;
     if (argc == 3 && strcmp(argv[1], "--seconds") == 0)
         limit = strtod(argv[2], NULL);
     else if (argc != 1)

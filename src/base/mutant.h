@@ -28,6 +28,7 @@
     X(CURSOR_OFF_BY_ONE, "a session resumes one position too far")                                 \
     X(DELETE_NOT_SENT, "a delete is not handed on")                                                \
     X(ROLLBACK_UNNOTICED, "no new identity after relaxed commits were lost")                       \
+    X(OUTLIVED_UNNOTICED, "no new identity when a peer has seen more of this node's writes")       \
     X(COPY_UNNOTICED, "no new identity for a copied directory")                                    \
     X(VECTOR_SKIPS_ONE, "a peer's version vector is thought to cover one write more")
 

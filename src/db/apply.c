@@ -43,8 +43,8 @@ void bz_apply_abort(struct bz_apply *apply)
 {
     struct bz_db *db = apply->txn->db;
     blaze_id former;
-    bool outlived =
-        apply->outlived && bz_catalog_node_id(db->catalog, apply->txn->state.self, &former) == 0;
+    bool outlived = apply->outlived && !BZ_MUTANT(OUTLIVED_UNNOTICED) &&
+                    bz_catalog_node_id(db->catalog, apply->txn->state.self, &former) == 0;
     bz_db_abort(apply->txn);
     if (outlived)
         bz_identity_outlived(db, &former, NULL);
