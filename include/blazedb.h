@@ -13,6 +13,7 @@
  * One header a noun; what is not in these headers is not API.
  */
 
+#include <blazedb/conflict.h>
 #include <blazedb/database.h>
 #include <blazedb/error.h>
 #include <blazedb/hub.h>

@@ -52,30 +52,6 @@ BLAZE_API int blaze_exists(
 /* The number of records; 0 for a collection that is not there. */
 BLAZE_API int blaze_count(blaze_db *db, const char *collection, uint64_t *out, blaze_error *error);
 
-/* A field to which several nodes wrote without knowing of each other. The first sibling is the one
- * that readers see. Everything borrows during the callback. */
-typedef struct blaze_sibling {
-    int present; /* 0: this side removed the field, or never had it */
-    blaze_value value;
-    blaze_id node;   /* who wrote it */
-    int64_t time_ms; /* when, by that node's clock */
-    blaze_role role;
-} blaze_sibling;
-
-typedef struct blaze_conflict {
-    blaze_text collection;
-    blaze_id id;
-    blaze_text field;
-    size_t count;
-    const blaze_sibling *siblings;
-} blaze_conflict;
-
-/* Calls `each` for every field in conflict, of one record, or of a collection (id NULL), or of the
- * database (collection NULL too), until it returns non-zero, which is then returned. Writing the
- * field resolves the conflict. */
-BLAZE_API int blaze_conflicts(blaze_db *db, const char *collection, const blaze_id *id,
-    int (*each)(void *context, const blaze_conflict *conflict), void *context, blaze_error *error);
-
 #ifdef __cplusplus
 }
 #endif

@@ -17,8 +17,10 @@ struct listing {
 static int sibling_of(const struct bz_db *db, const struct bz_write *write, uint32_t field,
     struct bz_conflict_sibling *out, blaze_error *error)
 {
-    struct bz_conflict_sibling sibling = {
-        .stamp = write->stamp, .role = write->role, .resolved = write->resolved};
+    struct bz_conflict_sibling sibling = {.seq = write->dot.seq,
+        .stamp = write->stamp,
+        .role = write->role,
+        .resolved = write->resolved};
     int rc = bz_catalog_node_id(db->catalog, write->dot.node, &sibling.node);
     if (rc != 0)
         return bz_error_set(error, BLAZE_ECORRUPT, "a write of an unknown node");
@@ -153,4 +155,41 @@ int bz_read_conflicts(struct bz_read *read, struct bz_bytes collection, const bl
         rc = tell_from(&listing, cursor, number, all);
     bz_cursor_close(cursor);
     return rc;
+}
+
+int bz_read_conflict_count(
+    struct bz_read *read, struct bz_bytes collection, uint64_t *out, blaze_error *error)
+{
+    const struct bz_state *state = NULL;
+    struct bz_cursor *cursor = NULL;
+    uint32_t number = 0;
+    uint8_t first[4];
+    uint64_t count = 0;
+    if (collection.size == 0) {
+        int rc = bz_read_load_state(read, &state, error);
+        if (rc == 0)
+            *out = state->conflicts;
+        return rc;
+    }
+    int rc = bz_db_readable(read->db, error); /* the name of a collection is sealed */
+    if (rc != 0)
+        return rc;
+    *out = 0;
+    if (bz_catalog_collection(read->db->catalog, collection, &number) != 0)
+        return 0;
+    bz_store32be(first, number);
+    rc = bz_cursor_open(read->view, BZ_MAP_CONFLICTS, &cursor, error);
+    if (rc == 0)
+        rc = bz_cursor_seek(cursor, bz_bytes(first, sizeof first), error);
+    while (rc == 0) {
+        struct bz_bytes key = bz_cursor_key(cursor);
+        if (key.size != BZ_RECORD_KEY_SIZE || bz_load32be(key.data) != number)
+            break;
+        count++;
+        rc = bz_cursor_next(cursor, error);
+    }
+    bz_cursor_close(cursor);
+    if (rc == 0 || rc == BLAZE_END)
+        *out = count;
+    return rc == BLAZE_END ? 0 : rc;
 }

@@ -143,6 +143,7 @@ struct bz_conflict {
         bool present; /* false: this side has no such field */
         blaze_value value;
         blaze_id node;
+        uint64_t seq;
         uint64_t stamp;
         uint8_t role;
         bool resolved; /* by a policy or a resolver */
@@ -153,6 +154,10 @@ struct bz_conflict {
 int bz_read_conflicts(struct bz_read *read, struct bz_bytes collection, const blaze_id *id,
     int (*each)(void *context, const struct bz_conflict *conflict), void *context,
     blaze_error *error);
+
+/* The number of records in conflict, of a collection or (empty) of all. */
+int bz_read_conflict_count(
+    struct bz_read *read, struct bz_bytes collection, uint64_t *out, blaze_error *error);
 
 /* ---- settling conflicts (docs/replication.md) ---- */
 
@@ -172,6 +177,9 @@ bool bz_policy_of_name(struct bz_bytes name, enum bz_policy *out);
  * keeps policies settles by it from now on, also what is in conflict already. BLAZE_EINVAL. */
 int bz_db_policy_put(struct bz_db *db, struct bz_bytes collection, struct bz_bytes field,
     enum bz_policy policy, blaze_error *error);
+/* The policy of a collection, or (field not empty) that holds for a field of it. */
+int bz_read_policy(struct bz_read *read, struct bz_bytes collection, struct bz_bytes field,
+    enum bz_policy *out, blaze_error *error);
 /* Calls each() for every policy that is set; field empty: the collection's. */
 int bz_read_policies(struct bz_read *read,
     int (*each)(
@@ -183,14 +191,18 @@ int bz_read_policies(struct bz_read *read,
 typedef int bz_resolve_fn(
     void *context, const struct bz_conflict *fields, uint32_t count, blaze_doc *values);
 
-/*
- * Settles conflicts of a collection (empty: of all) by policies, or by `fn` unless that is NULL, on
- * this thread; *settled is the number of records that were written to. What changes meanwhile is
- * left for another time, and so is what cannot be written (BLAZE_ELIMIT). `fn` is called without
- * locks; it may read and write.
- */
-int bz_db_settle(struct bz_db *db, struct bz_bytes collection, bz_resolve_fn *fn, void *context,
-    uint64_t *settled, blaze_error *error);
+struct bz_settle {
+    struct bz_bytes collection; /* empty: all */
+    const blaze_id *id;         /* NULL: all records; else with a collection */
+    struct bz_bytes field;      /* empty: all */
+    enum bz_policy policy;      /* UNSET: those that are set */
+};
+/* Settles conflicts by policies, on this thread, also those among settled values alone. *settled is
+ * the number of records that were written to. What changes meanwhile is left for another time, and
+ * so are collections that have a resolver here, unless a policy is given, and what cannot be
+ * written (BLAZE_ELIMIT). BLAZE_EREADONLY, BLAZE_EPERM. */
+int bz_db_settle(
+    struct bz_db *db, const struct bz_settle *what, uint64_t *settled, blaze_error *error);
 
 /* From now on until it is closed, conflicts are settled by what policies there are, or come to be,
  * on the observers' thread, whichever process brings them. No more than a flag as long as there are
@@ -199,9 +211,27 @@ int bz_db_keep_policies(struct bz_db *db, blaze_error *error);
 
 /* The same by `fn` for one collection, in place of its policy: those that there are, and from now
  * on those that come. Another one replaces it, NULL removes it; then no call of the one before is
- * running any more when this returns, unless it is made from within one. BLAZE_EREADONLY. */
+ * running any more when this returns, unless it is made from within one. After its last call, and
+ * also if this fails, release(context) is called, unless NULL. It is called on the observers'
+ * thread, with no lock held, and may read and write. BLAZE_EREADONLY, BLAZE_EPERM. */
 int bz_db_set_resolver(struct bz_db *db, struct bz_bytes collection, bz_resolve_fn *fn,
-    void *context, blaze_error *error);
+    void *context, void (*release)(void *context), blaze_error *error);
+
+/* What is in conflict in a record, or that nothing is any more (count 0). */
+struct bz_conflict_event {
+    struct bz_bytes collection;
+    blaze_id id;
+    const struct bz_bytes *fields;
+    uint32_t count;
+};
+struct bz_conflict_watch;
+/* Calls back, as an observer, first for every record in conflict, then after commits for each whose
+ * conflicts came, changed or ended. Remembers the ones in conflict: some 150 bytes each. */
+int bz_db_watch_conflicts(struct bz_db *db, struct bz_bytes collection,
+    void (*on_conflict)(void *context, const struct bz_conflict_event *event), void *context,
+    struct bz_conflict_watch **out, blaze_error *error);
+/* As bz_db_unobserve(). */
+void bz_db_unwatch_conflicts(struct bz_conflict_watch *watch);
 
 struct bz_db_state {
     uint64_t position;  /* of the change log */

@@ -17,6 +17,7 @@
  *   conflicts.c listing what was written apart
  *   policy.c    rules by which conflicts are settled
  *   settle.c    settling them
+ *   conflict_watch.c  being told of them
  *   walk.c      walks over the key ranges of a plan
  *   find.c      rows
  *   observe.c   observers, listeners, noticing commits
@@ -452,7 +453,7 @@ void bz_watch_init(struct bz_watch *watch);
 void bz_watch_release(struct bz_watch *watch); /* ends the thread */
 /* With the lock held: starts the thread, unless it runs. */
 int bz_watch_start(struct bz_db *db, blaze_error *error);
-/* Has the observer called once even if there is nothing to tell: then with no events. */
+/* Has the observer called once with no events, soon and before what there is to tell. */
 void bz_watch_wake(struct bz_observer *observer);
 /* Tells that positions up to this one are visible. */
 void bz_db_advance(struct bz_db *db, uint64_t position);

@@ -214,9 +214,13 @@ static int collect(struct bz_read *read, const struct bz_observer *observer,
     return rc;
 }
 
-/* Tells one observer what there is for it; if woken, also that there is nothing. */
+/* Tells one observer what there is for it, or, if woken, nothing: what there is comes next. */
 static int serve(struct bz_observer *observer, bool woken, struct bz_event *events)
 {
+    if (woken) {
+        observer->on_events(observer->context, events, 0);
+        return 0;
+    }
     struct bz_read *read = NULL;
     size_t count = 0;
     uint64_t position = observer->position;
@@ -227,7 +231,7 @@ static int serve(struct bz_observer *observer, bool woken, struct bz_event *even
     bz_read_end(read);
     if (rc != 0)
         return rc;
-    if (count > 0 || woken)
+    if (count > 0)
         observer->on_events(observer->context, events, count);
     observer->position = position;
     return 0;
@@ -277,7 +281,6 @@ static void *observe_loop(void *context)
         int rc = serve(observer, woken, watch->events);
         pthread_mutex_lock(&watch->lock);
         observer->running = false;
-        observer->woken |= woken && rc != 0;
         if (observer->orphan)
             observer_free(watch, observer);
         pthread_cond_broadcast(&watch->changed);

@@ -112,6 +112,12 @@ int bz_policy_load(struct bz_view *view, struct bz_bytes collection, struct bz_b
     return 0;
 }
 
+int bz_read_policy(struct bz_read *read, struct bz_bytes collection, struct bz_bytes field,
+    enum bz_policy *out, blaze_error *error)
+{
+    return bz_policy_load(read->view, collection, field, out, error);
+}
+
 int bz_policy_any(struct bz_view *view, bool *out, blaze_error *error)
 {
     struct bz_cursor *cursor = NULL;

@@ -37,6 +37,7 @@ struct bz_resolver {
     struct bz_bytes collection; /* owned */
     bz_resolve_fn *fn;
     void *context;
+    void (*release)(void *context);
     unsigned running;
     bool removed;
 };
@@ -53,9 +54,7 @@ struct settled {
 
 struct batch {
     struct bz_db *db;
-    bz_resolve_fn *fn; /* NULL: what is registered, and the policies */
-    void *context;
-    bool expressly; /* S2 does not bind */
+    const struct bz_settle *expressly; /* asked for: S2 does not bind; NULL: the standing settler */
     struct settled *list;
     size_t count, capacity;
     size_t records, bytes;
@@ -104,6 +103,12 @@ static bool is_ours(const struct batch *batch, const struct bz_conflict *conflic
     return memcmp(self, least, sizeof *self) == 0;
 }
 
+static bool is_wanted(const struct batch *batch, const struct bz_conflict *conflict)
+{
+    return batch->expressly == NULL || batch->expressly->field.size == 0 ||
+           bz_bytes_equal(batch->expressly->field, conflict->field);
+}
+
 /* A field that has been decided on. */
 struct decision {
     char name[BLAZE_MAX_NAME + 1];
@@ -118,11 +123,16 @@ static void name_of(const struct bz_conflict *conflict, char out[BLAZE_MAX_NAME 
     out[conflict->field.size] = '\0';
 }
 
-static int decide_by_policy(struct bz_read *read, const struct bz_conflict *conflict,
-    struct decision *decision, blaze_doc *values, blaze_error *error)
+static int decide_by_policy(struct bz_read *read, enum bz_policy given,
+    const struct bz_conflict *conflict, struct decision *decision, blaze_doc *values,
+    blaze_error *error)
 {
     enum bz_policy policy;
-    int rc = bz_policy_load(read->view, conflict->collection, conflict->field, &policy, error);
+    int rc = 0;
+    if (given != BZ_POLICY_UNSET)
+        policy = given;
+    else
+        rc = bz_policy_load(read->view, conflict->collection, conflict->field, &policy, error);
     if (rc != 0 || policy == BZ_POLICY_UNSET || policy == BZ_POLICY_NONE)
         return rc;
     rc = bz_policy_choose(policy, conflict, decision->name, values, &decision->claim);
@@ -165,6 +175,8 @@ static struct bz_resolver *resolver_take(struct bz_db *db, struct bz_bytes colle
 
 static void resolver_free(struct bz_resolver *resolver)
 {
+    if (resolver->release != NULL)
+        resolver->release(resolver->context);
     bz_free((void *)resolver->collection.data);
     bz_free(resolver);
 }
@@ -194,9 +206,9 @@ static void resolver_give(struct bz_db *db, struct bz_resolver *resolver)
 static int decide(struct batch *batch, struct bz_read *read, const struct bz_conflict *fields,
     uint32_t count, struct decision *decisions, blaze_doc *values, blaze_error *error)
 {
-    if (batch->fn != NULL)
-        return decide_by_call(batch->fn, batch->context, fields, count, decisions, values, error);
-    struct bz_resolver *resolver = resolver_take(batch->db, fields[0].collection);
+    enum bz_policy given = batch->expressly != NULL ? batch->expressly->policy : BZ_POLICY_UNSET;
+    struct bz_resolver *resolver =
+        given == BZ_POLICY_UNSET ? resolver_take(batch->db, fields[0].collection) : NULL;
     if (resolver != NULL) {
         int rc = batch->expressly ? 0 /* it is called on the observers' thread only */
                                   : decide_by_call(resolver->fn, resolver->context, fields, count,
@@ -206,7 +218,7 @@ static int decide(struct batch *batch, struct bz_read *read, const struct bz_con
     }
     int rc = 0;
     for (uint32_t i = 0; rc == 0 && i < count; i++)
-        rc = decide_by_policy(read, &fields[i], &decisions[i], values, error);
+        rc = decide_by_policy(read, given, &fields[i], &decisions[i], values, error);
     return rc;
 }
 
@@ -276,7 +288,7 @@ static int consider(struct batch *batch, struct bz_read *read, uint32_t collecti
         return bz_error_code(error, rc);
     }
     for (uint32_t i = 0; i < record.count; i++) {
-        if (!is_ours(batch, &record.fields[i]))
+        if (!is_wanted(batch, &record.fields[i]) || !is_ours(batch, &record.fields[i]))
             continue;
         decisions[count].made = false;
         name_of(&record.fields[i], decisions[count].name);
@@ -405,21 +417,38 @@ int bz_db_may_settle(const struct bz_db *db, blaze_error *error)
     return bz_db_readable(db, error);
 }
 
-int bz_db_settle(struct bz_db *db, struct bz_bytes collection, bz_resolve_fn *fn, void *context,
-    uint64_t *settled, blaze_error *error)
+/* One record, if it is in conflict. */
+static int settle_record(
+    struct batch *batch, uint32_t collection, const blaze_id *id, blaze_error *error)
 {
-    struct batch batch = {.db = db, .fn = fn, .context = context, .expressly = true};
+    struct bz_read *read = NULL;
+    int rc = bz_read_begin(batch->db, &read, error);
+    if (rc != 0)
+        return rc;
+    rc = bz_conflicts_listed(read, collection, id, error);
+    if (rc == 0)
+        rc = consider(batch, read, collection, id, error);
+    bz_read_end(read);
+    return rc == 0 ? flush(batch, error) : rc == BLAZE_ENOTFOUND ? 0 : rc;
+}
+
+int bz_db_settle(
+    struct bz_db *db, const struct bz_settle *what, uint64_t *settled, blaze_error *error)
+{
+    struct batch batch = {.db = db, .expressly = what};
     struct bz_read *read = NULL;
     uint32_t number = 0;
-    bool all = collection.size == 0;
+    bool all = what->collection.size == 0;
     int rc = bz_db_may_settle(db, error);
     if (rc == 0)
         rc = bz_read_begin(db, &read, error); /* makes the catalog fresh */
     if (rc != 0)
         return rc;
-    bool known = all || bz_catalog_collection(db->catalog, collection, &number) == 0;
+    bool known = all || bz_catalog_collection(db->catalog, what->collection, &number) == 0;
     bz_read_end(read);
-    if (known)
+    if (known && what->id != NULL && !all)
+        rc = settle_record(&batch, number, what->id, error);
+    else if (known)
         rc = settle_listed(&batch, all ? NULL : &number, error);
     *settled = batch.settled;
     batch_release(&batch);
@@ -538,28 +567,39 @@ static void remove_resolver(struct bz_db *db, struct bz_bytes collection)
     resolver_reap(settler, r);
 }
 
+static struct bz_resolver *resolver_new(struct bz_bytes collection)
+{
+    uint8_t *name = bz_malloc(collection.size);
+    struct bz_resolver *resolver = bz_zalloc(sizeof *resolver);
+    if (name == NULL || resolver == NULL) {
+        bz_free(name);
+        bz_free(resolver);
+        return NULL;
+    }
+    memcpy(name, collection.data, collection.size);
+    resolver->collection = bz_bytes(name, collection.size);
+    return resolver;
+}
+
 int bz_db_set_resolver(struct bz_db *db, struct bz_bytes collection, bz_resolve_fn *fn,
-    void *context, blaze_error *error)
+    void *context, void (*release)(void *context), blaze_error *error)
 {
     struct bz_settler *settler = &db->settler;
     struct bz_resolver *added = NULL;
     int rc = bz_db_may_settle(db, error);
-    if (rc != 0)
+    if (rc == 0 && !bz_catalog_name_valid(collection))
+        rc = bz_error_set(error, BLAZE_EINVAL, "not a collection's name");
+    if (rc == 0 && fn != NULL && (added = resolver_new(collection)) == NULL)
+        rc = bz_error_code(error, BLAZE_ENOMEM);
+    if (rc != 0) {
+        if (release != NULL)
+            release(context);
         return rc;
-    if (!bz_catalog_name_valid(collection))
-        return bz_error_set(error, BLAZE_EINVAL, "not a collection's name");
-    if (fn != NULL) {
-        uint8_t *name = bz_malloc(collection.size);
-        added = bz_zalloc(sizeof *added);
-        if (name == NULL || added == NULL) {
-            bz_free(name);
-            bz_free(added);
-            return bz_error_code(error, BLAZE_ENOMEM);
-        }
-        memcpy(name, collection.data, collection.size);
-        added->collection = bz_bytes(name, collection.size);
+    }
+    if (added != NULL) {
         added->fn = fn;
         added->context = context;
+        added->release = release;
     }
     pthread_mutex_lock(&settler->lock);
     remove_resolver(db, collection);

@@ -54,7 +54,7 @@ static void set_policy(struct bz_db *db, const char *field, enum bz_policy polic
 static uint64_t settle(struct bz_db *db)
 {
     uint64_t settled = 0;
-    must(bz_db_settle(db, bz_bytes(NULL, 0), NULL, NULL, &settled, error));
+    must(bz_db_settle(db, &(struct bz_settle){0}, &settled, error));
     return settled;
 }
 
@@ -277,7 +277,7 @@ static void one_history(uint64_t seed, bool same)
             policy = BZ_POLICY_UNSET + rng_below(&rng, 7);
         set_policy(net.db[i], "", policy);
         if (!same && rng_below(&rng, 4) == 0)
-            must(bz_db_set_resolver(net.db[i], bz_bytes_text("c"), invent, &calls, error));
+            must(bz_db_set_resolver(net.db[i], bz_bytes_text("c"), invent, &calls, NULL, error));
         must(bz_db_keep_policies(net.db[i], error));
     }
     for (unsigned step = 0; step < 40; step++) {
@@ -307,7 +307,7 @@ static void one_history(uint64_t seed, bool same)
         after += state_of(net.db[i]).seq;
         if (same)
             assert_int_equal(state_of(net.db[i]).conflicts, 0);
-        must(bz_db_set_resolver(net.db[i], bz_bytes_text("c"), NULL, NULL, error));
+        must(bz_db_set_resolver(net.db[i], bz_bytes_text("c"), NULL, NULL, NULL, error));
     }
     /* Few: each record has two fields, each written by a few nodes. */
     assert_true(after - before <= 3u * 2u * net.count * net.count * 4u);
@@ -424,7 +424,7 @@ static void a_resolver_settles_what_is_there_and_what_comes(void **state)
     write_apart(&net, apart);
     set_policy(net.db[1], "", BZ_POLICY_GREATEST); /* the resolver goes before it */
     must(bz_db_keep_policies(net.db[0], error));
-    must(bz_db_set_resolver(net.db[1], bz_bytes_text("c"), sum, &summer, error));
+    must(bz_db_set_resolver(net.db[1], bz_bytes_text("c"), sum, &summer, NULL, error));
     await_calls(&summer, 1);
     await_quiet(net.db[1]);
     expect_json(net.db[1], "c", 1, "{\"m\":21,\"n\":[0],\"o\":true}");
@@ -436,7 +436,7 @@ static void a_resolver_settles_what_is_there_and_what_comes(void **state)
     await_quiet(net.db[1]);
     settle_net(&net);
     expect_json(net.db[0], "c", 1, "{\"m\":5,\"n\":[0],\"o\":true}");
-    must(bz_db_set_resolver(net.db[1], bz_bytes_text("c"), NULL, NULL, error));
+    must(bz_db_set_resolver(net.db[1], bz_bytes_text("c"), NULL, NULL, NULL, error));
     net_close(&net);
 }
 
@@ -450,12 +450,12 @@ static void a_record_that_changes_while_its_resolver_thinks_is_resolved_again(vo
     net_open(&net, 2, 6);
     write_apart(&net, apart);
     summer.write_to = net.db[1];
-    must(bz_db_set_resolver(net.db[1], bz_bytes_text("c"), sum, &summer, error));
+    must(bz_db_set_resolver(net.db[1], bz_bytes_text("c"), sum, &summer, NULL, error));
     await_calls(&summer, 2);
     await_quiet(net.db[1]);
     assert_int_equal(summer.calls, 2);
     expect_json(net.db[1], "c", 1, "{\"m\":21,\"n\":[0],\"o\":false}");
-    must(bz_db_set_resolver(net.db[1], bz_bytes_text("c"), NULL, NULL, error));
+    must(bz_db_set_resolver(net.db[1], bz_bytes_text("c"), NULL, NULL, NULL, error));
     settle_net(&net);
     net_close(&net);
 }
@@ -471,12 +471,12 @@ static void what_a_resolver_leaves_stays_in_conflict(void **state)
     net_open(&net, 2, 7);
     write_apart(&net, apart);
     uint64_t position = bz_db_position(net.db[1]);
-    must(bz_db_set_resolver(net.db[1], bz_bytes_text("c"), sum, &summer, error));
+    must(bz_db_set_resolver(net.db[1], bz_bytes_text("c"), sum, &summer, NULL, error));
     await_calls(&summer, 1);
     await_quiet(net.db[1]);
     assert_int_equal(bz_db_position(net.db[1]), position);
     assert_int_equal(state_of(net.db[1]).conflicts, 1);
-    must(bz_db_set_resolver(net.db[1], bz_bytes_text("c"), NULL, NULL, error));
+    must(bz_db_set_resolver(net.db[1], bz_bytes_text("c"), NULL, NULL, NULL, error));
     net_close(&net);
 }
 
@@ -490,15 +490,35 @@ static void removing_a_resolver_waits_for_its_call(void **state)
         summer_init(&summer);
         net_open(&net, 2, 8);
         write_apart(&net, apart);
-        must(bz_db_set_resolver(net.db[1], bz_bytes_text("c"), sum, &summer, error));
+        must(bz_db_set_resolver(net.db[1], bz_bytes_text("c"), sum, &summer, NULL, error));
         if (round % 2 == 0)
             await_calls(&summer, 1);
-        must(bz_db_set_resolver(net.db[1], bz_bytes_text("c"), NULL, NULL, error));
+        must(bz_db_set_resolver(net.db[1], bz_bytes_text("c"), NULL, NULL, NULL, error));
         pthread_mutex_destroy(&summer.lock);
         pthread_cond_destroy(&summer.changed);
         memset(&summer, 0xaa, sizeof summer);
         net_close(&net);
     }
+}
+
+static void one_field_of_one_record_is_settled_by_a_policy_that_is_not_set(void **state)
+{
+    (void)state;
+    static const char *const apart[] = {"{\"m\":1,\"n\":1}", "{\"m\":20,\"n\":2}"};
+    struct net net;
+    net_open(&net, 2, 11);
+    write_apart(&net, apart);
+    blaze_id id = id_of(1), other = id_of(2);
+    uint64_t settled = 7;
+    struct bz_settle what = {bz_bytes_text("c"), &other, bz_bytes_text("m"), BZ_POLICY_GREATEST};
+    must(bz_db_settle(net.db[0], &what, &settled, error));
+    assert_int_equal(settled, 0);
+    what.id = &id;
+    must(bz_db_settle(net.db[0], &what, &settled, error));
+    assert_int_equal(settled, 1);
+    expect_json(net.db[0], "c", 1, "{\"m\":20,\"n\":1,\"o\":true}");
+    assert_int_equal(state_of(net.db[0]).conflicts, 1);
+    net_close(&net);
 }
 
 /* More than a batch, of which some cannot be written. */
@@ -520,7 +540,8 @@ static void many_conflicts_are_settled_in_batches(void **state)
     must(
         bz_db_policy_put(net.db[0], bz_bytes_text("d"), bz_bytes(NULL, 0), BZ_POLICY_LEAST, error));
     uint64_t settled = 0;
-    must(bz_db_settle(net.db[0], bz_bytes_text("d"), NULL, NULL, &settled, error));
+    struct bz_settle only = {.collection = bz_bytes_text("d")};
+    must(bz_db_settle(net.db[0], &only, &settled, error));
     assert_int_equal(settled, 150);
     assert_int_equal(settle(net.db[0]), 150);
     settle_net(&net);
@@ -545,9 +566,9 @@ static void a_copy_that_cannot_read_settles_nothing(void **state)
     assert_int_equal(
         bz_db_policy_put(db, bz_bytes_text("c"), bz_bytes(NULL, 0), BZ_POLICY_LAST, &failure),
         BLAZE_EPERM);
-    assert_int_equal(bz_db_set_resolver(db, bz_bytes_text("c"), sum, NULL, &failure), BLAZE_EPERM);
     assert_int_equal(
-        bz_db_settle(db, bz_bytes(NULL, 0), NULL, NULL, &settled, &failure), BLAZE_EPERM);
+        bz_db_set_resolver(db, bz_bytes_text("c"), sum, NULL, NULL, &failure), BLAZE_EPERM);
+    assert_int_equal(bz_db_settle(db, &(struct bz_settle){0}, &settled, &failure), BLAZE_EPERM);
     must(bz_db_close(db, error));
 }
 
@@ -565,6 +586,7 @@ int main(void)
         cmocka_unit_test(a_record_that_changes_while_its_resolver_thinks_is_resolved_again),
         cmocka_unit_test(what_a_resolver_leaves_stays_in_conflict),
         cmocka_unit_test(removing_a_resolver_waits_for_its_call),
+        cmocka_unit_test(one_field_of_one_record_is_settled_by_a_policy_that_is_not_set),
         cmocka_unit_test(many_conflicts_are_settled_in_batches),
         cmocka_unit_test(a_copy_that_cannot_read_settles_nothing),
     };

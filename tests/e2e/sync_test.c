@@ -144,6 +144,58 @@ static void what_was_written_apart_is_merged_and_nothing_is_lost(void **state)
     stop_hub(&hub);
 }
 
+/* Writes the field on both copies, and brings them together. */
+static void write_apart(struct world *w, const char *json_a, const char *json_b)
+{
+    must(w, "update", "a.blz", "c", ID_1, json_a, NULL);
+    must(w, "update", "b.blz", "c", ID_1, json_b, NULL);
+    sync_all(w);
+}
+
+static void conflicts_are_resolved_by_choice_by_value_and_by_policy(void **state)
+{
+    struct world *w = *state;
+    struct hub hub = two_and_a_hub(w, "tcp://127.0.0.1:0");
+    write_apart(w, "{\"name\":\"by A\"}", "{\"name\":\"by B\"}");
+    assert_int_equal(json_number(w, must(w, "conflicts", "a.blz", "--count", NULL), "count"), 1);
+    refuse(w, 2, "--take", "resolve", "a.blz", "c", ID_1, "name", "--take", "2", NULL);
+    refuse(w, 1, "not in conflict", "resolve", "a.blz", "c", ID_1, "n", "--take", "0", NULL);
+    refuse(w, 2, "resolve", "resolve", "a.blz", "c", "--take", "0", NULL);
+    must(w, "resolve", "a.blz", "c", ID_1, "name", "--take", "1", NULL);
+    sync_all(w);
+    assert_string_equal(field(w, "b.blz", ID_1, "name"), "by A");
+    assert_int_equal(json_number(w, must(w, "conflicts", "b.blz", "--count", NULL), "count"), 0);
+
+    write_apart(w, "{\"name\":\"a\"}", "{\"name\":\"b\"}");
+    refuse(w, 3, "--value", "resolve", "a.blz", "c", ID_1, "name", "--value", "1,\"x\":2", NULL);
+    must(w, "resolve", "b.blz", "c", ID_1, "name", "--value", "\"neither\"", NULL);
+    sync_all(w);
+    assert_string_equal(field(w, "a.blz", ID_1, "name"), "neither");
+
+    write_apart(w, "{\"name\":\"a\",\"n\":5}", "{\"name\":\"b\",\"n\":4}");
+    refuse(w, 2, "--policy", "resolve", "a.blz", "--policy", "newest", NULL);
+    must(w, "resolve", "a.blz", "c", ID_1, "n", "--policy", "least", NULL);
+    assert_string_equal(field(w, "a.blz", ID_1, "n"), "4");
+    refuse(w, 2, "a policy is", "policy", "a.blz", "c", "newest", NULL);
+    const char *set = must(w, "policy", "a.blz", "c", "greatest", "--field", "n", NULL);
+    assert_int_equal(json_number(w, set, "resolved"), 0);
+    assert_int_equal(json_number(w, must(w, "policy", "a.blz", "c", "least", NULL), "resolved"), 1);
+    assert_string_equal(must(w, "policy", "a.blz", NULL),
+        "{\"collection\":\"c\",\"policy\":\"least\"}\n"
+        "{\"collection\":\"c\",\"field\":\"n\",\"policy\":\"greatest\"}\n");
+    sync_all(w);
+    assert_string_equal(field(w, "b.blz", ID_1, "name"), "a");
+    assert_string_equal(must(w, "policy", "b.blz", NULL), ""); /* it is a's own */
+
+    write_apart(w, "{\"n\":8}", "{\"n\":9}");
+    assert_int_equal(json_number(w, must(w, "resolve", "b.blz", NULL), "resolved"), 0);
+    must(w, "resolve", "a.blz", NULL);
+    sync_all(w);
+    assert_string_equal(field(w, "b.blz", ID_1, "n"), "9");
+    assert_string_equal(must(w, "conflicts", "b.blz", NULL), "");
+    stop_hub(&hub);
+}
+
 /* What the log of a copy has grown to, and what links have carried: still when all is quiet. */
 static void a_remote_change_does_not_echo(void **state)
 {
@@ -331,6 +383,7 @@ int main(void)
         TEST(changes_travel_both_ways_over_tcp),
         TEST(changes_travel_both_ways_over_a_unix_socket),
         TEST(what_was_written_apart_is_merged_and_nothing_is_lost),
+        TEST(conflicts_are_resolved_by_choice_by_value_and_by_policy),
         TEST(a_remote_change_does_not_echo),
         TEST(a_live_sync_carries_writes_of_other_processes_without_a_restart),
         TEST(one_hub_carries_many_databases),

@@ -245,6 +245,8 @@ int cmd_index(struct cli *cli);
 int cmd_indexes(struct cli *cli);
 int cmd_status(struct cli *cli);
 int cmd_conflicts(struct cli *cli);
+int cmd_resolve(struct cli *cli);
+int cmd_policy(struct cli *cli);
 int cmd_check(struct cli *cli);
 int cmd_watch(struct cli *cli);
 int cmd_passphrase(struct cli *cli);

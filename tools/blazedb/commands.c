@@ -197,10 +197,53 @@ const struct cli_command cli_commands[] = {
         .words_min = 1,
         .words_max = 3,
         .summary = "List the fields that several copies wrote without knowing of each other.",
+        .options = {{"count", NULL, "print {\"count\":N}, the records in conflict, only"}},
         .more =
             "The winner is what readers see; the losers stay until somebody writes the field.\n\n"
-            "example: blazedb conflicts notes.blz cities",
+            "example: blazedb conflicts notes.blz cities\n"
+            "example: blazedb conflicts notes.blz --count",
         .run = cmd_conflicts,
+    },
+    {
+        .name = "resolve",
+        .words = "DB [COLLECTION [ID [FIELD]]]",
+        .words_min = 1,
+        .words_max = 4,
+        .summary = "End conflicts: by one of the values, by a new one, or by a policy.",
+        .options =
+            {
+                {"take", "N", "of one field: the value that conflicts lists as number N, from 0"},
+                {"value", "JSON", "of one field: a new value"},
+                {"policy", "NAME", "last, server, list, greatest or least, this once"},
+            },
+        .more =
+            "Number 0 is the winner, which readers see; the losers follow. Without an option, "
+            "what\n"
+            "the policies that are set say; prints {\"resolved\":N}, the records written to.\n\n"
+            "example: blazedb resolve notes.blz cities 0197a2b4-5c6d-7e8f-9a0b-1c2d3e4f5a6b \\\n"
+            "             name --take 1\n"
+            "example: blazedb resolve notes.blz cities 0197a2b4-5c6d-7e8f-9a0b-1c2d3e4f5a6b \\\n"
+            "             name --value '\"Vila\"'\n"
+            "example: blazedb resolve notes.blz cities --policy last\n"
+            "example: blazedb resolve notes.blz",
+        .run = cmd_resolve,
+    },
+    {
+        .name = "policy",
+        .words = "DB [COLLECTION [POLICY]]",
+        .words_min = 1,
+        .words_max = 3,
+        .summary = "Show or set by what rule conflicts of a collection are settled.",
+        .options = {{"field", "FIELD", "of one field of the collection"}},
+        .more =
+            "POLICY is last (the last write), server (a server's last write before a client's),\n"
+            "list (an array of all), greatest, least, none, or unset, which for a field means: as\n"
+            "its collection. It is kept in this copy, and whoever syncs this copy settles by it;\n"
+            "set it in one. Then it settles what is in conflict already, and prints how much.\n\n"
+            "example: blazedb policy notes.blz cities last\n"
+            "example: blazedb policy notes.blz cities list --field tags\n"
+            "example: blazedb policy notes.blz",
+        .run = cmd_policy,
     },
     {
         .name = "check",

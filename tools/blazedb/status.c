@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* status, conflicts, check, watch: what is known of a database, and what happens in it. */
+/* status, check, watch: what is known of a database, and what happens in it. */
 #include "cli.h"
 
 #include <inttypes.h>
@@ -93,104 +93,6 @@ int cmd_status(struct cli *cli)
     blaze_free(json);
     if (code == EXIT_DONE)
         code = cli_flush();
-    return cli_close(cli, db, code);
-}
-
-/* ---- conflicts ---- */
-
-static void print_time(int64_t ms)
-{
-    time_t seconds = (time_t)(ms / 1000);
-    struct tm utc;
-    char text[32] = "";
-    if (gmtime_r(&seconds, &utc) != NULL)
-        strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &utc);
-    printf("%s.%03dZ", text, (int)(ms % 1000));
-}
-
-/* One sibling as an object: "present":false stands for a side that has not the field. */
-static int print_sibling(const blaze_sibling *sibling)
-{
-    char node[BLAZE_ID_TEXT_SIZE];
-    if (sibling->present) {
-        char *json;
-        int rc = blaze_value_to_json(&json, &sibling->value, false);
-        if (rc != BLAZE_OK)
-            return rc;
-        printf("{\"value\":%s", json);
-        blaze_free(json);
-    } else {
-        printf("{\"present\":false");
-    }
-    printf(",\"node\":\"%s\",\"role\":\"%s\",\"time\":\"", blaze_id_format(&sibling->node, node),
-        sibling->role == BLAZE_SERVER ? "server" : "client");
-    print_time(sibling->time_ms);
-    printf("\"}");
-    return BLAZE_OK;
-}
-
-static int print_conflict(void *context, const blaze_conflict *conflict)
-{
-    (void)context;
-    char id[BLAZE_ID_TEXT_SIZE];
-    printf("{\"collection\":");
-    cli_json_text(conflict->collection.data, conflict->collection.size);
-    printf(",\"_id\":\"%s\",\"field\":", blaze_id_format(&conflict->id, id));
-    cli_json_text(conflict->field.data, conflict->field.size);
-    printf(",\"winner\":");
-    int rc = print_sibling(&conflict->siblings[0]);
-    printf(",\"losers\":[");
-    for (size_t i = 1; rc == BLAZE_OK && i < conflict->count; i++) {
-        if (i > 1)
-            putchar(',');
-        rc = print_sibling(&conflict->siblings[i]);
-    }
-    puts("]}");
-    return rc;
-}
-
-static int tabulate_conflict(void *context, const blaze_conflict *conflict)
-{
-    struct cli_table *table = context;
-    for (size_t i = 0; i < conflict->count; i++) {
-        const blaze_sibling *sibling = &conflict->siblings[i];
-        char id[BLAZE_ID_TEXT_SIZE];
-        cli_table_cell(table, "_id", blaze_id_format(&conflict->id, id), sizeof id - 1);
-        cli_table_cell(table, "field", conflict->field.data, conflict->field.size);
-        cli_table_cell(table, "", i == 0 ? "seen" : "lost", 4);
-        if (sibling->present)
-            cli_table_value(table, "value", &sibling->value);
-        else
-            cli_table_cell(table, "value", "(absent)", 8);
-        cli_table_cell(table, "written by", blaze_id_format(&sibling->node, id), sizeof id - 1);
-        cli_table_end_row(table);
-    }
-    return 0;
-}
-
-int cmd_conflicts(struct cli *cli)
-{
-    blaze_id id;
-    if (cli->words[2] != NULL && cli_id(cli->words[2], &id) != EXIT_DONE)
-        return EXIT_USAGE;
-    blaze_db *db;
-    int code = cli_open_reading(cli, &db);
-    if (code != EXIT_DONE)
-        return code;
-    if (cli->words[1] != NULL)
-        code = cli_need_collection(cli, db, cli->words[1]);
-    if (code == EXIT_DONE) {
-        struct cli_table *table = cli->json ? NULL : cli_table_new();
-        blaze_error error = {0};
-        int rc = blaze_conflicts(db, cli->words[1], cli->words[2] != NULL ? &id : NULL,
-            table != NULL ? tabulate_conflict : print_conflict, table, &error);
-        if (table != NULL)
-            cli_table_finish(table);
-        if (rc == BLAZE_ENOTFOUND)
-            code = cli_fail(EXIT_NO_RECORD, cli->words[0], "%s", error.text);
-        else
-            code = rc == BLAZE_OK ? cli_flush() : cli_fail_error(cli->words[0], rc, &error);
-    }
     return cli_close(cli, db, code);
 }
 
