@@ -73,8 +73,9 @@ BLAZE_API int blaze_join(blaze_db **out, const char *path, const char *code,
     const blaze_open_options *open, const blaze_sync_options *options, blaze_error *error);
 
 /* Brings this copy and the hub to the same state once. BLAZE_ENOTFOUND if it is not shared,
- * BLAZE_ECONNECT, BLAZE_EAUTH, BLAZE_ETIMEOUT, BLAZE_ECANCELED. *status (may be NULL) is written
- * also on failure. What was exchanged before a failure stays. */
+ * BLAZE_ECONNECT, BLAZE_EAUTH, BLAZE_ETIMEOUT, BLAZE_ECANCELED. What policies settle of what came
+ * is sent as well. *status (may be NULL) is written also on failure. What was exchanged before a
+ * failure stays. */
 BLAZE_API int blaze_sync(
     blaze_db *db, const blaze_sync_options *options, blaze_link_status *status, blaze_error *error);
 

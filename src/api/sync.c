@@ -77,6 +77,29 @@ static int exchange(blaze_db *db, const char *url, bool enrol, const blaze_sync_
     return rc;
 }
 
+/* The number of writes that this copy has made; 0 if it cannot be read. */
+static uint64_t writes_of(blaze_db *db)
+{
+    struct bz_db_state state = {0};
+    struct bz_read *read;
+    if (bz_read_begin(db->db, &read, NULL) != 0)
+        return 0;
+    if (bz_read_state(read, &state, NULL) != 0)
+        state.seq = 0;
+    bz_read_end(read);
+    return state.seq;
+}
+
+/* Settles by the policies what an exchange has brought; whether there is something to send now,
+ * here or by the standing settler. What cannot be settled now stays for another time. */
+static bool settled_some(blaze_db *db, uint64_t writes_before)
+{
+    static const struct bz_settle by_policies;
+    uint64_t settled;
+    bz_db_settle(db->db, &by_policies, &settled, NULL);
+    return writes_of(db) != writes_before;
+}
+
 int blaze_sync(
     blaze_db *db, const blaze_sync_options *options, blaze_link_status *status, blaze_error *error)
 {
@@ -87,7 +110,11 @@ int blaze_sync(
     int rc = bz_api_sync_options(&options, &defaults, error);
     if (rc != BLAZE_OK)
         return rc;
-    return exchange(db, options->url, false, options, status, error);
+    uint64_t writes = writes_of(db);
+    rc = exchange(db, options->url, false, options, status, error);
+    if (rc == BLAZE_OK && bz_db_has_policies(db->db) && settled_some(db, writes))
+        rc = exchange(db, options->url, false, options, status, error);
+    return rc;
 }
 
 int bz_api_code(blaze_db *db, const char *url, char **out, blaze_error *error)

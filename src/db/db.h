@@ -180,6 +180,8 @@ int bz_db_policy_put(struct bz_db *db, struct bz_bytes collection, struct bz_byt
 /* The policy of a collection, or (field not empty) that holds for a field of it. */
 int bz_read_policy(struct bz_read *read, struct bz_bytes collection, struct bz_bytes field,
     enum bz_policy *out, blaze_error *error);
+/* Whether any policy is set. */
+bool bz_db_has_policies(struct bz_db *db);
 /* Calls each() for every policy that is set; field empty: the collection's. */
 int bz_read_policies(struct bz_read *read,
     int (*each)(

@@ -133,6 +133,18 @@ int bz_policy_any(struct bz_view *view, bool *out, blaze_error *error)
     return rc == BLAZE_END ? 0 : rc;
 }
 
+bool bz_db_has_policies(struct bz_db *db)
+{
+    struct bz_read *read = NULL;
+    bool some = false;
+    if (bz_read_begin(db, &read, NULL) != 0)
+        return false;
+    if (bz_policy_any(read->view, &some, NULL) != 0)
+        some = false;
+    bz_read_end(read);
+    return some;
+}
+
 static void append_text(struct bz_buf *out, struct bz_bytes text)
 {
     bz_buf_append(out, text.data, text.size);

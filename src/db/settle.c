@@ -485,13 +485,7 @@ static bool has_rules(struct bz_db *db)
     pthread_mutex_lock(&settler->lock);
     bool some = settler->resolvers != NULL, keeps = settler->keeps;
     pthread_mutex_unlock(&settler->lock);
-    struct bz_read *read = NULL;
-    if (some || !keeps || bz_read_begin(db, &read, NULL) != 0)
-        return some;
-    if (bz_policy_any(read->view, &some, NULL) != 0)
-        some = false;
-    bz_read_end(read);
-    return some;
+    return some || (keeps && bz_db_has_policies(db));
 }
 
 static void on_events(void *context, const struct bz_event *events, size_t count)

@@ -187,10 +187,12 @@ static void conflicts_are_resolved_by_choice_by_value_and_by_policy(void **state
     assert_string_equal(field(w, "b.blz", ID_1, "name"), "a");
     assert_string_equal(must(w, "policy", "b.blz", NULL), ""); /* it is a's own */
 
-    write_apart(w, "{\"n\":8}", "{\"n\":9}");
+    must(w, "update", "a.blz", "c", ID_1, "{\"n\":8}", NULL);
+    must(w, "update", "b.blz", "c", ID_1, "{\"n\":9}", NULL);
+    must(w, "sync", "b.blz", NULL);
+    must(w, "sync", "a.blz", NULL); /* settles what comes, and sends that too */
+    must(w, "sync", "b.blz", NULL);
     assert_int_equal(json_number(w, must(w, "resolve", "b.blz", NULL), "resolved"), 0);
-    must(w, "resolve", "a.blz", NULL);
-    sync_all(w);
     assert_string_equal(field(w, "b.blz", ID_1, "n"), "9");
     assert_string_equal(must(w, "conflicts", "b.blz", NULL), "");
     stop_hub(&hub);
