@@ -3,9 +3,11 @@
 
 #include "base/alloc.h"
 
-/* The first sign of a change is followed at once. Our own commits show up here too, and a commit
- * may be several writes: what else is seen within this time after it is looked at once, in the end.
- */
+#include <stdatomic.h>
+
+/* The first sign of a change is followed at once, unless this process has committed since it looked
+ * last: then it is likely to be of that. A commit may be several writes: what else is seen within
+ * this time is looked at once, in the end. */
 #define SETTLE_MS 1
 
 #define BLIND_MS 500
@@ -17,6 +19,7 @@ struct bz_poller {
     struct bz_watch *watch; /* NULL: none to be had */
     struct bz_timer *timer;
     bool armed;
+    _Atomic(uint64_t) position; /* of the database after the last look */
     struct bz_strand strand;
     int rc;
 };
@@ -26,6 +29,7 @@ static void run_poll(struct bz_strand *strand)
     struct bz_poller *poller =
         (struct bz_poller *)((char *)strand - offsetof(struct bz_poller, strand));
     bz_db_poll(poller->db);
+    atomic_store(&poller->position, bz_db_position(poller->db));
 }
 
 static void on_time(void *context)
@@ -43,7 +47,8 @@ static void on_change(void *context)
     if (poller->armed)
         return;
     poller->armed = true;
-    bz_strand_post(poller->pool, &poller->strand);
+    if (bz_db_position(poller->db) == atomic_load(&poller->position))
+        bz_strand_post(poller->pool, &poller->strand);
     bz_timer_set(poller->timer, SETTLE_MS);
 }
 

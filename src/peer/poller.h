@@ -4,7 +4,8 @@
 
 /*
  * Has a database notice the commits of other processes: watches the folder that they write to, and
- * calls bz_db_poll() on the pool when it has changed, and a millisecond later once more. Where the
+ * calls bz_db_poll() on the pool when it has changed, at once if that was not our own doing, and a
+ * millisecond later. Where the
  * system has no watches left it looks twice a second.
  */
 
