@@ -243,6 +243,7 @@ static void random_update(struct net *net, struct rng *rng)
 {
     char json[64];
     unsigned node = rng_below(rng, net->count);
+    await_quiet(net->db[node]); /* its settler reads the clock too */
     net->world[node].ms += rng_below(rng, 50);
     snprintf(json, sizeof json, "{\"f%u\":%u}", rng_below(rng, 2), rng_below(rng, 5));
     write_json(net->db[node], UPSERT, "c", rng_below(rng, 3), json);
