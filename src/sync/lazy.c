@@ -7,7 +7,7 @@
  * Whoever gets chunks of which nothing was new had it from elsewhere, and asks that the direction
  * be lazy. So the eager directions thin out to a tree. On a lazy one what is new waits:
  *
- *     idle --news--> waiting --delay--> HAVE sent --delay and a half--> walk --> idle, or waiting
+ *     idle --news--> waiting --delay--> HAVE sent --1.5 to 2.5--> walk --> idle, or waiting
  *
  * HAVE says how far our version vector has come. As the other side says the same, the walk over our
  * log, as far as it went when HAVE was sent, finds nothing left to send, and nothing is sent. If it
@@ -140,7 +140,10 @@ static void promise_walk(struct bz_session *s)
 {
     struct bz_lazy *l = &s->lazy;
     l->mark = l->told_position;
-    l->walk_ms = l->told_ms + s->options.lazy_ms + s->options.lazy_ms / 2;
+    /* Each pair in its turn: if all neighbours found something, they would all send it. */
+    uint32_t turn = (s->self.node.bytes[15] ^ s->status.peer.bytes[15]) % 16;
+    l->walk_ms = l->told_ms + s->options.lazy_ms + s->options.lazy_ms / 2 +
+                 (uint64_t)s->options.lazy_ms * turn / 16;
 }
 
 static int offer(struct bz_session *s)

@@ -92,8 +92,8 @@ struct bz_session_options {
     uint32_t window_bytes; /* credit given to the peer; 0: 4 chunks */
     uint32_t handshake_ms; /* 0: 10,000 */
     /* What is new waits so long on a link that has said that it learns from others, then a word of
-     * it is sent, and one and a half times later what the other still lacks; 0: 250. UINT32_MAX: no
-     * link is ever lazy. */
+     * it is sent, and 1.5 to 2.5 times as long after that what the other still lacks; 0: 250.
+     * UINT32_MAX: no link is ever lazy. */
     uint32_t lazy_ms;
     uint32_t idle_ms; /* a PING after this much silence, BYE after twice; 0: 30,000 */
     /* Called within the calls below whenever progress was made. May be NULL. */
