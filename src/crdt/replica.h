@@ -59,6 +59,46 @@ struct bz_receiver {
     struct bz_vv vv;  /* it has all writes up to these (node numbers are ours); may be empty */
 };
 
+/* What replicas are known to have, as one tells it to another. Node ids, since it may name any. */
+struct bz_told_vv {
+    struct bz_told {
+        blaze_id node;
+        uint64_t seq;
+    } * entries;
+    uint32_t count;
+};
+
+struct bz_coverage_row {
+    blaze_id node;
+    bool forgotten;  /* somebody had it forgotten when it was last heard of */
+    bool floor;      /* of all that this node knows of, of which there is too much to tell */
+    uint64_t age_ms; /* since it was heard of */
+    struct bz_told_vv vv;
+};
+
+struct bz_coverage {
+    struct bz_told_vv purged; /* the greatest dots of all deleted records ever collected, */
+    uint64_t purged_stamp;    /* and their greatest stamp */
+    struct bz_coverage_row *rows;
+    uint32_t count;
+};
+
+/* The visible records of a collection with ids in (after, last]. */
+struct bz_range {
+    struct bz_bytes collection; /* its name; one that is not here has no records */
+    bool whole;                 /* from the first id on: `after` does not count */
+    blaze_id after, last;
+};
+
+struct bz_range_sum {
+    uint64_t max;             /* in: records, at most */
+    blaze_id *ids;            /* in: room for the ids of that many, or NULL */
+    uint64_t count;           /* out, and what follows */
+    struct bz_hash128 digest; /* the sum of those of the records */
+    blaze_id last;            /* of the last record, if there are more than max */
+    bool more;
+};
+
 struct bz_changes; /* a walk over our log in one snapshot */
 struct bz_apply;   /* one commit of changes from a peer */
 
@@ -110,6 +150,27 @@ struct bz_replica_ops {
      * `former` is whom the peer knows, and if we are another by now nothing is done. NULL if the
      * replica cannot. */
     int (*outlived)(void *context, const blaze_id *former, blaze_error *error);
+
+    /* What we know of what replicas have, our own row first, for a peer that is told; in the arena.
+     * NULL, as learn and the ranges, if the replica does not collect. */
+    int (*coverage_tell)(
+        void *context, const blaze_id *receiver, struct bz_arena *arena, struct bz_coverage *out);
+    /* Moves whenever there may be something new to tell. */
+    uint64_t (*coverage_mark)(void *context);
+    /* What a peer knows; commits. *stale: we may hold records that others have collected. */
+    int (*coverage_learn)(
+        void *context, const struct bz_coverage *told, bool *stale, blaze_error *error);
+    /* A step of collecting what all replicas know to be deleted; *more: there is more to do. */
+    int (*collect)(void *context, bool *more, blaze_error *error);
+
+    /* Sums up records of ours. */
+    int (*range_list)(void *context, const struct bz_range *range, struct bz_range_sum *out);
+    /* Deletes those of ours in a range that are not among the `count` ids, ascending, that a peer
+     * has there, and all of whose writes the peer has (`covered`); commits. */
+    int (*range_remove)(void *context, const struct bz_range *range, const blaze_id *there,
+        uint32_t count, const struct bz_vv *covered, uint64_t *removed, blaze_error *error);
+    /* All ranges have been compared: nothing of what is here is stale. */
+    int (*range_done)(void *context, blaze_error *error);
 
     /* Our version vector now, in the arena. */
     int (*version)(void *context, struct bz_arena *arena, struct bz_vv *out);

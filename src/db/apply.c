@@ -12,6 +12,8 @@
 
 #include "base/alloc.h"
 
+#define PARTIAL_MS (24ull * 3600000)
+
 struct bz_apply {
     struct bz_db_txn *txn;
     blaze_id peer;
@@ -143,6 +145,24 @@ static int number_peer(struct bz_apply *apply, blaze_error *error)
     return rc;
 }
 
+/*
+ * A record that is not here, and all of whose writes have been here, was deleted and collected: it
+ * does not come back. One that holds a write that is new comes in whole; if the sender has left
+ * out what it thinks we have, it is asked again: BLAZE_ENOTFOUND.
+ */
+static int check_absent(
+    struct bz_db_txn *txn, const struct bz_rec *rec, bool *collected, blaze_error *error)
+{
+    struct bz_vv covered;
+    int rc = bz_collected_here(txn, &covered, error);
+    if (rc != 0)
+        return rc;
+    *collected = covered.count > 0 && bz_vv_includes(&covered, &rec->rvv);
+    if (*collected || (rec->has_life && rec->has_rest))
+        return 0;
+    return bz_error_set(error, BLAZE_ENOTFOUND, "a part of a record that is not here");
+}
+
 static int apply_one(
     struct bz_apply *apply, const struct bz_change *change, bool *changed, blaze_error *error)
 {
@@ -151,7 +171,7 @@ static int apply_one(
     struct bz_stored stored;
     struct bz_rec local, merged;
     uint64_t stamp = txn->state.stamp;
-    bool found = false, subsumed = false;
+    bool found = false, subsumed = false, collected = false;
     bz_arena_reset(&txn->arena);
     int rc = bz_txn_collection_load(txn, change->collection, &collection, error);
     if (rc == 0)
@@ -160,6 +180,10 @@ static int apply_one(
         rc = bz_txn_record_load(
             txn, change->collection, &change->id, &stored, &local, &found, error);
     if (rc != 0)
+        return rc;
+    if (!found)
+        rc = check_absent(txn, &change->rec, &collected, error);
+    if (rc != 0 || collected)
         return rc;
     rc = bz_rec_merge(&txn->arena, found ? &local : NULL, &change->rec, txn->state.position + 1,
         &merged, changed, &subsumed);
@@ -208,17 +232,33 @@ static int take_version(struct bz_apply *apply, const struct bz_vv *vv, blaze_er
     return rc;
 }
 
+struct partial {
+    bool ourselves;
+    uint64_t now_ms;
+    bool is;
+};
+
+/* What a peer that has left long ago was in the middle of holds nothing up. */
 static int is_partial(void *context, const blaze_id *node, const struct bz_peer_state *peer)
 {
+    struct partial *p = context;
     (void)node;
-    *(bool *)context |= peer->cursor > peer->reached || peer->partial;
+    bool recent =
+        peer->seen_ms == 0 || p->now_ms < peer->seen_ms || p->now_ms - peer->seen_ms < PARTIAL_MS;
+    p->is |= recent && (peer->cursor > peer->reached || (!p->ourselves && peer->partial));
     return 0;
 }
 
-int bz_peers_partial(struct bz_view *view, bool *out, blaze_error *error)
+int bz_peers_partial(
+    struct bz_db *db, struct bz_view *view, bool ourselves, bool *out, blaze_error *error)
 {
-    *out = false;
-    return bz_peer_each(view, is_partial, out, error);
+    struct partial partial = {.ourselves = ourselves, .now_ms = db->wall_ms(db->context)};
+    int rc = bz_stale_load(view, &partial.is, error);
+    if (rc == 0)
+        rc = bz_peer_each(view, is_partial, &partial, error);
+    if (rc == 0)
+        *out = partial.is;
+    return rc;
 }
 
 /* Whether both sides have the same writes, none beyond them, and yet differ in what they show. */
@@ -228,7 +268,7 @@ static int compare(
     struct bz_vv ours;
     bool partial = false;
     bz_arena_reset(&txn->arena);
-    int rc = bz_peers_partial(txn->view, &partial, error);
+    int rc = bz_peers_partial(txn->db, txn->view, false, &partial, error);
     if (rc == 0)
         rc = bz_version_vector(
             txn->view, txn->state.self, txn->state.seq, &txn->arena, &ours, error);

@@ -169,7 +169,7 @@ static int renew(struct bz_db *db, blaze_error *error)
     if (rc == 0 && (copied || lost)) {
         rc = bz_state_load(bz_txn_view(txn), &state, error);
         if (rc == 0)
-            rc = bz_identity_renew(db, txn, &state, &renewed, error);
+            rc = bz_identity_renew(db, txn, copied, &state, &renewed, error);
         if (rc == 0)
             rc = bz_catalog_flush(db->catalog, txn, &state.generation, error);
         if (rc == 0)

@@ -239,10 +239,15 @@ struct bz_db_state {
     uint64_t position;  /* of the change log */
     uint64_t seq;       /* writes of this node */
     uint64_t records;   /* alive, all collections */
+    uint64_t dead;      /* records that are deleted and not collected */
+    uint64_t purged;    /* deleted records that were collected here */
     uint64_t conflicts; /* records with at least one field in conflict */
     struct bz_hash128 digest;
 };
 int bz_read_state(struct bz_read *read, struct bz_db_state *out, blaze_error *error);
+/* Whether some of what is here may be what all others have deleted and collected, until the next
+ * sync has compared it. */
+int bz_read_stale(struct bz_read *read, bool *out, blaze_error *error);
 /* The version vector with node ids, own node included: each(context, node, seq). */
 int bz_read_version(struct bz_read *read,
     int (*each)(void *context, const blaze_id *node, uint64_t seq), void *context,
@@ -361,6 +366,29 @@ int bz_db_set_warning(struct bz_db *db,
  * database. */
 int bz_db_check(struct bz_db *db, void (*each)(void *context, const char *problem), void *context,
     blaze_error *error);
+
+/* ---- the life of deleted records; see docs/replication.md ---- */
+
+/* For how long a replica that is not heard of is waited for before deleted records go, in ms; 30
+ * days by default. */
+int bz_db_retention(struct bz_db *db, uint64_t *ms, blaze_error *error);
+int bz_db_set_retention(struct bz_db *db, uint64_t ms, blaze_error *error);
+
+/* A replica that is known of, this one and forgotten ones excepted. */
+struct bz_replica_known {
+    blaze_id node;
+    uint64_t seen_ms; /* wall clock when it was last heard of, by whomever */
+    bool stale;       /* for longer ago than the retention */
+};
+int bz_read_replicas(struct bz_read *read,
+    int (*each)(void *context, const struct bz_replica_known *known), void *context,
+    blaze_error *error);
+/* Deleted records no longer wait for this replica, unless it is heard of again. BLAZE_ENOTFOUND. */
+int bz_db_forget(struct bz_db *db, const blaze_id *node, blaze_error *error);
+
+/* A step of the collection of deleted records that all replicas know to be deleted: removes up to
+ * some hundred. Adds to *collected; *more: call again. */
+int bz_db_collect(struct bz_db *db, uint64_t *collected, bool *more, blaze_error *error);
 
 /* The position of the newest visible change. */
 uint64_t bz_db_position(struct bz_db *db);

@@ -22,6 +22,9 @@
  *   find.c      rows
  *   observe.c   observers, listeners, noticing commits
  *   health.c    warnings of sizes
+ *   coverage.c  what every replica is known to have
+ *   collect.c   removing deleted records that everybody knows to be deleted
+ *   reconcile.c comparing records range by range
  *   replica.c   sending changes
  *   apply.c     taking in changes
  *   check.c     whether everything agrees
@@ -84,9 +87,11 @@ int bz_peer_store(
 int bz_peer_each(struct bz_view *view,
     int (*each)(void *context, const blaze_id *node, const struct bz_peer_state *peer),
     void *context, blaze_error *error);
-/* Whether we may hold writes beyond our version vector: some peer's head is not reached, or was
- * itself partial. */
-int bz_peers_partial(struct bz_view *view, bool *out, blaze_error *error);
+/* Whether we may hold writes beyond our version vector: some peer's head is not reached, or others
+ * may have collected what is still here; or, unless it is asked for `ourselves` alone, this was so
+ * of a peer whose head we have reached. (It is not said on: in a ring it would never end.) */
+int bz_peers_partial(
+    struct bz_db *db, struct bz_view *view, bool ourselves, bool *out, blaze_error *error);
 
 /* An entry of the change log. */
 struct bz_log_entry {
@@ -183,6 +188,14 @@ struct bz_idle_read {
 };
 #define BZ_IDLE_READS 16
 
+/* Where the collection of deleted records stands; see collect.c. */
+struct bz_collecting {
+    bool begun, whole;       /* a pass has begun, and come to its end */
+    uint64_t reached;        /* it has looked up to this position */
+    struct bz_hash128 floor; /* what it looks by */
+    uint64_t position;       /* of the change log when it began */
+};
+
 struct bz_db {
     struct bz_store *store;
     char *path;
@@ -195,9 +208,10 @@ struct bz_db {
     uint64_t boot; /* this boot of the system */
     uint64_t mark; /* in memory: in place of that of the identity file */
 
-    _Atomic(uint64_t) position;   /* newest visible, as far as noticed */
-    _Atomic(uint64_t) polled_lsn; /* the commit that bz_db_poll() saw last */
-    _Atomic(uint64_t) fresh_lsn;  /* the catalog holds all that commits up to here need */
+    _Atomic(uint64_t) position;      /* newest visible, as far as noticed */
+    _Atomic(uint64_t) polled_lsn;    /* the commit that bz_db_poll() saw last */
+    _Atomic(uint64_t) coverage_mark; /* changes of what is known of replicas, by this process */
+    _Atomic(uint64_t) fresh_lsn;     /* the catalog holds all that commits up to here need */
 
     struct bz_idle_read idle_reads[BZ_IDLE_READS];
     atomic_uint reads; /* made: idle and in use */
@@ -209,6 +223,7 @@ struct bz_db {
     bool settling;              /* a commit that adds to it is on its way */
     struct bz_db_txn *idle_txns;
     unsigned open; /* transactions and replicas handed out */
+    struct bz_collecting collecting;
 
     struct bz_watch watch;
     struct bz_health health;
@@ -233,8 +248,9 @@ int bz_identity_load(struct bz_db *db, struct bz_view *view, bool *copied, blaze
  * it there, and sees to it that nothing stays behind. BLAZE_ENOTFOUND. */
 int bz_identity_move(const char *directory, struct bz_txn *txn, blaze_error *error);
 /* Becomes a node of its own, with a new node id and a new log epoch, in a transaction that then
- * also stores the catalog and *state. Once it is committed, *renewed is to be adopted. */
-int bz_identity_renew(struct bz_db *db, struct bz_txn *txn, struct bz_state *state,
+ * also stores the catalog and *state. Once it is committed, *renewed is to be adopted. `copied`:
+ * the node that this was goes on elsewhere. */
+int bz_identity_renew(struct bz_db *db, struct bz_txn *txn, bool copied, struct bz_state *state,
     struct bz_identity *renewed, blaze_error *error);
 /* From now on we are this node. */
 void bz_identity_adopt(struct bz_db *db, const struct bz_identity *identity);
@@ -410,6 +426,14 @@ void bz_settler_release(struct bz_settler *settler);
 void bz_settler_look(struct bz_db *db);
 /* Another process has committed: perhaps the first policy. */
 void bz_settler_poll(struct bz_db *db);
+/* Takes a record away, without a trace but what bz_purged_load() tells. */
+int bz_erase_record(struct bz_db_txn *txn, struct bz_txn_collection *collection, const blaze_id *id,
+    const struct bz_stored *stored, const struct bz_rec *rec, blaze_error *error);
+/* Deletes a record that others have deleted and collected, by a write that is hardly later than
+ * what it deletes: whoever has changed it since wins. A blind copy, which writes nothing, erases
+ * it. */
+int bz_write_collected(
+    struct bz_db_txn *txn, uint32_t collection, const blaze_id *id, blaze_error *error);
 
 /* ---- index.c ---- */
 
@@ -465,6 +489,49 @@ void bz_db_advance(struct bz_db *db, uint64_t position);
 void bz_health_ask(void *context);
 /* Looks, and tells; on the thread, with the lock held, which is let go of meanwhile. */
 void bz_health_tell(struct bz_db *db);
+
+/* ---- coverage.c ---- */
+
+/* What every replica that counts is known to have, this one included; in the arena. */
+int bz_coverage_floor(struct bz_db *db, struct bz_view *view, const struct bz_state *state,
+    struct bz_arena *arena, struct bz_vv *out, blaze_error *error);
+/* The greatest dots, and the greatest stamp, of all records ever collected; and how many were
+ * collected here. */
+struct bz_purged {
+    struct bz_vv vv;
+    uint64_t stamp;
+    uint64_t count;
+};
+int bz_purged_load(
+    struct bz_view *view, struct bz_arena *arena, struct bz_purged *out, blaze_error *error);
+int bz_purged_raise(struct bz_db_txn *txn, const struct bz_vv *vv, uint64_t stamp, uint64_t more,
+    blaze_error *error);
+/* Of the writes of what was collected, those that have been here; in the transaction's arena. */
+int bz_collected_here(struct bz_db_txn *txn, struct bz_vv *out, blaze_error *error);
+/* Whether this copy may hold records that all others have collected. */
+int bz_stale_load(struct bz_view *view, bool *out, blaze_error *error);
+int bz_stale_store(struct bz_db_txn *txn, bool stale, blaze_error *error);
+int bz_retention_load(struct bz_view *view, uint64_t *ms, blaze_error *error);
+/* Notes a replica of which nothing else is known, or that is no more. */
+int bz_coverage_note(
+    struct bz_db *db, struct bz_txn *txn, const blaze_id *node, bool forgotten, blaze_error *error);
+/* For replicas: see crdt/replica.h. */
+int bz_coverage_tell(
+    void *context, const blaze_id *receiver, struct bz_arena *arena, struct bz_coverage *out);
+int bz_coverage_learn(
+    void *context, const struct bz_coverage *told, bool *stale, blaze_error *error);
+
+/* ---- collect.c ---- */
+
+/* Whether a delete in it is concurrent with other writes. */
+bool bz_rec_torn(const struct bz_rec *rec);
+
+/* ---- reconcile.c; for replicas ---- */
+
+int bz_range_list(void *context, const struct bz_range *range, struct bz_range_sum *out);
+int bz_range_remove(void *context, const struct bz_range *range, const blaze_id *there,
+    uint32_t count, const struct bz_vv *covered, uint64_t *removed, blaze_error *error);
+int bz_range_done(void *context, blaze_error *error);
 
 /* ---- replica.c, apply.c ---- */
 

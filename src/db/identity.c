@@ -209,13 +209,15 @@ int bz_identity_move(const char *directory, struct bz_txn *txn, blaze_error *err
     return rc != 0 ? rc : identity_store(txn, &identity, &mark, error);
 }
 
-int bz_identity_renew(struct bz_db *db, struct bz_txn *txn, struct bz_state *state,
+int bz_identity_renew(struct bz_db *db, struct bz_txn *txn, bool copied, struct bz_state *state,
     struct bz_identity *renewed, blaze_error *error)
 {
     struct bz_identity identity = db->identity;
     struct bz_file_mark mark;
     /* The writes of the node that this was are all here. */
     int rc = state->seq > 0 ? bz_version_store(txn, state->self, state->seq, error) : 0;
+    if (rc == 0)
+        rc = bz_coverage_note(db, txn, &identity.node, !copied, error);
     if (rc == 0)
         rc = bz_db_random_id(db, &identity.node, error);
     if (rc == 0)
@@ -268,7 +270,7 @@ int bz_identity_outlived(struct bz_db *db, const blaze_id *former, blaze_error *
         bz_db_abort(txn);
         return rc;
     }
-    rc = bz_identity_renew(db, txn->txn, &txn->state, &renewed, error);
+    rc = bz_identity_renew(db, txn->txn, false, &txn->state, &renewed, error);
     if (rc != 0) {
         bz_db_abort(txn);
         return rc;

@@ -332,17 +332,28 @@ int bz_read_collections(struct bz_read *read,
 int bz_read_state(struct bz_read *read, struct bz_db_state *out, blaze_error *error)
 {
     const struct bz_state *state = NULL;
+    struct bz_purged purged;
+    bz_arena_reset(&read->arena);
     int rc = bz_read_load_state(read, &state, error);
+    if (rc == 0)
+        rc = bz_purged_load(read->view, &read->arena, &purged, error);
     if (rc != 0)
         return rc;
     *out = (struct bz_db_state){
         .position = state->position,
         .seq = state->seq,
         .records = state->records,
+        .dead = state->dead,
+        .purged = purged.count,
         .conflicts = state->conflicts,
         .digest = state->digest,
     };
     return 0;
+}
+
+int bz_read_stale(struct bz_read *read, bool *out, blaze_error *error)
+{
+    return bz_stale_load(read->view, out, error);
 }
 
 int bz_read_version(struct bz_read *read,

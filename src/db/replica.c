@@ -97,6 +97,17 @@ static int outlived(void *context, const blaze_id *former, blaze_error *error)
     return bz_identity_outlived(context, former, error);
 }
 
+static uint64_t coverage_mark(void *context)
+{
+    return atomic_load(&((struct bz_db *)context)->coverage_mark);
+}
+
+static int collect(void *context, bool *more, blaze_error *error)
+{
+    uint64_t collected = 0;
+    return bz_db_collect(context, &collected, more, error);
+}
+
 /* ---- sending ---- */
 
 static void changes_close(struct bz_changes *changes)
@@ -177,6 +188,7 @@ static int changes_next(struct bz_changes *changes, struct bz_change *out, blaze
 {
     struct bz_log_entry entry;
     struct bz_rec rec;
+    bool torn = false;
     int rc;
     while ((rc = next_entry(changes, &entry, error)) == 0) {
         changes->position = entry.position;
@@ -187,7 +199,9 @@ static int changes_next(struct bz_changes *changes, struct bz_change *out, blaze
         rc = load_record(changes, &entry, &rec, error);
         if (rc != 0)
             return rc;
-        if (!bz_vv_includes(&changes->receiver.vv, &rec.rvv))
+        torn = bz_rec_torn(&rec);
+        /* Even if its version vector covers it: see collect.c. */
+        if (torn || !bz_vv_includes(&changes->receiver.vv, &rec.rvv))
             break;
     }
     if (rc == BLAZE_END)
@@ -196,7 +210,8 @@ static int changes_next(struct bz_changes *changes, struct bz_change *out, blaze
         return rc;
     struct bz_change change = {
         .position = entry.position, .collection = entry.collection, .id = entry.id};
-    rc = bz_rec_since(&changes->read->arena, &rec, changes->receiver.reached, &change.rec);
+    rc = bz_rec_since(
+        &changes->read->arena, &rec, torn ? 0 : changes->receiver.reached, &change.rec);
     if (rc != 0)
         return bz_error_code(error, rc);
     *out = change;
@@ -216,7 +231,7 @@ static int changes_head(struct bz_changes *changes, struct bz_head *out)
     int rc = bz_version_vector(
         changes->read->view, state->self, state->seq, &changes->arena, &head.vv, NULL);
     if (rc == 0)
-        rc = bz_peers_partial(changes->read->view, &head.partial, NULL);
+        rc = bz_peers_partial(changes->db, changes->read->view, true, &head.partial, NULL);
     if (rc == 0)
         *out = head;
     return rc;
@@ -238,6 +253,13 @@ static const struct bz_replica_ops replica_ops = {
     .apply_commit = bz_apply_commit,
     .apply_abort = bz_apply_abort,
     .outlived = outlived,
+    .coverage_tell = bz_coverage_tell,
+    .coverage_mark = coverage_mark,
+    .coverage_learn = bz_coverage_learn,
+    .collect = collect,
+    .range_list = bz_range_list,
+    .range_remove = bz_range_remove,
+    .range_done = bz_range_done,
     .version = version,
     .node_number = node_number,
 };

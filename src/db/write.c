@@ -320,6 +320,29 @@ static int split_update(struct bz_db_txn *txn, blaze_doc *document, uint32_t **f
     return rc == 0 ? 0 : bz_error_code(error, rc);
 }
 
+/* When an id was made, if it tells (RFC 9562 version 7), as a stamp; else 0. */
+static uint64_t made_at(const blaze_id *id)
+{
+    return (id->bytes[6] & 0xf0) == 0x70 ? bz_load64be(id->bytes) & ~(uint64_t)0xffff : 0;
+}
+
+/* A record of this id may have been collected here, while others still have it: they must not take
+ * for a sibling what this write has replaced. An id that is younger than all that was ever
+ * collected is spared that. */
+static int supersede_collected(
+    struct bz_db_txn *txn, const blaze_id *id, struct bz_rec *rec, blaze_error *error)
+{
+    struct bz_purged purged;
+    struct bz_vv collected;
+    int rc = bz_purged_load(txn->view, &txn->arena, &purged, error);
+    if (rc != 0 || purged.vv.count == 0 || made_at(id) > purged.stamp)
+        return rc;
+    rc = bz_collected_here(txn, &collected, error);
+    if (rc == 0)
+        rc = bz_vv_max(&txn->arena, &rec->rvv, &collected, &rec->rvv);
+    return rc == BLAZE_ENOMEM ? bz_error_code(error, rc) : rc;
+}
+
 static int put_whole(
     struct bz_db_txn *txn, struct target *target, struct bz_bytes body, blaze_error *error)
 {
@@ -328,6 +351,10 @@ static int put_whole(
     int rc = bz_rec_put(&txn->arena, target->found ? &target->rec : NULL, &write, &rec);
     if (rc != 0)
         return bz_error_code(error, rc);
+    if (!target->found)
+        rc = supersede_collected(txn, target->id, &rec, error);
+    if (rc != 0)
+        return rc;
     return store_write(txn, target, &write, &rec, error);
 }
 
@@ -462,6 +489,64 @@ static int delete_one(
     rc = bz_rec_delete(&txn->arena, &target.rec, &write, &rec);
     if (rc != 0)
         return bz_error_code(error, rc);
+    return store_write(txn, &target, &write, &rec, error);
+}
+
+int bz_erase_record(struct bz_db_txn *txn, struct bz_txn_collection *collection, const blaze_id *id,
+    const struct bz_stored *stored, const struct bz_rec *rec, blaze_error *error)
+{
+    uint8_t key_bytes[BZ_RECORD_KEY_SIZE];
+    struct bz_bytes key = bz_record_key(key_bytes, collection->number, id);
+    struct face before, after = {0};
+    uint64_t position = stored->position;
+    int rc = face_of(txn, id, rec, &before);
+    if (rc != 0)
+        return bz_error_code(error, bz_txn_result(txn, rc));
+    uint64_t stamp = 0;
+    for (uint32_t i = 0; i < rec->write_count; i++)
+        stamp = rec->writes[i].stamp > stamp ? rec->writes[i].stamp : stamp;
+    rc = bz_purged_raise(txn, &rec->rvv, stamp, 1, error);
+    if (rc == 0)
+        rc = bz_index_update(txn, collection, id, before.alive ? rec : NULL, NULL, error);
+    if (rc == 0)
+        rc = bz_txn_delete(txn->txn, BZ_MAP_RECORDS, key, error);
+    if (rc == 0)
+        rc = bz_log_erase(txn->txn, position, error);
+    if (rc == 0 && before.dead)
+        rc = bz_dead_store(txn->txn, position, false, error);
+    if (rc == 0)
+        rc = write_conflict(txn, key, &before, &after, error);
+    if (rc != 0) {
+        txn->failed = true;
+        return rc;
+    }
+    count(txn, collection, &before, &after);
+    txn->changed = true;
+    return 0;
+}
+
+int bz_write_collected(
+    struct bz_db_txn *txn, uint32_t collection, const blaze_id *id, blaze_error *error)
+{
+    struct target target;
+    struct bz_rec rec;
+    int rc = target_load(txn, collection, id, &target, error);
+    if (rc != 0 || !target.alive)
+        return rc;
+    if (txn->db->identity.blind)
+        return bz_erase_record(txn, target.collection, id, &target.stored, &target.rec, error);
+    struct bz_write write = next_write(txn, false, bz_bytes(NULL, 0));
+    uint64_t now = write.stamp, last = 0;
+    for (uint32_t i = 0; i < target.rec.write_count; i++) {
+        if (target.rec.writes[i].stamp > last)
+            last = target.rec.writes[i].stamp;
+    }
+    write.stamp = last + 1;
+    write.role = BZ_ROLE_CLIENT;
+    rc = bz_rec_delete(&txn->arena, &target.rec, &write, &rec);
+    if (rc != 0)
+        return bz_error_code(error, rc);
+    write.stamp = now; /* the clock goes on all the same */
     return store_write(txn, &target, &write, &rec, error);
 }
 

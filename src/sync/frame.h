@@ -30,8 +30,11 @@ enum bz_frame_type {
     BZ_FRAME_PING = 9,
     BZ_FRAME_PONG = 10,
     BZ_FRAME_BYE = 11,
+    BZ_FRAME_RANGES = 12,
+    BZ_FRAME_ITEMS = 13,
     BZ_FRAME_HAVE = 16,
     BZ_FRAME_PACE = 17,
+    BZ_FRAME_COVERED = 18,
     BZ_FRAME_REST = 22,
     BZ_FRAME_OPTIONAL = 0x80, /* a bit of the type */
 };
@@ -54,9 +57,10 @@ void bz_frame_append_parts(
     struct bz_buf *out, uint8_t type, struct bz_bytes first, struct bz_bytes second);
 
 /* Features: what both sides have a bit of may be used. */
-#define BZ_FEATURE_LZ4  0x01u
-#define BZ_FEATURE_ZSTD 0x02u /* as a stream */
-#define BZ_FEATURE_LAZY 0x04u /* HAVE and PACE */
+#define BZ_FEATURE_LZ4       0x01u
+#define BZ_FEATURE_ZSTD      0x02u /* as a stream */
+#define BZ_FEATURE_LAZY      0x04u /* HAVE and PACE */
+#define BZ_FEATURE_RECONCILE 0x08u /* COVERED, RANGES, ITEMS */
 
 struct bz_hello {
     uint64_t version_min, version_max;

@@ -22,11 +22,13 @@
 
 enum { CONNECTING = 0, ACCEPTING = 1 };
 
-/* What this side knows. */
+/* What this side knows, as far as it knows its replica. */
 static uint64_t own_features(const struct bz_session *s)
 {
     uint64_t lazy = s->options.lazy_ms != UINT32_MAX ? BZ_FEATURE_LAZY : 0;
-    return (BZ_FEATURE_LZ4 | BZ_FEATURE_ZSTD | lazy) & ~s->options.without;
+    const struct bz_replica_ops *ops = s->replica.ops;
+    uint64_t reconcile = ops != NULL && ops->coverage_tell != NULL ? BZ_FEATURE_RECONCILE : 0;
+    return (BZ_FEATURE_LZ4 | BZ_FEATURE_ZSTD | lazy | reconcile) & ~s->options.without;
 }
 
 static int own_side(const struct bz_session *s)
@@ -290,6 +292,7 @@ static int on_hello(struct bz_session *s, struct bz_bytes payload, blaze_error *
         return bz_error_code(error, kept->error);
     s->status.peer = hello.node;
     s->status.peer_role = hello.role;
+    s->peer_features = hello.features;
     s->status.peer_is_blind = hello.blind;
     s->peer_epoch = hello.epoch;
     s->features = hello.features & own_features(s);
@@ -359,6 +362,7 @@ static int on_resume(struct bz_session *s, struct bz_bytes payload, blaze_error 
     if (bz_resume_decode(payload, &resume) != 0 || resume.round != 0)
         return bz_error_set(error, BLAZE_EPROTO, "the peer's request is malformed");
     s->step = BZ_STEP_OPEN;
+    s->reconciles = (s->peer_features & own_features(s) & BZ_FEATURE_RECONCILE) != 0;
     return bz_outgoing_resume(s, &resume, error);
 }
 

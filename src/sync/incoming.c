@@ -227,6 +227,21 @@ static int commit(struct bz_session *s, struct bz_apply *apply, const struct bz_
     return rc;
 }
 
+/* A new round: what follows `cursor`, as for one who has reached no head. */
+static int ask_from(struct bz_session *s, uint64_t cursor, blaze_error *error)
+{
+    s->in.round++;
+    s->in.begun = s->in.at_head = false;
+    s->in.cursor = cursor;
+    s->in.reached = 0;
+    bz_terms_learnt_release(&s->in.terms);
+    bz_vector_release(&s->in.vv);
+    bz_lazy_reset(s);
+    /* With its log it begins its stream anew: chunks of the old one need not be unpacked. */
+    bz_packer_rest_decompressor(&s->packer);
+    return bz_handshake_ask(s, error);
+}
+
 static int apply_chunk(
     struct bz_session *s, const struct bz_chunk *chunk, struct bz_bytes bytes, blaze_error *error)
 {
@@ -239,6 +254,11 @@ static int apply_chunk(
     if (rc != 0)
         return rc;
     rc = apply_body(s, apply, &body, bytes, error);
+    if (rc == BLAZE_ENOTFOUND) {
+        /* It leaves out what it thinks we have, and we have collected it. */
+        s->replica.ops->apply_abort(apply);
+        return ask_from(s, s->in.cursor, error);
+    }
     if (rc == 0) {
         rc = chunk->more ? 0 : read_head(s, &body, &head);
         rc = rc == 0 ? bz_body_end(&body) : rc;
@@ -253,21 +273,16 @@ static int apply_chunk(
         return rc;
     s->in.begun = true;
     s->in.at_head = !chunk->more;
-    s->status.diverged |= diverged;
     bz_lazy_judge(s, s->status.received_records - received, s->status.applied_records - applied);
-    if (diverged && s->in.round == 0) {
-        /* What should be equal is not: everything anew, once, from the start of its log. */
-        s->in.round++;
-        s->in.begun = s->in.at_head = false;
-        s->in.cursor = s->in.reached = 0;
-        bz_terms_learnt_release(&s->in.terms);
-        bz_vector_release(&s->in.vv);
-        bz_lazy_reset(s);
-        /* With its log it begins its stream anew: chunks of the old one need not be unpacked. */
-        bz_packer_rest_decompressor(&s->packer);
-        rc = bz_handshake_ask(s, error);
+    if (!diverged)
+        return 0;
+    if (bz_reconcile_helps(s)) {
+        bz_reconcile_ask(s);
+        return 0;
     }
-    return rc;
+    /* What should be equal is not: everything anew, once, from the start of its log. */
+    s->status.diverged = true;
+    return s->in.round == 0 ? ask_from(s, 0, error) : 0;
 }
 
 /* Whether the chunk goes on where the last one ended. The first of a round may also start at 0: our
@@ -332,5 +347,5 @@ int bz_incoming_rest(struct bz_session *s, blaze_error *error)
 
 bool bz_incoming_done(const struct bz_session *s)
 {
-    return s->in.at_head && s->in.waiting == 0;
+    return s->in.at_head && s->in.waiting == 0 && !bz_reconcile_busy(s);
 }

@@ -421,6 +421,18 @@ static int on_ping(struct bz_session *s, uint8_t type, struct bz_bytes payload, 
     return 0;
 }
 
+static int on_compare(
+    struct bz_session *s, uint8_t type, struct bz_bytes payload, blaze_error *error)
+{
+    if (!s->reconciles)
+        return bz_error_set(
+            error, BLAZE_EPROTO, "the peer sent a frame of type %u, which was not agreed on", type);
+    if (type == BZ_FRAME_COVERED)
+        return bz_coverage_heard(s, payload, error);
+    return type == BZ_FRAME_RANGES ? bz_reconcile_ranges(s, payload, error)
+                                   : bz_reconcile_items(s, payload, error);
+}
+
 static int on_open_frame(
     struct bz_session *s, uint8_t type, struct bz_bytes payload, size_t size, blaze_error *error)
 {
@@ -447,6 +459,10 @@ static int on_open_frame(
         return on_ping(s, type, payload, error);
     case BZ_FRAME_REST:
         return bz_incoming_rest(s, error);
+    case BZ_FRAME_RANGES:
+    case BZ_FRAME_ITEMS:
+    case BZ_FRAME_COVERED:
+        return on_compare(s, type, payload, error);
     case BZ_FRAME_BYE:
     case BZ_FRAME_REFUSE:
         return on_goodbye(s, type, payload, error);
@@ -501,7 +517,8 @@ uint64_t bz_session_deadline(const struct bz_session *s)
         return s->started_ms + s->options.handshake_ms;
     uint64_t silent = s->heard_ms + (s->pinged ? 2ull : 1ull) * s->options.idle_ms;
     uint64_t walk = bz_outgoing_deadline(s), lazy = bz_lazy_deadline(s);
-    uint64_t work = walk < lazy ? walk : lazy;
+    uint64_t tell = bz_coverage_deadline(s), work = walk < lazy ? walk : lazy;
+    work = work < tell ? work : tell;
     return work < silent ? work : silent;
 }
 
@@ -540,11 +557,16 @@ bool bz_session_run(struct bz_session *s, uint64_t now_ms, uint64_t wall_ms)
     uint64_t mark = progress_mark(s);
     int rc = take_open(s, &more, &error);
     if (rc == 0 && s->step == BZ_STEP_OPEN)
+        rc = bz_reconcile_run(s, &error);
+    if (rc == 0 && s->step == BZ_STEP_OPEN && !s->covering.begun)
+        rc = bz_coverage_run(s, &more, &error); /* before any changes */
+    if (rc == 0 && s->step == BZ_STEP_OPEN)
         rc = bz_outgoing_run(s, &more, &error);
     if (rc == 0 && s->step == BZ_STEP_OPEN) {
         bz_incoming_ack(s); /* after our own changes: see docs/format/wire.md */
+        rc = bz_coverage_run(s, &more, &error);
         check_silence(s);
-        if (s->output.error != 0)
+        if (rc == 0 && s->output.error != 0)
             rc = bz_error_code(&error, s->output.error);
     }
     if (rc != 0)

@@ -14,6 +14,8 @@
  *   opaque.c     what is told to a blind peer, and what comes from one
  *   form.c       the form in which a body is sealed
  *   dictionary.c what such forms are compressed with
+ *   coverage.c   what replicas are known to have
+ *   reconcile.c  comparing records by ranges
  *   terms.c      dictionaries, version vectors
  *   pack.c       compression
  *   adapt.c      which one
@@ -125,6 +127,30 @@ struct bz_incoming {
     uint32_t window;
 };
 
+/* Telling what replicas have. */
+struct bz_covering {
+    bool begun;
+    bool was_live; /* when it last looked, or before */
+    bool collect;  /* a pass of collecting is under way */
+    uint64_t mark; /* of what there was to tell */
+    uint64_t looked_ms, sent_ms;
+    struct bz_hash128 digest; /* of what was told */
+};
+
+#define BZ_RANGES_MAX 64u
+
+/* Comparing records with the peer. */
+struct bz_reconcile {
+    bool due;
+    bool begun, waiting, done;
+    uint32_t collection; /* where it stands */
+    bool whole;
+    blaze_id after;
+    blaze_id asked[BZ_RANGES_MAX]; /* the last id of each range */
+    uint32_t asked_count;
+    uint64_t removed;
+};
+
 #define BZ_OPAQUE_TAG  16u
 #define BZ_OPAQUE_TAGS 16u
 
@@ -197,6 +223,10 @@ struct bz_session {
     struct bz_buf scratch;   /* the payload of the control frame being built */
     struct bz_packer packer;
     struct bz_opaque opaque;
+    uint64_t peer_features;
+    bool reconciles; /* both sides do */
+    struct bz_covering covering;
+    struct bz_reconcile reconcile;
 
     struct bz_outgoing out;
     struct bz_incoming in;
@@ -277,6 +307,23 @@ int bz_lazy_have(struct bz_session *s, struct bz_bytes payload, blaze_error *err
 int bz_lazy_pace(struct bz_session *s, struct bz_bytes payload, blaze_error *error);
 /* A chunk of so many records has come, of which so many changed something here. */
 void bz_lazy_judge(struct bz_session *s, uint64_t records, uint64_t changed);
+/* ---- coverage.c ---- */
+void bz_covered_encode(struct bz_buf *out, const struct bz_coverage *coverage, bool ages);
+/* In the arena. BLAZE_EPROTO, BLAZE_ENOMEM. */
+int bz_covered_decode(struct bz_bytes payload, struct bz_arena *arena, struct bz_coverage *out);
+int bz_coverage_run(struct bz_session *s, bool *more, blaze_error *error);
+int bz_coverage_heard(struct bz_session *s, struct bz_bytes payload, blaze_error *error);
+uint64_t bz_coverage_deadline(const struct bz_session *s);
+
+/* ---- reconcile.c ---- */
+/* Compares all records as soon as the peer's head is reached; once in a session. */
+void bz_reconcile_ask(struct bz_session *s);
+/* Whether that can be done, and was not yet. */
+bool bz_reconcile_helps(const struct bz_session *s);
+bool bz_reconcile_busy(const struct bz_session *s);
+int bz_reconcile_run(struct bz_session *s, blaze_error *error);
+int bz_reconcile_ranges(struct bz_session *s, struct bz_bytes payload, blaze_error *error);
+int bz_reconcile_items(struct bz_session *s, struct bz_bytes payload, blaze_error *error);
 
 /* ---- incoming.c ---- */
 void bz_incoming_init(struct bz_session *s);

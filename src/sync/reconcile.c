@@ -1,0 +1,363 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Comparing with a peer what both show, where the change log cannot tell: a replica that was away
+ * for too long holds records that everybody else has deleted and collected.
+ *
+ *   asking                                   answering
+ *   RANGES  one collection, up to 64   ->
+ *           ranges: count, digest
+ *                                      <-    ITEMS  for each: equal, or the ids that are here
+ *   deletes what it has, the other has
+ *   not, and whose writes the other has
+ *   all had
+ *   RANGES  the next ones              ->
+ *
+ * Each side asks for itself, when it has the other's head; so it compares with a database that has
+ * all that its version vector says. Nothing is kept: whoever is interrupted begins anew.
+ *
+ * Bounds: a range has 1,024 records of the asking side; an answer lists 8,192 ids at most, and may
+ * stop anywhere in the ranges asked for, to be asked again from there on.
+ */
+#include "sync/session_priv.h"
+
+#include "base/alloc.h"
+
+#define RANGE_RECORDS 1024u
+#define ANSWER_IDS    8192u
+#define ANSWER_LOOKS  65536u /* records looked at, in all ranges but the last */
+#define NAME_MAX      4096u
+
+enum { ITEMS_EQUAL = 0, ITEMS_LIST = 1, ITEMS_PART = 2 };
+enum { RANGES_WHOLE = 1 };
+
+static const blaze_id last_id = {{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+    0xff, 0xff, 0xff, 0xff, 0xff}};
+
+static bool read_id(struct bz_reader *r, blaze_id *out)
+{
+    struct bz_bytes id = bz_read_bytes(r, sizeof *out);
+    if (r->ok)
+        memcpy(out, id.data, sizeof *out);
+    return r->ok;
+}
+
+static int malformed(blaze_error *error)
+{
+    return bz_error_set(error, BLAZE_EPROTO, "the peer compares records in a malformed way");
+}
+
+/* ---- asking ---- */
+
+void bz_reconcile_ask(struct bz_session *s)
+{
+    s->reconcile.due = true;
+}
+
+bool bz_reconcile_helps(const struct bz_session *s)
+{
+    return s->reconciles && !s->reconcile.done;
+}
+
+bool bz_reconcile_busy(const struct bz_session *s)
+{
+    return s->reconcile.due && !s->reconcile.done;
+}
+
+static int finish(struct bz_session *s, blaze_error *error)
+{
+    struct bz_reconcile *c = &s->reconcile;
+    int rc = s->replica.ops->range_done(s->replica.context, error);
+    if (rc != 0)
+        return rc;
+    c->done = true;
+    s->out.head_due = true; /* that we are whole again is news, and has the peer compare anew */
+    return 0;
+}
+
+/* Sums up the next range of the collection; false in *found at its end. */
+static int next_range(struct bz_session *s, struct bz_range *range, struct bz_buf *out, bool *found,
+    blaze_error *error)
+{
+    struct bz_reconcile *c = &s->reconcile;
+    struct bz_range_sum sum = {.max = RANGE_RECORDS};
+    range->last = last_id;
+    int rc = s->replica.ops->range_list(s->replica.context, range, &sum);
+    if (rc != 0)
+        return bz_error_code(error, rc);
+    *found = !(range->whole && sum.count == 0);
+    if (sum.more)
+        range->last = sum.last;
+    c->asked[c->asked_count++] = range->last;
+    bz_buf_append(out, &range->last, sizeof range->last);
+    bz_buf_append_varint(out, sum.count);
+    bz_buf_append64le(out, sum.digest.low);
+    bz_buf_append64le(out, sum.digest.high);
+    range->whole = false;
+    range->after = range->last;
+    return 0;
+}
+
+static bool is_end(const blaze_id *last)
+{
+    return memcmp(last, &last_id, sizeof last_id) == 0;
+}
+
+/* Gathers the ranges of a collection from where it stands; none if it has no records. */
+static int gather(
+    struct bz_session *s, struct bz_bytes name, struct bz_buf *out, blaze_error *error)
+{
+    struct bz_reconcile *c = &s->reconcile;
+    struct bz_range range = {.collection = name, .whole = c->whole, .after = c->after};
+    c->asked_count = 0;
+    bool found = true;
+    int rc = 0;
+    do {
+        rc = next_range(s, &range, out, &found, error);
+    } while (rc == 0 && found && c->asked_count < BZ_RANGES_MAX &&
+             !is_end(&c->asked[c->asked_count - 1]));
+    if (!found)
+        c->asked_count = 0;
+    return rc;
+}
+
+static int next_collection(struct bz_reconcile *c)
+{
+    c->collection++;
+    c->whole = true;
+    return 0;
+}
+
+static int send_ranges(struct bz_session *s, struct bz_bytes name, struct bz_bytes ranges)
+{
+    struct bz_reconcile *c = &s->reconcile;
+    int rc = s->opaque.active ? bz_opaque_meaning(s, BZ_TERM_COLLECTION, name, &name) : 0;
+    if (rc != 0)
+        return rc;
+    bz_buf_append_sized(&s->scratch, name);
+    bz_buf_append8(&s->scratch, c->whole ? RANGES_WHOLE : 0);
+    bz_buf_append(&s->scratch, &c->after, sizeof c->after);
+    bz_buf_append_varint(&s->scratch, c->asked_count);
+    bz_buf_append(&s->scratch, ranges.data, ranges.size);
+    rc = s->scratch.error;
+    bz_session_send(s, BZ_FRAME_RANGES);
+    c->waiting = true;
+    return rc;
+}
+
+int bz_reconcile_run(struct bz_session *s, blaze_error *error)
+{
+    struct bz_reconcile *c = &s->reconcile;
+    struct bz_buf ranges;
+    if (!bz_reconcile_busy(s) || c->waiting || !s->in.at_head)
+        return 0;
+    if (!c->begun) {
+        c->begun = true;
+        c->whole = true;
+    }
+    bz_buf_init(&ranges, BZ_FRAME_CONTROL_MAX);
+    int rc = 0;
+    for (c->asked_count = 0; rc == 0 && c->asked_count == 0;) {
+        struct bz_bytes name;
+        rc = s->replica.ops->meaning(s->replica.context, BZ_TERM_COLLECTION, c->collection, &name);
+        if (rc != 0)
+            break;
+        bz_buf_clear(&ranges);
+        rc = gather(s, name, &ranges, error);
+        if (rc == 0 && c->asked_count == 0)
+            rc = next_collection(c);
+        else if (rc == 0 && (rc = send_ranges(s, name, bz_buf_bytes(&ranges))) != 0)
+            bz_error_code(error, rc);
+    }
+    bz_buf_release(&ranges);
+    return rc == BLAZE_ENOTFOUND ? finish(s, error) : rc;
+}
+
+/* ---- the answer ---- */
+
+/* Reads a list of ids, ascending, in (after, last], into the arena. */
+static int read_ids(struct bz_session *s, struct bz_reader *r, const struct bz_range *range,
+    blaze_id **out, uint32_t *count)
+{
+    uint64_t n = bz_read_varint(r);
+    if (!r->ok || n > ANSWER_IDS || n > bz_reader_left(r) / sizeof **out)
+        return BLAZE_EPROTO;
+    blaze_id *ids = bz_arena_alloc(&s->in.arena, (n + 1) * sizeof *ids);
+    if (ids == NULL)
+        return BLAZE_ENOMEM;
+    for (uint64_t i = 0; i < n; i++) {
+        read_id(r, &ids[i]);
+        bool low = i > 0 ? memcmp(&ids[i], &ids[i - 1], sizeof *ids) <= 0
+                         : !range->whole && memcmp(&ids[i], &range->after, sizeof *ids) <= 0;
+        if (low || memcmp(&ids[i], &range->last, sizeof *ids) > 0)
+            return BLAZE_EPROTO;
+    }
+    *out = ids;
+    *count = (uint32_t)n;
+    return 0;
+}
+
+/* One range's answer; `range` is what it is about, and moves on. */
+static int take_items(struct bz_session *s, struct bz_reader *r, struct bz_range *range,
+    const blaze_id *asked, bool *part, blaze_error *error)
+{
+    struct bz_reconcile *c = &s->reconcile;
+    blaze_id *ids = NULL;
+    uint32_t count = 0;
+    uint8_t kind = bz_read8(r);
+    range->last = *asked;
+    if (!r->ok || kind > ITEMS_PART)
+        return malformed(error);
+    *part = kind == ITEMS_PART;
+    if (*part &&
+        (!read_id(r, &range->last) || memcmp(&range->last, asked, sizeof *asked) > 0 ||
+            (!range->whole && memcmp(&range->last, &range->after, sizeof range->after) <= 0)))
+        return malformed(error);
+    if (kind != ITEMS_EQUAL) {
+        bz_arena_reset(&s->in.arena);
+        int rc = read_ids(s, r, range, &ids, &count);
+        if (rc != 0)
+            return rc == BLAZE_EPROTO ? malformed(error) : bz_error_code(error, rc);
+        rc = s->replica.ops->range_remove(
+            s->replica.context, range, ids, count, &s->in.vv.vv, &c->removed, error);
+        if (rc != 0)
+            return rc;
+    }
+    range->whole = false;
+    range->after = range->last;
+    return 0;
+}
+
+int bz_reconcile_items(struct bz_session *s, struct bz_bytes payload, blaze_error *error)
+{
+    struct bz_reconcile *c = &s->reconcile;
+    struct bz_reader r = bz_reader(payload);
+    struct bz_range range = {.whole = c->whole, .after = c->after};
+    uint64_t answered = bz_read_varint(&r);
+    if (!r.ok || !c->waiting || answered == 0 || answered > c->asked_count)
+        return malformed(error);
+    int rc = s->replica.ops->meaning(
+        s->replica.context, BZ_TERM_COLLECTION, c->collection, &range.collection);
+    if (rc != 0)
+        return bz_error_code(error, rc);
+    bool part = false;
+    for (uint64_t i = 0; rc == 0 && i < answered; i++) {
+        if (part)
+            return malformed(error);
+        rc = take_items(s, &r, &range, &c->asked[i], &part, error);
+    }
+    if (rc != 0)
+        return rc;
+    c->waiting = false;
+    c->whole = false;
+    c->after = range.after;
+    return is_end(&range.after) && !part ? next_collection(c) : 0;
+}
+
+/* ---- answering ---- */
+
+struct answer {
+    struct bz_session *s;
+    struct bz_buf items;
+    blaze_id *ids;     /* room for ANSWER_IDS */
+    uint64_t answered; /* ranges */
+    uint64_t listed, looked;
+    bool full;
+};
+
+static int list(struct answer *a, const struct bz_range *range)
+{
+    const struct bz_replica *replica = &a->s->replica;
+    struct bz_range_sum sum = {.max = ANSWER_IDS - a->listed, .ids = a->ids};
+    int rc = replica->ops->range_list(replica->context, range, &sum);
+    if (rc != 0)
+        return rc;
+    a->full = sum.more;
+    if (sum.more && sum.count == 0)
+        return 0; /* no room: to be asked again */
+    bz_buf_append8(&a->items, sum.more ? ITEMS_PART : ITEMS_LIST);
+    if (sum.more)
+        bz_buf_append(&a->items, &sum.last, sizeof sum.last);
+    bz_buf_append_varint(&a->items, sum.count);
+    bz_buf_append(&a->items, a->ids, sum.count * sizeof *a->ids);
+    a->listed += sum.count;
+    a->answered++;
+    return a->items.error;
+}
+
+static int answer_range(
+    struct answer *a, const struct bz_range *range, uint64_t count, struct bz_hash128 digest)
+{
+    const struct bz_replica *replica = &a->s->replica;
+    struct bz_range_sum sum = {.max = count};
+    int rc = replica->ops->range_list(replica->context, range, &sum);
+    if (rc != 0)
+        return rc;
+    a->looked += sum.count;
+    if (sum.more || sum.count != count || sum.digest.low != digest.low ||
+        sum.digest.high != digest.high)
+        return list(a, range);
+    bz_buf_append8(&a->items, ITEMS_EQUAL);
+    a->answered++;
+    return a->items.error;
+}
+
+/* Answers the ranges one after the other; all are read, so that the frame is sound as a whole. */
+static int answer_all(struct answer *a, struct bz_reader *r, struct bz_range *range, uint64_t count)
+{
+    for (uint64_t i = 0; i < count; i++) {
+        struct bz_hash128 digest;
+        read_id(r, &range->last);
+        uint64_t records = bz_read_varint(r);
+        digest.low = bz_read64le(r);
+        digest.high = bz_read64le(r);
+        if (!r->ok || records > RANGE_RECORDS ||
+            (!range->whole && memcmp(&range->last, &range->after, sizeof range->last) <= 0))
+            return BLAZE_EPROTO;
+        if (!a->full) {
+            int rc = answer_range(a, range, records, digest);
+            if (rc != 0)
+                return rc;
+            a->full |= a->looked >= ANSWER_LOOKS;
+        }
+        range->whole = false;
+        range->after = range->last;
+    }
+    return 0;
+}
+
+static int answer(struct answer *a, struct bz_reader *r)
+{
+    struct bz_session *s = a->s;
+    struct bz_range range = {.collection = bz_read_sized(r)};
+    range.whole = (bz_read8(r) & RANGES_WHOLE) != 0;
+    read_id(r, &range.after);
+    uint64_t count = bz_read_varint(r);
+    if (!r->ok || range.collection.size == 0 || range.collection.size > NAME_MAX || count == 0 ||
+        count > BZ_RANGES_MAX)
+        return BLAZE_EPROTO;
+    int rc = 0;
+    if (s->opaque.active)
+        rc = bz_opaque_name(s, BZ_TERM_COLLECTION, range.collection, &range.collection);
+    if (rc == 0)
+        rc = answer_all(a, r, &range, count);
+    if (rc != 0)
+        return rc;
+    bz_buf_append_varint(&s->scratch, a->answered);
+    bz_buf_append(&s->scratch, a->items.data, a->items.size);
+    rc = s->scratch.error;
+    bz_session_send(s, BZ_FRAME_ITEMS);
+    return rc;
+}
+
+int bz_reconcile_ranges(struct bz_session *s, struct bz_bytes payload, blaze_error *error)
+{
+    struct bz_reader r = bz_reader(payload);
+    struct answer a = {.s = s, .ids = bz_malloc(ANSWER_IDS * sizeof *a.ids)};
+    bz_buf_init(&a.items, BZ_FRAME_CONTROL_MAX);
+    int rc = a.ids == NULL ? BLAZE_ENOMEM : answer(&a, &r);
+    bz_buf_release(&a.items);
+    bz_free(a.ids);
+    if (rc == BLAZE_EPROTO)
+        return malformed(error);
+    return rc != 0 ? bz_error_code(error, rc) : 0;
+}

@@ -1,0 +1,346 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The life of nodes: deleted records go once all replicas know of them; who was away for too long
+ * does not bring them back, and what it wrote alone is there; a copy that was put back to an older
+ * state goes on as another node.
+ */
+#include "sync_world.h"
+
+#define MINUTE 60000u
+#define DAY    86400000u
+#define NOTES  bz_bytes_text("notes")
+
+/* What a database's owner has done now and then. */
+static void maintain(struct site *s)
+{
+    uint64_t collected = 0;
+    for (bool more = true; more;)
+        assert_int_equal(bz_db_collect(s->db, &collected, &more, NULL), 0);
+}
+
+/* Time goes by: enough for sessions to tell what they tell now and then, too little for one to be
+ * given up. */
+static void pass(struct world *w, uint64_t ms)
+{
+    settle(w);
+    w->wall_ms += ms;
+    for (uint32_t i = 0; i < w->links; i++) {
+        w->link[i].pipe.now_ms += 6000;
+        w->link[i].pipe.wall_ms = w->wall_ms;
+    }
+    settle(w);
+    for (uint32_t i = 0; ms >= DAY && i < w->sites; i++)
+        maintain(&w->site[i]);
+}
+
+static void write_one(struct site *s, uint32_t number, const char *text)
+{
+    blaze_doc *doc;
+    struct bz_db_txn *txn;
+    blaze_id id = fake_id(number);
+    assert_int_equal(blaze_doc_new(&doc), 0);
+    blaze_doc_add_string(doc, "text", text);
+    assert_int_equal(bz_db_begin(s->db, &txn, NULL), 0);
+    assert_int_equal(bz_db_upsert(txn, NOTES, &id, doc, NULL), 0);
+    assert_int_equal(bz_db_commit(txn, BZ_DURABLE_RELAXED, NULL), 0);
+    blaze_doc_free(doc);
+}
+
+static void delete_some(struct site *s, uint32_t first, uint32_t count)
+{
+    struct bz_db_txn *txn;
+    assert_int_equal(bz_db_begin(s->db, &txn, NULL), 0);
+    for (uint32_t i = first; i < first + count; i++) {
+        blaze_id id = fake_id(i);
+        assert_int_equal(bz_db_delete(txn, NOTES, &id, NULL), 0);
+    }
+    assert_int_equal(bz_db_commit(txn, BZ_DURABLE_RELAXED, NULL), 0);
+}
+
+static bool has(struct site *s, uint32_t number)
+{
+    struct bz_read *read;
+    blaze_id id = fake_id(number);
+    assert_int_equal(bz_read_begin(s->db, &read, NULL), 0);
+    int rc = bz_read_exists(read, NOTES, &id, NULL);
+    bz_read_end(read);
+    assert_true(rc == 0 || rc == BLAZE_ENOTFOUND);
+    return rc == 0;
+}
+
+static struct bz_db_state state_at(struct world *w, uint32_t i)
+{
+    struct bz_db_state state;
+    struct version version;
+    load(&w->site[i], &state, &version);
+    return state;
+}
+
+static bool is_stale(struct site *s)
+{
+    struct bz_read *read;
+    bool stale = false;
+    assert_int_equal(bz_read_begin(s->db, &read, NULL), 0);
+    assert_int_equal(bz_read_stale(read, &stale, NULL), 0);
+    bz_read_end(read);
+    return stale;
+}
+
+static void cut_off(struct world *w, uint32_t site)
+{
+    for (uint32_t i = 0; i < w->links; i++) {
+        if (w->link[i].ends[0] == &w->site[site] || w->link[i].ends[1] == &w->site[site])
+            link_down(&w->link[i]);
+    }
+}
+
+static void deleted_records_go_when_all_replicas_know(void **state)
+{
+    (void)state;
+    for (uint32_t shape = CHAIN; shape <= MESH; shape++) {
+        struct world w;
+        world_open(&w, 3 + shape, (enum shape)shape, 4);
+        all_links(&w);
+        insert_many(&w.site[0], 700);
+        settle(&w);
+        pass(&w, MINUTE);
+        cut_off(&w, 3);
+        delete_some(&w.site[1], 100, 500);
+        for (int i = 0; i < 6; i++)
+            pass(&w, MINUTE);
+        /* The one that is away does not know. */
+        for (uint32_t i = 0; i < 3; i++)
+            assert_int_equal(state_at(&w, i).purged, 0);
+        all_links(&w);
+        for (int i = 0; i < 8; i++)
+            pass(&w, MINUTE);
+        for (uint32_t i = 0; i < w.sites; i++) {
+            assert_int_equal(state_at(&w, i).purged, 500);
+            assert_int_equal(state_at(&w, i).dead, 0);
+            assert_int_equal(state_at(&w, i).records, 200);
+        }
+        assert_equal(&w);
+        world_close(&w);
+    }
+}
+
+/* The last site is away for longer than the retention, while records that it has are deleted. */
+static void a_stale_replica_brings_nothing_back_and_loses_nothing(void **state)
+{
+    (void)state;
+    for (uint32_t shape = CHAIN; shape <= MESH; shape++) {
+        struct world w;
+        world_open(&w, 20 + shape, (enum shape)shape, 4);
+        all_links(&w);
+        insert_many(&w.site[0], 3000);
+        settle(&w);
+        pass(&w, MINUTE);
+        cut_off(&w, 3);
+        delete_some(&w.site[0], 1000, 1000);
+        write_one(&w.site[3], 5000, "made while away");
+        write_one(&w.site[3], 10, "changed while away");
+        write_one(&w.site[3], 1500, "changed while away, and deleted elsewhere before");
+        for (int i = 0; i < 12; i++)
+            pass(&w, 5 * DAY);
+        for (uint32_t i = 0; i < 3; i++)
+            assert_int_equal(state_at(&w, i).purged, 1000);
+        write_one(&w.site[1], 1600, "made anew with an id that was deleted");
+        all_links(&w);
+        for (int i = 0; i < 8; i++)
+            pass(&w, MINUTE);
+        for (uint32_t i = 0; i < w.sites; i++) {
+            assert_false(is_stale(&w.site[i]));
+            assert_true(has(&w.site[i], 5000));
+            assert_true(has(&w.site[i], 1500));
+            assert_true(has(&w.site[i], 1600));
+            assert_false(has(&w.site[i], 1000));
+            assert_int_equal(state_at(&w, i).records, 2003);
+        }
+        assert_equal(&w);
+        world_close(&w);
+    }
+}
+
+static void a_comparison_moves_little(void **state)
+{
+    (void)state;
+    struct world w;
+    world_open(&w, 7, CHAIN, 2);
+    all_links(&w);
+    insert_many(&w.site[0], 100000);
+    settle(&w);
+    pass(&w, MINUTE);
+    cut_off(&w, 1);
+    for (uint32_t i = 0; i < 10; i++)
+        delete_some(&w.site[0], i * 9973, 1);
+    for (int i = 0; i < 10; i++)
+        pass(&w, 5 * DAY);
+    assert_int_equal(state_at(&w, 0).purged, 10);
+    all_links(&w);
+    settle(&w);
+    assert_int_equal(state_at(&w, 1).records, 99990);
+    assert_equal(&w);
+    struct bz_session_status a = pipe_status(&w.link[0].pipe, 0);
+    struct bz_session_status b = pipe_status(&w.link[0].pipe, 1);
+    /* 98 ranges of 40 bytes, and for 10 of them 1,024 ids. */
+    assert_true(a.sent_bytes + b.sent_bytes < 200000);
+    world_close(&w);
+}
+
+static void a_forgotten_replica_is_not_waited_for(void **state)
+{
+    (void)state;
+    struct world w;
+    struct bz_identity lost;
+    blaze_error error;
+    world_open(&w, 9, STAR, 3);
+    all_links(&w);
+    insert_many(&w.site[0], 50);
+    settle(&w);
+    pass(&w, MINUTE);
+    cut_off(&w, 2);
+    delete_some(&w.site[1], 0, 20);
+    for (int i = 0; i < 4; i++)
+        pass(&w, MINUTE);
+    assert_int_equal(state_at(&w, 0).purged, 0);
+    bz_db_identity(w.site[2].db, &lost);
+    blaze_id nobody = fake_id(99);
+    assert_int_equal(bz_db_forget(w.site[0].db, &nobody, &error), BLAZE_ENOTFOUND);
+    assert_int_equal(bz_db_forget(w.site[0].db, &lost.node, NULL), 0);
+    write_one(&w.site[0], 70, "something to tell");
+    for (int i = 0; i < 4; i++)
+        pass(&w, MINUTE);
+    /* The other one has heard of it. */
+    assert_int_equal(state_at(&w, 0).purged, 20);
+    assert_int_equal(state_at(&w, 1).purged, 20);
+    all_links(&w);
+    for (int i = 0; i < 4; i++)
+        pass(&w, MINUTE);
+    assert_equal(&w);
+    assert_int_equal(state_at(&w, 2).records, 31);
+    world_close(&w);
+}
+
+static void a_shorter_retention_is_kept_to(void **state)
+{
+    (void)state;
+    struct world w;
+    uint64_t ms = 0;
+    world_open(&w, 10, CHAIN, 3);
+    assert_int_equal(bz_db_retention(w.site[0].db, &ms, NULL), 0);
+    assert_int_equal(ms, 30ull * DAY);
+    assert_int_equal(bz_db_set_retention(w.site[0].db, DAY, NULL), 0);
+    assert_int_equal(bz_db_retention(w.site[0].db, &ms, NULL), 0);
+    assert_int_equal(ms, DAY);
+    all_links(&w);
+    insert_many(&w.site[0], 50);
+    settle(&w);
+    pass(&w, MINUTE);
+    cut_off(&w, 2);
+    delete_some(&w.site[1], 0, 20);
+    pass(&w, MINUTE);
+    pass(&w, 2 * DAY);
+    write_one(&w.site[0], 70, "something to tell");
+    pass(&w, MINUTE);
+    pass(&w, MINUTE);
+    assert_int_equal(state_at(&w, 0).purged, 20);
+    assert_int_equal(state_at(&w, 1).purged, 0);
+    world_close(&w);
+}
+
+static void what_was_never_shared_goes_at_once(void **state)
+{
+    (void)state;
+    struct world w;
+    uint64_t collected = 0;
+    bool more = true;
+    world_open(&w, 11, CHAIN, 1);
+    insert_many(&w.site[0], 3000);
+    delete_some(&w.site[0], 0, 2000);
+    uint32_t steps = 0;
+    while (more) {
+        uint64_t before = collected;
+        assert_int_equal(bz_db_collect(w.site[0].db, &collected, &more, NULL), 0);
+        assert_true(collected - before <= 256);
+        steps++;
+    }
+    assert_int_equal(collected, 2000);
+    assert_true(steps >= 8);
+    assert_int_equal(state_at(&w, 0).dead, 0);
+    assert_equal(&w);
+    world_close(&w);
+}
+
+/* Random edits, with deletes, links that break and a clock that runs: some sites become stale. */
+static void one_history(uint64_t seed, uint32_t blind)
+{
+    struct world w;
+    world_open_with(&w, seed, (enum shape)(seed % 4), 3 + (uint32_t)(seed / 4 % 3), blind);
+    for (uint32_t i = 0; i < w.sites; i++)
+        assert_int_equal(bz_db_set_retention(w.site[i].db, 10 * MINUTE, NULL), 0);
+    for (int turn = 0; turn < 200; turn++) {
+        struct link *l = &w.link[chance(&w, w.links)];
+        w.wall_ms += chance(&w, MINUTE);
+        switch (chance(&w, 10)) {
+        case 0:
+        case 1:
+            link_down(l);
+            break;
+        case 2:
+        case 3:
+            if (!l->up)
+                link_up(&w, l);
+            break;
+        case 4:
+            for (uint32_t i = 0; i < w.links; i++) {
+                w.link[i].pipe.now_ms += 6000;
+                w.link[i].pipe.wall_ms = w.wall_ms;
+            }
+            wake_all(&w);
+            break;
+        default:
+            edit(&w, &w.site[chance(&w, w.sites)]);
+            wake_all(&w);
+        }
+        for (uint64_t n = chance(&w, 20) * chance(&w, 20); n > 0 && step(&w); n--)
+            ;
+    }
+    /* Whatever alarm there was, in new sessions all is well. */
+    for (int i = 0; i < 6; i++) {
+        for (uint32_t k = 0; k < w.links; k++)
+            link_down(&w.link[k]);
+        all_links(&w);
+        wake_all(&w);
+        while (step(&w))
+            ;
+        for (uint32_t k = 0; k < w.links; k++)
+            w.link[k].pipe.now_ms += 6000;
+        wake_all(&w);
+        while (step(&w))
+            ;
+    }
+    assert_equal(&w);
+    world_close(&w);
+}
+
+static void all_are_equal_in_the_end_whoever_was_stale(void **state)
+{
+    (void)state;
+    uint64_t first = test_seed(), histories = test_rounds(60, 2000);
+    for (uint64_t i = 0; i < histories; i++)
+        one_history(first + i, (first + i) % 3 == 0 ? 1 : 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(deleted_records_go_when_all_replicas_know),
+        cmocka_unit_test(a_stale_replica_brings_nothing_back_and_loses_nothing),
+        cmocka_unit_test(a_comparison_moves_little),
+        cmocka_unit_test(a_forgotten_replica_is_not_waited_for),
+        cmocka_unit_test(a_shorter_retention_is_kept_to),
+        cmocka_unit_test(what_was_never_shared_goes_at_once),
+        cmocka_unit_test(all_are_equal_in_the_end_whoever_was_stale),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
