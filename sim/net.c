@@ -7,6 +7,8 @@
  */
 #include "world.h"
 
+#include "sync/frame.h"
+
 #define WIRE_MAX   (64u << 10) /* on the way in one direction */
 #define OUTPUT_MAX (1u << 20)  /* a chunk of 256 KiB, what may follow, and room */
 #define IDLE_RUNS  64u         /* of a session that has nothing to do and says that it has more */
@@ -64,7 +66,8 @@ static void end_open(struct sim_world *w, struct sim_connection *c, int i)
         .host = &c->host,
         .chunk_bytes = end->node->chunk_bytes,
         .window_bytes = end->node->window_bytes,
-        .lazy_ms = end->node->lazy_ms};
+        .lazy_ms = end->node->lazy_ms,
+        .without = BZ_FEATURE_RECONCILE}; /* the oracle keeps what is deleted */
     if (bz_session_new(&end->session, &options, w->now_ms, NULL) != 0)
         abort();
     bz_buf_init(&end->wire, (size_t)1 << 30);

@@ -119,11 +119,28 @@ BLAZE_API int blaze_flush(blaze_db *db, blaze_error *error);
 
 /*
  * What there is to know, as one JSON object: database, node, role, records, collections {name:
- * records}, vv {node: writes}, blind, digest, conflicts, peers [...], links [...], storage {...},
+ * records}, vv {node: writes}, blind, digest, conflicts, deleted {waiting, collected,
+ * retention_days}, replicas [{node, seen, stale}], peers [...], links [...], storage {...},
  * warnings
  * [...], sealed, and damaged, if blaze_damage() is not NULL. *out is released with blaze_free().
  */
 BLAZE_API int blaze_status(blaze_db *db, char **out, blaze_error *error);
+
+/*
+ * What remains of a deleted record is removed once all replicas know that it is deleted
+ * (docs/replication.md). Databases that sync do so by themselves; blaze_collect() does it now, also
+ * for one that was never shared. *collected (may be NULL) is how many records went.
+ */
+BLAZE_API int blaze_collect(blaze_db *db, uint64_t *collected, blaze_error *error);
+
+/* For how long a replica that is not heard of is waited for, in ms; 30 days at first. Of this copy
+ * alone. */
+BLAZE_API int blaze_retention(blaze_db *db, uint64_t *ms, blaze_error *error);
+BLAZE_API int blaze_set_retention(blaze_db *db, uint64_t ms, blaze_error *error);
+
+/* No longer waits for the replica with this node id, here and wherever this is heard of, until it
+ * is heard of again. BLAZE_ENOTFOUND if none is known. */
+BLAZE_API int blaze_forget(blaze_db *db, const blaze_id *node, blaze_error *error);
 
 /* A threshold of blaze_open_options that is crossed, before a limit is reached (docs/limits.md). */
 typedef enum blaze_warning_kind {

@@ -144,6 +144,34 @@ static int append_head(struct bz_buf *out, blaze_db *db, struct bz_read *read, b
     return BLAZE_OK;
 }
 
+static int on_replica(void *context, const struct bz_replica_known *known)
+{
+    struct bz_buf *out = next(context);
+    bz_buf_printf(out, "{\"node\":");
+    append_id(out, &known->node);
+    bz_buf_printf(out, ",\"seen\":");
+    append_time(out, known->seen_ms);
+    bz_buf_printf(out, ",\"stale\":%s}", known->stale ? "true" : "false");
+    return 0;
+}
+
+/* What is deleted, and for whom it waits. */
+static int append_deleted(struct bz_buf *out, struct bz_read *read, blaze_error *error)
+{
+    struct bz_db_state state;
+    uint64_t retention_ms = 0;
+    int rc = bz_read_state(read, &state, error);
+    if (rc == BLAZE_OK)
+        rc = bz_read_retention(read, &retention_ms, error);
+    if (rc != BLAZE_OK)
+        return rc;
+    bz_buf_printf(out,
+        "],\"deleted\":{\"waiting\":%" PRIu64 ",\"collected\":%" PRIu64
+        ",\"retention_days\":%g},\"replicas\":[",
+        state.dead, state.purged, (double)retention_ms / 86400000.0);
+    return bz_read_replicas(read, on_replica, &(struct list){.out = out}, error);
+}
+
 static int append_all(struct bz_buf *out, blaze_db *db, struct bz_read *read, blaze_error *error)
 {
     int rc = append_head(out, db, read, error);
@@ -164,6 +192,9 @@ static int append_all(struct bz_buf *out, blaze_db *db, struct bz_read *read, bl
     bz_buf_printf(out, "},\"peers\":[");
     struct peers peers = {.list.out = out};
     rc = bz_read_peers(read, on_peer, &peers, error);
+    if (rc != BLAZE_OK)
+        return rc;
+    rc = append_deleted(out, read, error);
     if (rc != BLAZE_OK)
         return rc;
     bz_buf_printf(out, "],\"caught_up\":%s,\"links\":[", peers.behind ? "false" : "true");

@@ -169,6 +169,9 @@ struct bz_replica_ops {
      * has there, and all of whose writes the peer has (`covered`); commits. */
     int (*range_remove)(void *context, const struct bz_range *range, const blaze_id *there,
         uint32_t count, const struct bz_vv *covered, uint64_t *removed, blaze_error *error);
+    /* Whether we show something else than a peer with the same version vector, and something was
+     * ever collected. */
+    int (*range_differs)(void *context, const struct bz_head *head, bool *out, blaze_error *error);
     /* All ranges have been compared: nothing of what is here is stale. */
     int (*range_done)(void *context, blaze_error *error);
 

@@ -233,7 +233,6 @@ static int take_version(struct bz_apply *apply, const struct bz_vv *vv, blaze_er
 }
 
 struct partial {
-    bool ourselves;
     uint64_t now_ms;
     bool is;
 };
@@ -245,14 +244,13 @@ static int is_partial(void *context, const blaze_id *node, const struct bz_peer_
     (void)node;
     bool recent =
         peer->seen_ms == 0 || p->now_ms < peer->seen_ms || p->now_ms - peer->seen_ms < PARTIAL_MS;
-    p->is |= recent && (peer->cursor > peer->reached || (!p->ourselves && peer->partial));
+    p->is |= recent && (peer->cursor > peer->reached || peer->partial);
     return 0;
 }
 
-int bz_peers_partial(
-    struct bz_db *db, struct bz_view *view, bool ourselves, bool *out, blaze_error *error)
+int bz_peers_partial(struct bz_db *db, struct bz_view *view, bool *out, blaze_error *error)
 {
-    struct partial partial = {.ourselves = ourselves, .now_ms = db->wall_ms(db->context)};
+    struct partial partial = {.now_ms = db->wall_ms(db->context)};
     int rc = bz_stale_load(view, &partial.is, error);
     if (rc == 0)
         rc = bz_peer_each(view, is_partial, &partial, error);
@@ -268,7 +266,7 @@ static int compare(
     struct bz_vv ours;
     bool partial = false;
     bz_arena_reset(&txn->arena);
-    int rc = bz_peers_partial(txn->db, txn->view, false, &partial, error);
+    int rc = bz_peers_partial(txn->db, txn->view, &partial, error);
     if (rc == 0)
         rc = bz_version_vector(
             txn->view, txn->state.self, txn->state.seq, &txn->arena, &ours, error);

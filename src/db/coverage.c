@@ -258,6 +258,11 @@ int bz_retention_load(struct bz_view *view, uint64_t *ms, blaze_error *error)
     return 0;
 }
 
+int bz_read_retention(struct bz_read *read, uint64_t *ms, blaze_error *error)
+{
+    return bz_retention_load(read->view, ms, error);
+}
+
 int bz_db_retention(struct bz_db *db, uint64_t *ms, blaze_error *error)
 {
     struct bz_read *read = NULL;

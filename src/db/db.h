@@ -374,6 +374,8 @@ int bz_db_check(struct bz_db *db, void (*each)(void *context, const char *proble
 int bz_db_retention(struct bz_db *db, uint64_t *ms, blaze_error *error);
 int bz_db_set_retention(struct bz_db *db, uint64_t ms, blaze_error *error);
 
+int bz_read_retention(struct bz_read *read, uint64_t *ms, blaze_error *error);
+
 /* A replica that is known of, this one and forgotten ones excepted. */
 struct bz_replica_known {
     blaze_id node;

@@ -87,11 +87,9 @@ int bz_peer_store(
 int bz_peer_each(struct bz_view *view,
     int (*each)(void *context, const blaze_id *node, const struct bz_peer_state *peer),
     void *context, blaze_error *error);
-/* Whether we may hold writes beyond our version vector: some peer's head is not reached, or others
- * may have collected what is still here; or, unless it is asked for `ourselves` alone, this was so
- * of a peer whose head we have reached. (It is not said on: in a ring it would never end.) */
-int bz_peers_partial(
-    struct bz_db *db, struct bz_view *view, bool ourselves, bool *out, blaze_error *error);
+/* Whether we may hold writes beyond our version vector: some peer's head is not reached, or was
+ * itself partial. Or what others have collected may still be here. */
+int bz_peers_partial(struct bz_db *db, struct bz_view *view, bool *out, blaze_error *error);
 
 /* An entry of the change log. */
 struct bz_log_entry {
@@ -532,6 +530,7 @@ int bz_range_list(void *context, const struct bz_range *range, struct bz_range_s
 int bz_range_remove(void *context, const struct bz_range *range, const blaze_id *there,
     uint32_t count, const struct bz_vv *covered, uint64_t *removed, blaze_error *error);
 int bz_range_done(void *context, blaze_error *error);
+int bz_range_differs(void *context, const struct bz_head *head, bool *out, blaze_error *error);
 
 /* ---- replica.c, apply.c ---- */
 

@@ -203,3 +203,26 @@ int bz_range_done(void *context, blaze_error *error)
     bz_db_abort(txn);
     return rc;
 }
+
+int bz_range_differs(void *context, const struct bz_head *head, bool *out, blaze_error *error)
+{
+    struct bz_read *read = NULL;
+    const struct bz_state *state = NULL;
+    struct bz_purged purged;
+    struct bz_vv ours;
+    int rc = bz_read_begin(context, &read, error);
+    if (rc != 0)
+        return rc;
+    bz_arena_reset(&read->arena);
+    rc = bz_read_load_state(read, &state, error);
+    if (rc == 0)
+        rc = bz_purged_load(read->view, &read->arena, &purged, error);
+    if (rc == 0)
+        rc = bz_version_vector(read->view, state->self, state->seq, &read->arena, &ours, error);
+    if (rc == 0)
+        *out = purged.vv.count > 0 && bz_vv_includes(&ours, &head->vv) &&
+               bz_vv_includes(&head->vv, &ours) &&
+               (state->digest.low != head->digest.low || state->digest.high != head->digest.high);
+    bz_read_end(read);
+    return rc;
+}

@@ -231,7 +231,7 @@ static int changes_head(struct bz_changes *changes, struct bz_head *out)
     int rc = bz_version_vector(
         changes->read->view, state->self, state->seq, &changes->arena, &head.vv, NULL);
     if (rc == 0)
-        rc = bz_peers_partial(changes->db, changes->read->view, true, &head.partial, NULL);
+        rc = bz_peers_partial(changes->db, changes->read->view, &head.partial, NULL);
     if (rc == 0)
         *out = head;
     return rc;
@@ -260,6 +260,7 @@ static const struct bz_replica_ops replica_ops = {
     .range_list = bz_range_list,
     .range_remove = bz_range_remove,
     .range_done = bz_range_done,
+    .range_differs = bz_range_differs,
     .version = version,
     .node_number = node_number,
 };

@@ -248,7 +248,7 @@ static int apply_chunk(
     struct bz_apply *apply;
     struct bz_body_reader body;
     struct bz_head head = {.position = chunk->to};
-    bool diverged = false;
+    bool diverged = false, differs = false;
     uint64_t received = s->status.received_records, applied = s->status.applied_records;
     int rc = s->replica.ops->apply_begin(s->replica.context, &s->status.peer, &apply, error);
     if (rc != 0)
@@ -274,12 +274,21 @@ static int apply_chunk(
     s->in.begun = true;
     s->in.at_head = !chunk->more;
     bz_lazy_judge(s, s->status.received_records - received, s->status.applied_records - applied);
+    if (!chunk->more && bz_reconcile_helps(s)) {
+        /* Even in the middle of exchanges: it deletes nothing but what was collected. */
+        rc = diverged ? 0
+                      : s->replica.ops->range_differs(s->replica.context, &head, &differs, error);
+        if (rc == 0 && (diverged || differs))
+            bz_reconcile_ask(s);
+        return rc;
+    }
+    if (!diverged && !chunk->more && s->reconciles && s->in.round == 0) {
+        rc = s->replica.ops->range_differs(s->replica.context, &head, &differs, error);
+        if (rc != 0 || differs)
+            return rc != 0 ? rc : ask_from(s, 0, error);
+    }
     if (!diverged)
         return 0;
-    if (bz_reconcile_helps(s)) {
-        bz_reconcile_ask(s);
-        return 0;
-    }
     /* What should be equal is not: everything anew, once, from the start of its log. */
     s->status.diverged = true;
     return s->in.round == 0 ? ask_from(s, 0, error) : 0;
