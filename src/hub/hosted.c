@@ -40,7 +40,8 @@ static int open_db(struct bz_hub *hub, const blaze_id *id, const struct bz_enrol
         return bz_error_code(error, BLAZE_ENOMEM);
     struct bz_db_options options = {.store = {.segment_bytes = SEGMENT_BYTES,
                                         .allow_network = hub->options.allow_network_fs,
-                                        .secret = hub->options.secret}};
+                                        .secret = hub->options.secret},
+        .apply_durability = hub->options.durability};
     int rc = bz_db_open(out, path, &options, error);
     if (rc == BLAZE_ENOTFOUND && enrolment != NULL) {
         options.create = true;

@@ -8,8 +8,8 @@
 #include "hub/hub.h"
 
 #include "base/alloc.h"
-#include "db/db.h"
-#include "net/net.h"
+#include "db/db_priv.h"
+#include "hub/hub_priv.h"
 #include "peer/member.h"
 #include "peer/peer.h"
 
@@ -565,6 +565,29 @@ static void a_database_without_clients_is_closed_and_opened_again(void **state)
     place_close(&place);
 }
 
+/* Else each change that passes through a relaxed hub waits for its disk. */
+static void databases_are_as_durable_as_the_hub_was_opened_for(void **state)
+{
+    static const enum bz_durability durabilities[] = {BZ_DURABLE_FULL, BZ_DURABLE_RELAXED};
+    for (size_t i = 0; i < 2; i++) {
+        struct place place;
+        struct copy a;
+        place_open(&place, state);
+        hub_stop(&place);
+        place.options.idle_ms = 3600000;
+        place.options.durability = durabilities[i];
+        hub_start(&place);
+        copy_open(&a, &place, NULL);
+        share(&a, &place);
+        pthread_mutex_lock(&place.hub->lock);
+        assert_non_null(place.hub->hosted);
+        assert_int_equal(place.hub->hosted->db->apply_durability, durabilities[i]);
+        pthread_mutex_unlock(&place.hub->lock);
+        copy_close(&a);
+        place_close(&place);
+    }
+}
+
 static void a_second_hub_for_a_directory_is_turned_away(void **state)
 {
     struct place place;
@@ -787,6 +810,7 @@ int main(void)
         EACH(a_hub_that_was_gone_is_found_again),
         EACH(nobody_there_ends_a_single_sync_and_makes_a_live_link_wait),
         ONCE(a_database_without_clients_is_closed_and_opened_again),
+        ONCE(databases_are_as_durable_as_the_hub_was_opened_for),
         EACH(a_second_hub_for_a_directory_is_turned_away),
         EACH(links_may_be_closed_at_any_moment),
         EACH(strangers_are_hung_up_on_and_harm_nobody),

@@ -298,12 +298,25 @@ const struct bz_mem_node *bz_mem_seek(
     return visible(find(list, &target), map, lsn);
 }
 
-const struct bz_mem_node *bz_mem_after(const struct bz_mem_node *node, uint64_t lsn)
+/* The oldest version of the key of `node`. A key that is written again and again has many: towers
+ * on the way make the steps longer and, near the end, shorter again. */
+static const struct bz_mem_node *oldest(const struct bz_mem_node *node)
 {
     const struct bz_mem_node *next = bz_mem_next(node);
-    while (next != NULL && bz_mem_same_key(next, node))
-        next = bz_mem_next(next);
-    return visible(next, node->map, lsn);
+    unsigned level = 1;
+    while (next != NULL && bz_mem_same_key(next, node)) {
+        node = next;
+        level = node->height;
+        next = load(&node->next[level - 1]);
+        while (level > 1 && (next == NULL || !bz_mem_same_key(next, node)))
+            next = load(&node->next[--level - 1]);
+    }
+    return node;
+}
+
+const struct bz_mem_node *bz_mem_after(const struct bz_mem_node *node, uint64_t lsn)
+{
+    return visible(bz_mem_next(oldest(node)), node->map, lsn);
 }
 
 /* The last node whose key is before (map, key): its oldest version. */
