@@ -7,6 +7,10 @@
  * the same of the values, and keep the others until somebody writes the field having seen them:
  * writing is what ends a conflict (docs/replication.md). Here they are listed and observed, and
  * settled by rule: by a policy, which is kept in the database, or by a function of the program.
+ *
+ * A record that was deleted in one copy while it was written to in another is in a conflict of
+ * life, whether it is now there or not. No rule settles that: a write to it does, or a delete, or
+ * blaze_settle_life().
  */
 
 #include <blazedb/database.h>
@@ -18,40 +22,51 @@ extern "C" {
 /* ---- listing ---- */
 
 typedef struct blaze_sibling {
-    int present; /* 0: this side removed the field, or never had it */
-    blaze_value value;
-    blaze_id node;   /* who wrote it */
-    int64_t time_ms; /* when, by that node's clock */
+    int present;       /* 0: this side removed the field, or never had it; of life: it deleted */
+    blaze_value value; /* of life: the document, as it is if the record stays */
+    blaze_id node;     /* who wrote it */
+    int64_t time_ms;   /* when, by that node's clock */
     blaze_role role;
     int settled; /* it was written by a policy or a resolver, with time and role of what it is for
                   */
 } blaze_sibling;
 
-/* One field. The first sibling is the one that readers see. Everything borrows during the call. */
+/* One field, or life. The first sibling is the one that readers see. Everything borrows during the
+ * call. */
 typedef struct blaze_conflict {
     blaze_text collection;
     blaze_id id;
-    blaze_text field;
+    blaze_text field; /* of life: empty */
     size_t count;
     const blaze_sibling *siblings;
+    int life; /* 1: it was deleted here and written to there */
 } blaze_conflict;
 
 /* Calls `each` for every field in conflict, of one record, or of a collection (id NULL), or of the
- * database (collection NULL too), until it returns non-zero, which is then returned. */
+ * database (collection NULL too), until it returns non-zero, which is then returned. Life comes
+ * before the fields of a record; of one that is deleted nothing else comes. */
 BLAZE_API int blaze_conflicts(blaze_db *db, const char *collection, const blaze_id *id,
     int (*each)(void *context, const blaze_conflict *conflict), void *context, blaze_error *error);
 
-/* The number of records with a field in conflict, of a collection or (NULL) of the database. */
+/* The number of records with a field in conflict, or life, each counted once; of a collection or
+ * (NULL) of the database. */
 BLAZE_API int blaze_conflict_count(
     blaze_db *db, const char *collection, uint64_t *out, blaze_error *error);
+
+/* Ends a conflict of life by a write: with `keep` the record is there, as the listing has shown it,
+ * and otherwise deleted. BLAZE_ENOTFOUND if there is no such conflict in the record, which is then
+ * left alone; BLAZE_EREADONLY, BLAZE_EPERM. */
+BLAZE_API int blaze_settle_life(
+    blaze_db *db, const char *collection, const blaze_id *id, int keep, blaze_error *error);
 
 /* ---- observing ---- */
 
 typedef struct blaze_conflict_event {
     blaze_text collection;
     blaze_id id;
-    size_t count; /* of the fields that are in conflict now; 0: none is any more */
+    size_t count; /* of the fields that are in conflict now; 0, and not life: nothing is any more */
     const blaze_text *fields;
+    int life;
 } blaze_conflict_event;
 
 typedef struct blaze_conflict_observer blaze_conflict_observer;

@@ -35,6 +35,7 @@ static int translate(blaze_conflict *out, const struct bz_conflict *in)
         .field = text_of(in->field),
         .count = in->count,
         .siblings = siblings,
+        .life = in->life,
     };
     return 0;
 }
@@ -93,6 +94,24 @@ int blaze_conflict_count(blaze_db *db, const char *collection, uint64_t *out, bl
     return rc;
 }
 
+int blaze_settle_life(
+    blaze_db *db, const char *collection, const blaze_id *id, int keep, blaze_error *error)
+{
+    if (db == NULL || collection == NULL || id == NULL)
+        return bz_api_null(error, db == NULL           ? "the database"
+                                  : collection == NULL ? "the collection"
+                                                       : "the id");
+    struct bz_db_txn *txn;
+    int rc = bz_db_begin(db->db, &txn, error);
+    if (rc != BLAZE_OK)
+        return rc;
+    rc = bz_db_settle_life(txn, bz_bytes_text(collection), id, keep != 0, error);
+    if (rc == BLAZE_OK)
+        return bz_db_commit(txn, db->durability, error);
+    bz_db_abort(txn);
+    return rc;
+}
+
 /* ---- observing ---- */
 
 struct blaze_conflict_observer {
@@ -115,8 +134,11 @@ static void on_conflict_event(void *context, const struct bz_conflict_event *in)
     }
     for (uint32_t i = 0; i < count; i++)
         fields[i] = text_of(in->fields[i]);
-    const blaze_conflict_event event = {
-        .collection = text_of(in->collection), .id = in->id, .count = count, .fields = fields};
+    const blaze_conflict_event event = {.collection = text_of(in->collection),
+        .id = in->id,
+        .count = count,
+        .fields = fields,
+        .life = in->life};
     observer->calling = true;
     observer->on_conflict(observer->context, &event);
     observer->calling = false;

@@ -226,6 +226,37 @@ static void a_resolver_is_called_and_an_observer_told(void **state)
     expect(p->a, &id, "{\"n\":9}");
 }
 
+static int find_life(void *context, const blaze_conflict *conflict)
+{
+    if (!conflict->life)
+        return 0;
+    assert_int_equal(conflict->field.size, 0);
+    for (size_t i = 0; i < conflict->count; i++)
+        *(unsigned *)context += conflict->siblings[i].present ? 1 : 10;
+    return 0;
+}
+
+static void a_record_that_is_deleted_here_and_written_to_there_is_kept(void **state)
+{
+    struct place *p = *state;
+    blaze_id id;
+    unsigned found = 0;
+    assert_int_equal(blaze_id_new(&id), BLAZE_OK);
+    put(p->a, &id, "{\"n\":1}");
+    sync_both(p);
+    put(p->b, &id, "{\"n\":2}");
+    OK(blaze_delete(p->a, "c", &id, &error));
+    sync_both(p);
+    OK(blaze_conflicts(p->b, NULL, NULL, find_life, &found, &error));
+    assert_int_equal(found, 11);
+    assert_int_equal(count_of(p->a, "c"), 1);
+    OK(blaze_settle_life(p->a, "c", &id, 1, &error));
+    assert_int_equal(blaze_settle_life(p->a, "c", &id, 0, &error), BLAZE_ENOTFOUND);
+    assert_int_equal(count_of(p->a, "c"), 0);
+    sync_both(p);
+    expect(p->b, &id, "{\"n\":2}");
+}
+
 static void wrong_arguments_are_refused(void **state)
 {
     struct place *p = *state;
@@ -251,6 +282,7 @@ int main(void)
         TEST(conflicts_are_counted_and_settled_by_a_policy),
         TEST(a_copy_with_a_policy_settles_what_a_sync_brings),
         TEST(a_resolver_is_called_and_an_observer_told),
+        TEST(a_record_that_is_deleted_here_and_written_to_there_is_kept),
         TEST(wrong_arguments_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

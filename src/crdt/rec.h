@@ -189,6 +189,8 @@ int bz_rec_trim(struct bz_arena *arena, struct bz_rec *rec);
 const struct bz_write *bz_rec_winner(
     const struct bz_rec *rec, const struct bz_cell *cell, const struct bz_nodes *nodes);
 bool bz_rec_alive(const struct bz_rec *rec, const struct bz_nodes *nodes);
+/* Whether life has siblings of which one says alive and one dead. */
+bool bz_rec_life_differs(const struct bz_rec *rec);
 
 /* The cell that speaks for a field: its own or rest. */
 const struct bz_cell *bz_rec_cell(const struct bz_rec *rec, uint32_t field);

@@ -48,6 +48,14 @@ bool bz_rec_alive(const struct bz_rec *rec, const struct bz_nodes *nodes)
     return bz_rec_winner(rec, &rec->life, nodes)->alive;
 }
 
+bool bz_rec_life_differs(const struct bz_rec *rec)
+{
+    uint32_t alive = 0;
+    for (uint32_t i = 0; i < rec->life.count; i++)
+        alive += rec->writes[rec->life.members[i]].alive;
+    return alive > 0 && alive < rec->life.count;
+}
+
 const struct bz_cell *bz_rec_cell(const struct bz_rec *rec, uint32_t field)
 {
     uint32_t low = 0, high = rec->cell_count;

@@ -102,6 +102,11 @@ static void check_writes(struct check *check, const blaze_id *id, const struct b
     }
 }
 
+static bool life_differs(const struct check *check, const struct bz_rec *rec)
+{
+    return !check->read->db->identity.blind && bz_rec_life_differs(rec);
+}
+
 static int check_conflict(struct check *check, uint32_t collection, const blaze_id *id, bool is)
 {
     uint8_t key[BZ_RECORD_KEY_SIZE];
@@ -110,6 +115,7 @@ static int check_conflict(struct check *check, uint32_t collection, const blaze_
         &value, check->error);
     if (rc != 0 && rc != BLAZE_ENOTFOUND)
         return rc;
+    check->conflicts += is;
     if (is != (rc == 0))
         fault_of(check, id, is ? "a conflict in it is not listed" : "it is listed as in conflict");
     return 0;
@@ -148,10 +154,9 @@ static int check_visible(struct check *check, uint32_t collection, const blaze_i
     if (!check->read->db->identity.blind)
         rc = bz_rec_conflicts(&check->read->arena, rec, &fields, &conflicts);
     if (rc == 0)
-        rc = check_conflict(check, collection, id, conflicts > 0);
+        rc = check_conflict(check, collection, id, conflicts > 0 || life_differs(check, rec));
     if (rc != 0)
         return rc;
-    check->conflicts += conflicts > 0;
     bz_hash128_add(&check->digest, bz_rec_digest(rec, id, nodes));
     return check_index_entries(check, tally->indexes, id, rec);
 }
@@ -205,7 +210,7 @@ static int check_record(
     if (alive)
         return check_visible(check, collection, &id, &rec, &nodes);
     rc = check_dead(check, &id, stored.position);
-    return rc != 0 ? rc : check_conflict(check, collection, &id, false);
+    return rc != 0 ? rc : check_conflict(check, collection, &id, life_differs(check, &rec));
 }
 
 static int check_records(struct check *check)

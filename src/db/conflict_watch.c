@@ -75,28 +75,34 @@ static struct known *add(struct bz_conflict_watch *watch, struct bz_bytes key)
     return known;
 }
 
+static uint64_t add_state(uint64_t state, const struct bz_conflict *c)
+{
+    struct bz_hash128 dots = {0};
+    for (uint32_t i = 0; i < c->count; i++) {
+        uint8_t dot[24];
+        memcpy(dot, &c->siblings[i].node, 16);
+        bz_store64le(dot + 16, c->siblings[i].seq);
+        bz_hash128_add(&dots, bz_hash128(dot, sizeof dot, 0));
+    }
+    return bz_hash128(c->field.data, c->field.size, state ^ dots.low).low;
+}
+
 /* What is in conflict, and between whose writes. */
 static uint64_t state_of(const struct bz_record_conflicts *found)
 {
     uint64_t state = found->count;
-    for (uint32_t i = 0; i < found->count; i++) {
-        const struct bz_conflict *c = &found->fields[i];
-        struct bz_hash128 dots = {0};
-        for (uint32_t k = 0; k < c->count; k++) {
-            uint8_t dot[24];
-            memcpy(dot, &c->siblings[k].node, 16);
-            bz_store64le(dot + 16, c->siblings[k].seq);
-            bz_hash128_add(&dots, bz_hash128(dot, sizeof dot, 0));
-        }
-        state = bz_hash128(c->field.data, c->field.size, state ^ dots.low).low;
-    }
+    if (found->life != NULL)
+        state = add_state(~state, found->life);
+    for (uint32_t i = 0; i < found->count; i++)
+        state = add_state(state, &found->fields[i]);
     return state;
 }
 
 static int tell(struct bz_conflict_watch *watch, struct bz_bytes collection, const blaze_id *id,
     const struct bz_record_conflicts *found, struct bz_arena *arena)
 {
-    struct bz_conflict_event event = {.collection = collection, .id = *id};
+    struct bz_conflict_event event = {
+        .collection = collection, .id = *id, .life = found != NULL && found->life != NULL};
     if (found != NULL && found->count > 0) {
         struct bz_bytes *fields = bz_arena_alloc(arena, found->count * sizeof *fields);
         if (fields == NULL)

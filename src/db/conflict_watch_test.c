@@ -3,7 +3,8 @@
 
 #include <pthread.h>
 
-/* What was told: "c1:m,n c1:" is two calls, the second of which says that it is over. */
+/* What was told: "c1:m,n c1:" is two calls, the second of which says that it is over; "c1!:" says
+ * that its life is in conflict. */
 struct told {
     pthread_mutex_t lock;
     pthread_cond_t changed;
@@ -22,8 +23,9 @@ static void on_conflict(void *context, const struct bz_conflict_event *event)
     struct told *told = context;
     pthread_mutex_lock(&told->lock);
     size_t n = strlen(told->text), size = sizeof told->text;
-    n += (size_t)snprintf(told->text + n, size - n, "%.*s%u:", (int)event->collection.size,
-        (const char *)event->collection.data, bz_load32be(event->id.bytes + 12));
+    n += (size_t)snprintf(told->text + n, size - n, "%.*s%u%s:", (int)event->collection.size,
+        (const char *)event->collection.data, bz_load32be(event->id.bytes + 12),
+        event->life ? "!" : "");
     for (uint32_t i = 0; i < event->count; i++)
         n += (size_t)snprintf(told->text + n, size - n, "%s%.*s", i == 0 ? "" : ",",
             (int)event->fields[i].size, (const char *)event->fields[i].data);
@@ -107,6 +109,33 @@ static void conflicts_are_told_when_they_come_change_and_end(void **state)
     pair_close(&p);
 }
 
+static void conflicts_of_life_are_told_too(void **state)
+{
+    (void)state;
+    struct pair p;
+    struct told told;
+    struct bz_conflict_watch *watch = NULL;
+    told_init(&told);
+    pair_open(&p);
+    for (uint32_t n = 1; n < 3; n++) {
+        write_json(p.a, INSERT, "c", n, "{\"m\":0}");
+        sync_both(p.a, p.b);
+        p.world[0].ms += 1000; /* deletes win */
+        delete_one_of(p.a, "c", n);
+        write_json(p.b, UPDATE, "c", n, "{\"m\":1}");
+        if (n == 1)
+            sync_both(p.a, p.b);
+    }
+    must(bz_db_watch_conflicts(p.b, bz_bytes(NULL, 0), on_conflict, &told, &watch, error));
+    expect_told(&told, 1, "c1!: "); /* it was there */
+    sync_both(p.a, p.b);
+    expect_told(&told, 2, "c1!: c2!: ");
+    write_json(p.b, INSERT, "c", 1, "{}");
+    expect_told(&told, 3, "c1!: c2!: c1: ");
+    bz_db_unwatch_conflicts(watch);
+    pair_close(&p);
+}
+
 static void a_watch_of_one_collection_hears_of_no_other(void **state)
 {
     (void)state;
@@ -157,6 +186,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(conflicts_are_told_when_they_come_change_and_end),
+        cmocka_unit_test(conflicts_of_life_are_told_too),
         cmocka_unit_test(a_watch_of_one_collection_hears_of_no_other),
         cmocka_unit_test(a_watch_may_end_from_within_its_call),
     };

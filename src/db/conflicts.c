@@ -2,7 +2,8 @@
 
 /*
  * Listing what was written apart: for each field with differing siblings all of them, the one that
- * readers see first.
+ * readers see first. Before them life, if it was deleted here and written to there; that also of a
+ * record that readers do not see.
  */
 
 #include "db/db_priv.h"
@@ -14,28 +15,36 @@ struct listing {
     blaze_error *error;
 };
 
-static int sibling_of(const struct bz_db *db, const struct bz_write *write, uint32_t field,
+static int sibling_of(const struct bz_db *db, const struct bz_write *write,
     struct bz_conflict_sibling *out, blaze_error *error)
 {
-    struct bz_conflict_sibling sibling = {.seq = write->dot.seq,
+    *out = (struct bz_conflict_sibling){.seq = write->dot.seq,
         .stamp = write->stamp,
         .role = write->role,
         .resolved = write->resolved};
-    int rc = bz_catalog_node_id(db->catalog, write->dot.node, &sibling.node);
-    if (rc != 0)
-        return bz_error_set(error, BLAZE_ECORRUPT, "a write of an unknown node");
-    rc = bz_doc_field(write->body, bz_catalog_names(db->catalog), field, &sibling.value);
-    sibling.present = rc == 0;
-    *out = sibling;
-    return 0;
+    int rc = bz_catalog_node_id(db->catalog, write->dot.node, &out->node);
+    return rc == 0 ? 0 : bz_error_set(error, BLAZE_ECORRUPT, "a write of an unknown node");
 }
 
-/* One field, with the winner first and the others in the order of the record. */
-static int load_field(struct bz_read *read, const struct bz_rec *rec, uint32_t field,
-    struct bz_conflict *conflict, blaze_error *error)
+/* What a sibling says: of a field its value, of life (field NULL) the document. */
+static void say(const struct bz_read *read, const struct bz_write *write, const uint32_t *field,
+    const blaze_value *document, struct bz_conflict_sibling *out)
+{
+    const struct blaze_names *names = bz_catalog_names(read->db->catalog);
+    if (field != NULL) {
+        out->present = bz_doc_field(write->body, names, *field, &out->value) == 0;
+    } else if (write->alive) {
+        out->present = true;
+        out->value = *document;
+    }
+}
+
+/* One cell, with the winner first and the others in the order of the record. */
+static int load_cell(struct bz_read *read, const struct bz_rec *rec, const struct bz_cell *cell,
+    const uint32_t *field, const blaze_value *document, struct bz_conflict *conflict,
+    blaze_error *error)
 {
     struct bz_nodes nodes = bz_catalog_nodes(read->db->catalog);
-    const struct bz_cell *cell = bz_rec_cell(rec, field);
     const struct bz_write *winner = bz_rec_winner(rec, cell, &nodes);
     struct bz_conflict_sibling *siblings =
         bz_arena_alloc(&read->arena, cell->count * sizeof *siblings);
@@ -45,14 +54,64 @@ static int load_field(struct bz_read *read, const struct bz_rec *rec, uint32_t f
     for (uint32_t i = 0; i < cell->count; i++) {
         const struct bz_write *write = &rec->writes[cell->members[i]];
         uint32_t place = write == winner ? 0 : others++;
-        int rc = sibling_of(read->db, write, field, &siblings[place], error);
+        int rc = sibling_of(read->db, write, &siblings[place], error);
         if (rc != 0)
             return rc;
+        say(read, write, field, document, &siblings[place]);
     }
-    conflict->field = bz_names_get(bz_catalog_names(read->db->catalog), field);
     conflict->siblings = siblings;
     conflict->count = cell->count;
     return 0;
+}
+
+static int load_field(struct bz_read *read, const struct bz_rec *rec, uint32_t field,
+    struct bz_conflict *conflict, blaze_error *error)
+{
+    conflict->field = bz_names_get(bz_catalog_names(read->db->catalog), field);
+    return load_cell(read, rec, bz_rec_cell(rec, field), &field, NULL, conflict, error);
+}
+
+static int load_life(struct bz_read *read, const struct bz_rec *rec, struct bz_conflict *conflict,
+    blaze_error *error)
+{
+    struct bz_nodes nodes = bz_catalog_nodes(read->db->catalog);
+    blaze_value document;
+    bz_buf_clear(&read->document);
+    int rc = bz_rec_document(&read->document, rec, &nodes);
+    if (rc != 0)
+        return bz_error_code(error, rc);
+    bz_doc_value(bz_buf_bytes(&read->document), bz_catalog_names(read->db->catalog), &document);
+    conflict->life = true;
+    return load_cell(read, rec, &rec->life, NULL, &document, conflict, error);
+}
+
+/* Life and the fields that are in conflict; one list, with life, if it is, at its head. */
+static int load_all(struct bz_read *read, const struct bz_rec *rec, const struct bz_conflict *of,
+    struct bz_record_conflicts *out, blaze_error *error)
+{
+    struct bz_nodes nodes = bz_catalog_nodes(read->db->catalog);
+    const uint32_t *fields = NULL;
+    uint32_t count = 0;
+    int rc = 0;
+    if (bz_rec_alive(rec, &nodes))
+        rc = bz_rec_conflicts(&read->arena, rec, &fields, &count);
+    struct bz_conflict *list = bz_arena_alloc(&read->arena, (count + 1) * sizeof *list);
+    if (rc == BLAZE_ENOMEM || list == NULL)
+        return bz_error_code(error, BLAZE_ENOMEM);
+    if (rc != 0)
+        return bz_record_corrupt(error, &of->id);
+    list[0] = *of;
+    if (bz_rec_life_differs(rec)) {
+        rc = load_life(read, rec, &list[0], error);
+        out->life = &list[0];
+    }
+    for (uint32_t i = 0; rc == 0 && i < count; i++) {
+        list[1 + i] = *of;
+        rc = load_field(read, rec, fields[i], &list[1 + i], error);
+    }
+    out->fields = list + 1;
+    out->count = count;
+    return rc;
 }
 
 int bz_conflicts_load(struct bz_read *read, uint32_t collection, const blaze_id *id,
@@ -61,8 +120,6 @@ int bz_conflicts_load(struct bz_read *read, uint32_t collection, const blaze_id 
     struct bz_stored stored;
     struct bz_rec rec;
     struct bz_bytes name;
-    const uint32_t *fields = NULL;
-    uint32_t count = 0;
     int rc = bz_stored_load(read->view, collection, id, &stored, error);
     if (rc == 0)
         rc = bz_catalog_collection_name(read->db->catalog, collection, &name);
@@ -74,19 +131,14 @@ int bz_conflicts_load(struct bz_read *read, uint32_t collection, const blaze_id 
         rc = bz_kind_unknown(error);
     if (rc != 0)
         return rc;
-    rc = bz_rec_conflicts(&read->arena, &rec, &fields, &count);
-    if (rc != 0)
-        return rc == BLAZE_ENOMEM ? bz_error_code(error, rc) : bz_record_corrupt(error, id);
-    struct bz_conflict *list = bz_arena_alloc(&read->arena, (count + 1) * sizeof *list);
-    if (list == NULL)
-        return bz_error_code(error, BLAZE_ENOMEM);
-    for (uint32_t i = 0; rc == 0 && i < count; i++) {
-        list[i] = (struct bz_conflict){.collection = name, .id = *id};
-        rc = load_field(read, &rec, fields[i], &list[i], error);
-    }
+    const struct bz_conflict of = {.collection = name, .id = *id};
+    struct bz_record_conflicts found = {.collection = collection,
+        .id = *id,
+        .position = stored.position,
+        .size = stored.record.size};
+    rc = load_all(read, &rec, &of, &found, error);
     if (rc == 0)
-        *out = (struct bz_record_conflicts){
-            collection, *id, stored.position, stored.record.size, list, count};
+        *out = found;
     return rc;
 }
 
@@ -94,6 +146,8 @@ static int tell_record(const struct listing *listing, uint32_t collection, const
 {
     struct bz_record_conflicts found;
     int rc = bz_conflicts_load(listing->read, collection, id, &found, listing->error);
+    if (rc == 0 && found.life != NULL)
+        rc = listing->each(listing->context, found.life);
     for (uint32_t i = 0; rc == 0 && i < found.count; i++)
         rc = listing->each(listing->context, &found.fields[i]);
     return rc;

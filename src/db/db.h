@@ -133,15 +133,17 @@ int bz_read_find_count(
 int bz_read_explain(
     struct bz_read *read, const struct bz_find *find, struct bz_buf *out, blaze_error *error);
 
-/* One field with several siblings, the winner first. Values borrow during the call. */
+/* One field with several siblings, the winner first; or life: whether the record is there, which
+ * one sibling says and one denies. Values borrow during the call. */
 struct bz_conflict {
     struct bz_bytes collection;
     blaze_id id;
-    struct bz_bytes field;
+    bool life;
+    struct bz_bytes field; /* empty if it is life */
     uint32_t count;
     const struct bz_conflict_sibling {
-        bool present; /* false: this side has no such field */
-        blaze_value value;
+        bool present;      /* false: this side has no such field, or has deleted the record */
+        blaze_value value; /* of life: the whole document, as it is without the delete */
         blaze_id node;
         uint64_t seq;
         uint64_t stamp;
@@ -150,7 +152,8 @@ struct bz_conflict {
     } * siblings;
 };
 /* Calls each() for every field in conflict of one record, or (id NULL) of one collection, or
- * (collection empty) of all, until it returns non-zero. Within it `read` must not be used. */
+ * (collection empty) of all, until it returns non-zero. Life comes before the fields; of a record
+ * that is not visible nothing else does. Within it `read` must not be used. */
 int bz_read_conflicts(struct bz_read *read, struct bz_bytes collection, const blaze_id *id,
     int (*each)(void *context, const struct bz_conflict *conflict), void *context,
     blaze_error *error);
@@ -219,10 +222,11 @@ int bz_db_keep_policies(struct bz_db *db, blaze_error *error);
 int bz_db_set_resolver(struct bz_db *db, struct bz_bytes collection, bz_resolve_fn *fn,
     void *context, void (*release)(void *context), blaze_error *error);
 
-/* What is in conflict in a record, or that nothing is any more (count 0). */
+/* What is in conflict in a record, or that nothing is any more (not life, and count 0). */
 struct bz_conflict_event {
     struct bz_bytes collection;
     blaze_id id;
+    bool life;
     const struct bz_bytes *fields;
     uint32_t count;
 };
@@ -241,7 +245,7 @@ struct bz_db_state {
     uint64_t records;   /* alive, all collections */
     uint64_t dead;      /* records that are deleted and not collected */
     uint64_t purged;    /* deleted records that were collected here */
-    uint64_t conflicts; /* records with at least one field in conflict */
+    uint64_t conflicts; /* records with a field in conflict, or life */
     struct bz_hash128 digest;
 };
 int bz_read_state(struct bz_read *read, struct bz_db_state *out, blaze_error *error);
@@ -276,6 +280,10 @@ int bz_db_upsert(struct bz_db_txn *txn, struct bz_bytes collection, const blaze_
     blaze_doc *fields, blaze_error *error); /* update, or insert if there is none */
 int bz_db_delete(struct bz_db_txn *txn, struct bz_bytes collection, const blaze_id *id,
     blaze_error *error); /* BLAZE_ENOTFOUND */
+/* Ends a conflict of life: the record is there, as it would have been but for the delete, or it is
+ * deleted. BLAZE_ENOTFOUND if there is no such conflict in it. */
+int bz_db_settle_life(struct bz_db_txn *txn, struct bz_bytes collection, const blaze_id *id,
+    bool keep, blaze_error *error);
 int bz_db_delete_all(
     struct bz_db_txn *txn, struct bz_bytes collection, uint64_t *deleted, blaze_error *error);
 

@@ -60,7 +60,7 @@ struct bz_state {
     uint64_t stamp;      /* the hybrid clock */
     uint64_t records;    /* alive */
     uint64_t dead;       /* records that are not visible */
-    uint64_t conflicts;  /* records with a field in conflict */
+    uint64_t conflicts;  /* records with a field in conflict, or life */
     uint64_t generation; /* of the catalog */
     struct bz_hash128 digest;
     bool loose; /* there may be commits that are seen, and not yet on the disk; see loose.c */
@@ -390,6 +390,7 @@ struct bz_record_conflicts {
     blaze_id id;
     uint64_t position; /* of the record: it has not changed as long as this is the same */
     size_t size;       /* of the record, in bytes */
+    const struct bz_conflict *life; /* NULL: it is not */
     const struct bz_conflict *fields;
     uint32_t count;
 };

@@ -35,14 +35,15 @@ static int face_of(
     bool simple = bz_rec_is_simple(rec);
     const uint32_t *fields = NULL;
     uint32_t conflicts = 0;
+    bool readable = !txn->db->identity.blind;
     *face = (struct face){.alive = simple || bz_rec_alive(rec, &nodes)};
     face->dead = !face->alive;
+    face->conflict = readable && !simple && bz_rec_life_differs(rec);
     if (!face->alive)
         return 0;
     face->digest = bz_rec_digest(rec, id, &nodes);
-    bool readable = !txn->db->identity.blind;
     int rc = simple || !readable ? 0 : bz_rec_conflicts(&txn->arena, rec, &fields, &conflicts);
-    face->conflict = conflicts > 0;
+    face->conflict |= conflicts > 0;
     return rc;
 }
 
@@ -490,6 +491,42 @@ static int delete_one(
     if (rc != 0)
         return bz_error_code(error, rc);
     return store_write(txn, &target, &write, &rec, error);
+}
+
+/* *known: there is such a conflict. */
+static int settle_life(struct bz_db_txn *txn, uint32_t collection, const blaze_id *id, bool keep,
+    bool *known, blaze_error *error)
+{
+    struct target target;
+    struct bz_rec rec;
+    int rc = target_load(txn, collection, id, &target, error);
+    *known = rc == 0 && target.found && bz_rec_life_differs(&target.rec);
+    if (rc != 0 || !*known)
+        return rc;
+    struct bz_write write = next_write(txn, keep, bz_bytes(NULL, 0));
+    rc = keep ? bz_rec_update(&txn->arena, &target.rec, &write, NULL, 0, &rec)
+              : bz_rec_delete(&txn->arena, &target.rec, &write, &rec);
+    if (rc != 0)
+        return bz_error_code(error, rc);
+    return store_write(txn, &target, &write, &rec, error);
+}
+
+int bz_db_settle_life(struct bz_db_txn *txn, struct bz_bytes collection, const blaze_id *id,
+    bool keep, blaze_error *error)
+{
+    uint32_t number = 0;
+    bool known = false;
+    int rc = bz_txn_usable(txn, error);
+    if (rc == 0)
+        rc = bz_db_readable(txn->db, error);
+    if (rc != 0)
+        return rc;
+    if (bz_catalog_collection(txn->db->catalog, collection, &number) == 0)
+        rc = settle_life(txn, number, id, keep, &known, error);
+    if (rc == 0 && !known)
+        return bz_error_set(error, BLAZE_ENOTFOUND,
+            "nobody has deleted the record while somebody else wrote to it");
+    return bz_txn_result(txn, rc);
 }
 
 int bz_erase_record(struct bz_db_txn *txn, struct bz_txn_collection *collection, const blaze_id *id,

@@ -125,17 +125,25 @@ static void what_was_written_apart_is_merged_and_nothing_is_lost(void **state)
     assert_string_equal(json_at(w, record, "b"), "1");
     assert_string_equal(json_at(w, record, "name"), "by B");
     assert_string_equal(json_at(w, record, "n"), "1");
-    const char *conflicts = must(w, "conflicts", "a.blz", NULL);
+    const char *conflicts = must(w, "conflicts", "a.blz", "c", ID_1, NULL);
     assert_string_equal(conflicts, must(w, "conflicts", "b.blz", "c", ID_1, NULL));
     assert_string_equal(json_at(w, conflicts, "field"), "name");
     assert_string_equal(json_at(w, conflicts, "winner.value"), "by B");
     assert_non_null(strstr(conflicts, "\"losers\":[{\"value\":\"by A\""));
-    assert_int_equal(json_number(w, must(w, "status", "a.blz", NULL), "conflicts"), 1);
+    assert_int_equal(json_number(w, must(w, "status", "a.blz", NULL), "conflicts"), 2);
 
-    /* The later update brought the deleted record back, whole. */
+    /* The later update brought the deleted record back, whole; its life is in conflict. */
     record = must(w, "get", "a.blz", "c", ID_2, NULL);
     assert_string_equal(json_at(w, record, "name"), "two");
     assert_string_equal(json_at(w, record, "n"), "22");
+    conflicts = must(w, "conflicts", "a.blz", "c", ID_2, NULL);
+    assert_non_null(strstr(conflicts, "\"life\":true,\"winner\":{\"value\":{"));
+    assert_non_null(strstr(conflicts, "\"losers\":[{\"present\":false,"));
+    refuse(w, 2, "--keep", "resolve", "a.blz", "c", "--keep", NULL);
+    refuse(w, 2, "--keep", "resolve", "a.blz", "c", ID_2, "--keep", "--delete", NULL);
+    refuse(w, 1, "deleted", "resolve", "a.blz", "c", ID_1, "--delete", NULL);
+    must(w, "resolve", "a.blz", "c", ID_2, "--delete", NULL);
+    refuse(w, 1, ID_2, "get", "a.blz", "c", ID_2, NULL);
 
     must(w, "update", "b.blz", "c", ID_1, "{\"name\":\"settled\"}", NULL);
     sync_all(w);

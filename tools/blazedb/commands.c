@@ -199,7 +199,8 @@ const struct cli_command cli_commands[] = {
         .summary = "List the fields that several copies wrote without knowing of each other.",
         .options = {{"count", NULL, "print {\"count\":N}, the records in conflict, only"}},
         .more =
-            "The winner is what readers see; the losers stay until somebody writes the field.\n\n"
+            "The winner is what readers see; the losers stay until somebody writes the field.\n"
+            "\"life\":true is of a whole record: deleted by one side, written to by the other.\n\n"
             "example: blazedb conflicts notes.blz cities\n"
             "example: blazedb conflicts notes.blz --count",
         .run = cmd_conflicts,
@@ -215,6 +216,8 @@ const struct cli_command cli_commands[] = {
                 {"take", "N", "of one field: the value that conflicts lists as number N, from 0"},
                 {"value", "JSON", "of one field: a new value"},
                 {"policy", "NAME", "last, server, list, greatest or least, this once"},
+                {"keep", NULL, "of a record that was deleted and written to: it stays"},
+                {"delete", NULL, "of such a record: it is deleted"},
             },
         .more =
             "Number 0 is the winner, which readers see; the losers follow. Without an option, "
@@ -224,6 +227,8 @@ const struct cli_command cli_commands[] = {
             "             name --take 1\n"
             "example: blazedb resolve notes.blz cities 0197a2b4-5c6d-7e8f-9a0b-1c2d3e4f5a6b \\\n"
             "             name --value '\"Vila\"'\n"
+            "example: blazedb resolve notes.blz cities 0197a2b4-5c6d-7e8f-9a0b-1c2d3e4f5a6b "
+            "--keep\n"
             "example: blazedb resolve notes.blz cities --policy last\n"
             "example: blazedb resolve notes.blz",
         .run = cmd_resolve,

@@ -19,7 +19,8 @@ static void print_time(int64_t ms)
     printf("%s.%03dZ", text, (int)(ms % 1000));
 }
 
-/* One sibling as an object: "present":false stands for a side that has not the field. */
+/* One sibling as an object: "present":false stands for a side that has not the field, or has
+ * deleted the record. */
 static int print_sibling(const blaze_sibling *sibling)
 {
     char node[BLAZE_ID_TEXT_SIZE];
@@ -46,8 +47,13 @@ static int print_conflict(void *context, const blaze_conflict *conflict)
     char id[BLAZE_ID_TEXT_SIZE];
     printf("{\"collection\":");
     cli_json_text(conflict->collection.data, conflict->collection.size);
-    printf(",\"_id\":\"%s\",\"field\":", blaze_id_format(&conflict->id, id));
-    cli_json_text(conflict->field.data, conflict->field.size);
+    printf(",\"_id\":\"%s\",", blaze_id_format(&conflict->id, id));
+    if (conflict->life) {
+        printf("\"life\":true");
+    } else {
+        printf("\"field\":");
+        cli_json_text(conflict->field.data, conflict->field.size);
+    }
     printf(",\"winner\":");
     int rc = print_sibling(&conflict->siblings[0]);
     printf(",\"losers\":[");
@@ -63,6 +69,7 @@ static int print_conflict(void *context, const blaze_conflict *conflict)
 static int tabulate_conflict(void *context, const blaze_conflict *conflict)
 {
     struct cli_table *table = context;
+    const char *absent = conflict->life ? "(deleted)" : "(absent)";
     for (size_t i = 0; i < conflict->count; i++) {
         const blaze_sibling *sibling = &conflict->siblings[i];
         char id[BLAZE_ID_TEXT_SIZE];
@@ -72,7 +79,7 @@ static int tabulate_conflict(void *context, const blaze_conflict *conflict)
         if (sibling->present)
             cli_table_value(table, "value", &sibling->value);
         else
-            cli_table_cell(table, "value", "(absent)", 8);
+            cli_table_cell(table, "value", absent, strlen(absent));
         cli_table_cell(table, "written by", blaze_id_format(&sibling->node, id), sizeof id - 1);
         cli_table_end_row(table);
     }
@@ -143,7 +150,7 @@ struct taking {
 static int take(void *context, const blaze_conflict *conflict)
 {
     struct taking *taking = context;
-    if (strlen(taking->field) != conflict->field.size ||
+    if (conflict->life || strlen(taking->field) != conflict->field.size ||
         memcmp(taking->field, conflict->field.data, conflict->field.size) != 0)
         return 0;
     taking->count = conflict->count;
@@ -210,6 +217,14 @@ static int write_field(struct cli *cli, blaze_db *db, const blaze_id *id, blaze_
     return finish(cli, db, rc, 1, &error);
 }
 
+/* Ends a conflict of life. */
+static int resolve_life(struct cli *cli, blaze_db *db, const blaze_id *id, bool keep)
+{
+    blaze_error error;
+    int rc = blaze_settle_life(db, cli->words[1], id, keep, &error);
+    return finish(cli, db, rc, 1, &error);
+}
+
 static int resolve_by_policy(struct cli *cli, blaze_db *db, const blaze_id *id)
 {
     blaze_policy policy = BLAZE_POLICY_UNSET;
@@ -227,13 +242,19 @@ static int resolve_by_policy(struct cli *cli, blaze_db *db, const blaze_id *id)
 
 int cmd_resolve(struct cli *cli)
 {
-    bool takes = cli_option(cli, "take") != NULL;
+    bool takes = cli_option(cli, "take") != NULL, keeps = cli_option(cli, "keep") != NULL;
+    bool life = keeps || cli_option(cli, "delete") != NULL;
     const char *value = cli_option(cli, "value");
     blaze_doc *given = NULL;
     blaze_db *db;
     blaze_id id;
-    if (takes + (value != NULL) + (cli_option(cli, "policy") != NULL) > 1)
-        return cli_fail(EXIT_USAGE, "resolve", "give one of --take, --value and --policy");
+    if (takes + (value != NULL) + (cli_option(cli, "policy") != NULL) + keeps +
+            (cli_option(cli, "delete") != NULL) >
+        1)
+        return cli_fail(
+            EXIT_USAGE, "resolve", "give one of --take, --value, --policy, --keep and --delete");
+    if (life && (cli->words[2] == NULL || cli->words[3] != NULL))
+        return cli_fail(EXIT_USAGE, "resolve", "--keep and --delete want COLLECTION ID");
     if ((takes || value != NULL) && cli->words[3] == NULL)
         return cli_fail(EXIT_USAGE, "resolve", "--take and --value want COLLECTION ID FIELD");
     if (cli->words[2] != NULL && cli_id(cli->words[2], &id) != EXIT_DONE)
@@ -245,7 +266,8 @@ int cmd_resolve(struct cli *cli)
         (code = cli_need_collection(cli, db, cli->words[1])) != EXIT_DONE)
         cli_close(cli, db, code);
     if (code == EXIT_DONE)
-        code = takes || given != NULL
+        code = life ? resolve_life(cli, db, &id, keeps)
+               : takes || given != NULL
                    ? write_field(cli, db, &id, given)
                    : resolve_by_policy(cli, db, cli->words[2] != NULL ? &id : NULL);
     blaze_doc_free(given);
