@@ -7,6 +7,7 @@
 #include "sync_world.h"
 
 #define MINUTE 60000u
+#define GOSSIP 5000u /* links pass a tenth of a minute in one, so as not to fall silent */
 #define DAY    86400000u
 #define NOTES  bz_bytes_text("notes")
 
@@ -100,6 +101,7 @@ static void deleted_records_go_when_all_replicas_know(void **state)
     for (uint32_t shape = CHAIN; shape <= MESH; shape++) {
         struct world w;
         world_open(&w, 3 + shape, (enum shape)shape, 4);
+        w.gossip_ms = GOSSIP;
         all_links(&w);
         insert_many(&w.site[0], 700);
         settle(&w);
@@ -131,6 +133,7 @@ static void a_stale_replica_brings_nothing_back_and_loses_nothing(void **state)
     for (uint32_t shape = CHAIN; shape <= MESH; shape++) {
         struct world w;
         world_open(&w, 20 + shape, (enum shape)shape, 4);
+        w.gossip_ms = GOSSIP;
         all_links(&w);
         insert_many(&w.site[0], 3000);
         settle(&w);
@@ -166,6 +169,7 @@ static void a_comparison_moves_little(void **state)
     (void)state;
     struct world w;
     world_open(&w, 7, CHAIN, 2);
+    w.gossip_ms = GOSSIP;
     all_links(&w);
     insert_many(&w.site[0], 100000);
     settle(&w);
@@ -194,6 +198,7 @@ static void a_forgotten_replica_is_not_waited_for(void **state)
     struct bz_identity lost;
     blaze_error error;
     world_open(&w, 9, STAR, 3);
+    w.gossip_ms = GOSSIP;
     all_links(&w);
     insert_many(&w.site[0], 50);
     settle(&w);
@@ -227,6 +232,7 @@ static void a_shorter_retention_is_kept_to(void **state)
     struct world w;
     uint64_t ms = 0;
     world_open(&w, 10, CHAIN, 3);
+    w.gossip_ms = GOSSIP;
     assert_int_equal(bz_db_retention(w.site[0].db, &ms, NULL), 0);
     assert_int_equal(ms, 30ull * DAY);
     assert_int_equal(bz_db_set_retention(w.site[0].db, DAY, NULL), 0);
@@ -255,6 +261,7 @@ static void what_was_never_shared_goes_at_once(void **state)
     uint64_t collected = 0;
     bool more = true;
     world_open(&w, 11, CHAIN, 1);
+    w.gossip_ms = GOSSIP;
     insert_many(&w.site[0], 3000);
     delete_some(&w.site[0], 0, 2000);
     uint32_t steps = 0;
@@ -276,6 +283,7 @@ static void one_history(uint64_t seed, uint32_t blind)
 {
     struct world w;
     world_open_with(&w, seed, (enum shape)(seed % 4), 3 + (uint32_t)(seed / 4 % 3), blind);
+    w.gossip_ms = GOSSIP;
     for (uint32_t i = 0; i < w.sites; i++)
         assert_int_equal(bz_db_set_retention(w.site[i].db, 10 * MINUTE, NULL), 0);
     for (int turn = 0; turn < 200; turn++) {

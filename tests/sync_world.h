@@ -44,6 +44,7 @@ struct world {
     struct link link[LINKS_MAX];
     uint32_t blind; /* a bit for each site */
     uint32_t chunk_bytes;
+    uint32_t gossip_ms; /* as in the options of sessions */
     uint64_t sessions;
 };
 
@@ -109,8 +110,10 @@ static inline void link_up(struct world *w, struct link *l)
     struct bz_session_options connecting = {.connecting = true,
         .replica = &l->replicas[0],
         .auth = &l->auths[0],
-        .chunk_bytes = w->chunk_bytes};
-    struct bz_session_options accepting = {.host = &l->host, .chunk_bytes = w->chunk_bytes};
+        .chunk_bytes = w->chunk_bytes,
+        .gossip_ms = w->gossip_ms};
+    struct bz_session_options accepting = {
+        .host = &l->host, .chunk_bytes = w->chunk_bytes, .gossip_ms = w->gossip_ms};
     l->pipe.rng.state = rng_next(&w->rng);
     l->pipe.now_ms = 1000;
     l->pipe.wall_ms = w->wall_ms;

@@ -26,7 +26,8 @@
 #define ROW_MAX      (1u << 20)
 #define ROWS_TOLD    64u
 #define ENTRIES_TOLD 8192u
-#define ENTRIES_MAX  65536u /* of one row that is stored */
+#define CELLS_TOLD   131072u /* rows times entries of the own one */
+#define ENTRIES_MAX  65536u  /* of one row that is stored */
 #define DAY_MS       86400000u
 #define RETENTION_MS (30ull * DAY_MS)
 
@@ -411,7 +412,8 @@ static int tell_row(void *context, const struct row *row)
         memcmp(&row->node, t->self, sizeof row->node) == 0)
         return 0;
     t->entries += row->vv.count;
-    if (t->out->count == ROWS_TOLD || t->entries > ENTRIES_TOLD) {
+    if (t->out->count == ROWS_TOLD || t->entries > ENTRIES_TOLD ||
+        t->out->count * t->out->rows[0].vv.count > CELLS_TOLD) {
         t->full = true;
         return 0;
     }

@@ -95,7 +95,7 @@ struct bz_session_options {
      * it is sent, and 1.5 to 2.5 times as long after that what the other still lacks; 0: 250.
      * UINT32_MAX: no link is ever lazy. */
     uint32_t lazy_ms;
-    uint32_t gossip_ms; /* between two COVERED, at least; 0: 5,000 */
+    uint32_t gossip_ms; /* between two COVERED, at least; 0: 60,000 */
     uint32_t idle_ms;   /* a PING after this much silence, BYE after twice; 0: 30,000 */
     /* Called within the calls below whenever progress was made. May be NULL. */
     void (*on_progress)(void *context, const struct bz_session *session);

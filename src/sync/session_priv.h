@@ -135,6 +135,7 @@ struct bz_covering {
     uint64_t mark; /* of what there was to tell */
     uint64_t looked_ms, sent_ms;
     struct bz_hash128 digest; /* of what was told */
+    size_t size;              /* in so many bytes */
 };
 
 #define BZ_RANGES_MAX 64u
@@ -307,10 +308,15 @@ int bz_lazy_have(struct bz_session *s, struct bz_bytes payload, blaze_error *err
 int bz_lazy_pace(struct bz_session *s, struct bz_bytes payload, blaze_error *error);
 /* A chunk of so many records has come, of which so many changed something here. */
 void bz_lazy_judge(struct bz_session *s, uint64_t records, uint64_t changed);
-/* ---- coverage.c ---- */
-void bz_covered_encode(struct bz_buf *out, const struct bz_coverage *coverage, bool ages);
+/* ---- coverage_code.c ---- */
+/* The first row is the sender's own; without `ages` they are 0. Works in the arena. BLAZE_ELIMIT:
+ * too much to tell; BLAZE_ENOMEM. */
+int bz_covered_encode(
+    struct bz_buf *out, struct bz_arena *arena, const struct bz_coverage *coverage, bool ages);
 /* In the arena. BLAZE_EPROTO, BLAZE_ENOMEM. */
 int bz_covered_decode(struct bz_bytes payload, struct bz_arena *arena, struct bz_coverage *out);
+
+/* ---- coverage.c ---- */
 int bz_coverage_run(struct bz_session *s, bool *more, blaze_error *error);
 int bz_coverage_heard(struct bz_session *s, struct bz_bytes payload, blaze_error *error);
 uint64_t bz_coverage_deadline(const struct bz_session *s);
