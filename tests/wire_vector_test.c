@@ -162,6 +162,20 @@ static int describe_resume(struct bz_bytes payload, struct bz_buf *text, struct 
         say_hex(text, "has", &node, 16);
         bz_buf_printf(text, " up to %llu", NUMBER(seq));
     }
+    struct bz_scope_item item;
+    if (r.scope.size > 0)
+        bz_buf_printf(text, " %s %s of", r.whole ? "complete records" : "changed fields",
+            r.empty ? "to nothing" : "to what is there");
+    while (bz_scope_next(&r.scope, &item) == 0)
+        bz_buf_printf(text, " \"%.*s\" where \"%.*s\"", (int)item.collection.size,
+            (const char *)item.collection.data, (int)item.filter.size,
+            (const char *)item.filter.data);
+    if (r.held > 0)
+        bz_buf_printf(text, " held %llu of", NUMBER(r.held));
+    while (bz_scope_next(&r.before, &item) == 0)
+        bz_buf_printf(text, " \"%.*s\" where \"%.*s\"", (int)item.collection.size,
+            (const char *)item.collection.data, (int)item.filter.size,
+            (const char *)item.filter.data);
     return 0;
 }
 
@@ -188,7 +202,24 @@ static int describe_ping(struct bz_bytes payload, struct bz_buf *text, struct bz
     return 0;
 }
 
-static int describe_body(struct bz_bytes bytes, bool more, struct bz_buf *text)
+static int describe_markers(struct bz_body_reader *body, struct bz_buf *text)
+{
+    struct bz_arena arena;
+    struct bz_marker m;
+    bz_arena_init(&arena);
+    int rc = bz_body_markers(body);
+    while (rc == 0 && (rc = bz_body_next_marker(body, &arena, &m)) == 0) {
+        bz_buf_printf(text, "; in collection %u", m.collection);
+        say_hex(text, "not", &m.id, 16);
+        for (uint32_t i = 0; i < m.rvv.count; i++)
+            bz_buf_printf(
+                text, " node %u up to %llu", m.rvv.entries[i].node, NUMBER(m.rvv.entries[i].seq));
+    }
+    bz_arena_release(&arena);
+    return rc;
+}
+
+static int describe_body(struct bz_bytes bytes, bool more, bool markers, struct bz_buf *text)
 {
     static const char *const terms[] = {"node", "collection", "field"};
     struct bz_body_reader body;
@@ -210,11 +241,16 @@ static int describe_body(struct bz_bytes bytes, bool more, struct bz_buf *text)
         say_hex(text, "id", &r.id, 16);
         say_hex(text, "record", r.rec.data, r.rec.size);
     }
+    if (rc == BLAZE_END && markers)
+        rc = describe_markers(&body, text);
     if (rc == BLAZE_END && !more) {
         rc = bz_body_head(&body, &h);
-        bz_buf_printf(text, "; head %s records %llu digest %016llx%016llx",
-            h.partial ? "partial" : "whole", NUMBER(h.records), NUMBER(h.digest.high),
-            NUMBER(h.digest.low));
+        bz_buf_printf(text, "; head %s%s records %llu digest %016llx%016llx",
+            h.partial ? "partial" : "whole",
+            !h.scoped  ? ""
+            : h.claims ? " scoped, claims"
+                       : " scoped",
+            NUMBER(h.records), NUMBER(h.digest.high), NUMBER(h.digest.low));
         while (rc == 0 && (rc = bz_body_next_entry(&body, &e)) == 0)
             bz_buf_printf(text, " node %u up to %llu", e.node, NUMBER(e.seq));
     }
@@ -232,7 +268,7 @@ static int describe_changes(struct bz_bytes payload, struct bz_buf *text, struct
     bz_chunk_encode(again, &c);
     static const char *const packings[] = {"", "LZ4", "zstd", "zstd going on"};
     if (c.packing == BZ_PACKING_NONE)
-        return describe_body(c.body, c.more, text);
+        return describe_body(c.body, c.more, c.markers, text);
     bz_buf_printf(text, " %s from %llu", packings[c.packing], NUMBER(c.raw_size));
     return 0;
 }

@@ -32,6 +32,20 @@ struct bz_peer_state {
     uint64_t seen_ms;  /* wall clock of the last contact */
     bool partial;      /* the head reached was */
     blaze_id database; /* reserved: all zero */
+    bool scoped;       /* it is a partial replica: it is not to be counted on for anything but its
+                          own writes */
+    bool relayed;      /* kept by db: a partial replica has brought writes of others beyond our
+                          version vector */
+    uint64_t held;     /* applied here up to this position under the scope before the present one */
+    uint64_t scope;    /* not kept: the generation of our scope that the positions are of */
+};
+
+/* Our scope (scope.h), as a session asks by it. */
+struct bz_scope_state {
+    uint64_t generation;           /* changes with the scope; 0: a full replica */
+    struct bz_bytes scope, before; /* in the arena; `before`: what was held up to `held` */
+    bool whole; /* records may be missing here that were sent once: send complete ones only */
+    bool empty; /* nothing is here yet, so that nothing need be taken back */
 };
 
 /* A peer's state when a position of its log is fully applied, or ours when it is sent. */
@@ -41,6 +55,15 @@ struct bz_head {
     struct bz_hash128 digest;
     uint64_t records; /* alive */
     bool partial;     /* the log holds writes beyond vv: parts of what others are still sending */
+    bool scoped;      /* of a partial replica: vv says what it has been shown within its scope */
+    bool claims; /* scoped: all of its own writes up to vv are in the log or were sent before */
+};
+
+enum bz_change_kind {
+    BZ_CHANGE_RECORD,
+    BZ_CHANGE_MARKER, /* the record, as of rec.rvv, is outside of the receiver's scope: no more of
+                         it is given */
+    BZ_CHANGE_NONE,   /* nothing yet: many positions were looked at in vain */
 };
 
 struct bz_change {
@@ -48,6 +71,7 @@ struct bz_change {
     uint32_t collection;
     blaze_id id;
     struct bz_rec rec;
+    enum bz_change_kind kind;
 };
 
 enum bz_term { BZ_TERM_NODE, BZ_TERM_COLLECTION, BZ_TERM_FIELD, BZ_TERM_DICTIONARY };
@@ -57,6 +81,12 @@ struct bz_receiver {
     blaze_id node;    /* all zero: whoever it is, what it sent itself it may have lost */
     uint64_t reached; /* it has all that our log held at this position (0: nothing) */
     struct bz_vv vv;  /* it has all writes up to these (node numbers are ours); may be empty */
+    /* A partial replica: what it wants; what it wanted when it was sent all up to `held`; up to
+     * which position it cannot have anything that must be taken back. The bytes stay until the walk
+     * is closed, are checked (scope.h), and are a stranger's. Empty: everything. */
+    struct bz_bytes scope, before;
+    uint64_t held;
+    uint64_t fresh;
 };
 
 /* What replicas are known to have, as one tells it to another. Node ids, since it may name any. */
@@ -179,6 +209,22 @@ struct bz_replica_ops {
     int (*version)(void *context, struct bz_arena *arena, struct bz_vv *out);
     /* The number of ours for a node id, adding nothing: BLAZE_ENOTFOUND. */
     int (*node_number)(void *context, const blaze_id *node, uint32_t *out);
+
+    /*
+     * Partial replicas; all NULL where there are none. The session ends when the scope's generation
+     * is no longer the one that it began with: apply_commit() gives BLAZE_EBUSY for such a
+     * peer->scope.
+     */
+    int (*scope)(void *context, struct bz_arena *arena, struct bz_scope_state *out);
+    /* Says whether the changes come from a partial replica; right after apply_begin(). */
+    void (*apply_from)(struct bz_apply *apply, bool scoped);
+    /* A record is outside of our scope as of change->rec.rvv: it goes from here, unless it holds
+     * more than that. */
+    int (*apply_marker)(
+        struct bz_apply *apply, const struct bz_change *change, bool *changed, blaze_error *error);
+    /* A full peer durably has all of our log up to `position`: what is outside of our scope and was
+     * kept for it can go. *more: call again. */
+    int (*acknowledged)(void *context, uint64_t position, bool *more, blaze_error *error);
 };
 
 struct bz_replica {

@@ -21,6 +21,7 @@ struct bz_apply {
     uint32_t peer_number;
     uint64_t begin; /* position of our log at the start */
     bool outlived;  /* the peer has seen more of this node than is here */
+    struct bz_scoped scoped;
 };
 
 int bz_apply_begin(void *context, const blaze_id *peer, struct bz_apply **out, blaze_error *error)
@@ -30,6 +31,12 @@ int bz_apply_begin(void *context, const blaze_id *peer, struct bz_apply **out, b
         return bz_error_code(error, BLAZE_ENOMEM);
     int rc = bz_db_begin(context, &apply->txn, error);
     if (rc != 0) {
+        bz_free(apply);
+        return rc;
+    }
+    rc = bz_scoped_begin(&apply->scoped, apply->txn, peer, error);
+    if (rc != 0) {
+        bz_db_abort(apply->txn);
         bz_free(apply);
         return rc;
     }
@@ -47,6 +54,7 @@ void bz_apply_abort(struct bz_apply *apply)
     blaze_id former;
     bool outlived = apply->outlived && !BZ_MUTANT(OUTLIVED_UNNOTICED) &&
                     bz_catalog_node_id(db->catalog, apply->txn->state.self, &former) == 0;
+    bz_scoped_release(&apply->scoped);
     bz_db_abort(apply->txn);
     if (outlived)
         bz_identity_outlived(db, &former, NULL);
@@ -171,7 +179,7 @@ static int apply_one(
     struct bz_stored stored;
     struct bz_rec local, merged;
     uint64_t stamp = txn->state.stamp;
-    bool found = false, subsumed = false, collected = false;
+    bool found = false, subsumed = false, collected = false, drop = false;
     bz_arena_reset(&txn->arena);
     int rc = bz_txn_collection_load(txn, change->collection, &collection, error);
     if (rc == 0)
@@ -179,7 +187,9 @@ static int apply_one(
     if (rc == 0)
         rc = bz_txn_record_load(
             txn, change->collection, &change->id, &stored, &local, &found, error);
-    if (rc != 0)
+    if (rc == 0)
+        rc = bz_scoped_before(&apply->scoped, txn, change, found ? &local : NULL, &drop, error);
+    if (rc != 0 || drop)
         return rc;
     if (!found)
         rc = check_absent(txn, &change->rec, &collected, error);
@@ -194,6 +204,11 @@ static int apply_one(
         return 0;
     rc = number_peer(apply, error);
     if (rc == 0)
+        rc = bz_scoped_note(&apply->scoped, txn, change, apply->peer_number, error);
+    if (rc == 0)
+        rc = bz_scoped_after(&apply->scoped, txn, collection, change, &stored,
+            found ? &local : NULL, &merged, &drop, changed, error);
+    if (rc == 0 && !drop)
         rc = bz_write_record(txn, collection, &change->id, &stored, found ? &local : NULL, &merged,
             (struct bz_origin){apply->peer_number, subsumed}, error);
     if (rc == 0)
@@ -210,6 +225,23 @@ int bz_apply_change(
         rc = bz_txn_result(apply->txn, apply_one(apply, change, &different, error));
     if (rc == 0)
         *changed = different;
+    return rc;
+}
+
+void bz_apply_from(struct bz_apply *apply, bool scoped)
+{
+    apply->scoped.peer_full = !scoped;
+}
+
+int bz_apply_marker(
+    struct bz_apply *apply, const struct bz_change *change, bool *changed, blaze_error *error)
+{
+    int rc = bz_txn_usable(apply->txn, error);
+    if (rc == 0)
+        rc = check_seen(apply, &change->rec.rvv, error);
+    if (rc == 0)
+        rc = bz_txn_result(
+            apply->txn, bz_scoped_marker(&apply->scoped, apply->txn, change, changed, error));
     return rc;
 }
 
@@ -283,13 +315,17 @@ int bz_apply_commit(struct bz_apply *apply, const struct bz_peer_state *peer,
     const struct bz_head *head, bool *diverged, blaze_error *error)
 {
     struct bz_db_txn *txn = apply->txn;
+    struct bz_peer_state kept = *peer;
     bool differ = false;
     int rc = bz_txn_usable(txn, error);
-    if (rc == 0)
-        rc = bz_peer_store(txn->txn, &apply->peer, peer, error);
     if (rc == 0 && head != NULL)
         rc = take_version(apply, &head->vv, error);
-    if (rc == 0 && head != NULL)
+    if (rc == 0)
+        rc = bz_scoped_end(&apply->scoped, txn, &kept, head, error);
+    if (rc == 0)
+        rc = bz_peer_store(txn->txn, &apply->peer, &kept, error);
+    /* A copy of a part shows something else, whatever it was shown. */
+    if (rc == 0 && head != NULL && !head->scoped && apply->scoped.selection == NULL)
         rc = compare(txn, head, &differ, error);
     if (rc != 0) {
         bz_apply_abort(apply);
@@ -299,6 +335,7 @@ int bz_apply_commit(struct bz_apply *apply, const struct bz_peer_state *peer,
     enum bz_durability durability =
         txn->state.position == apply->begin ? BZ_DURABLE_RELAXED : txn->db->apply_durability;
     txn->changed = true;
+    bz_scoped_release(&apply->scoped);
     rc = bz_db_commit(txn, durability, error);
     bz_free(apply);
     if (rc == 0 && diverged != NULL)

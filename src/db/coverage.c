@@ -221,8 +221,13 @@ int bz_collected_here(struct bz_db_txn *txn, struct bz_vv *out, blaze_error *err
 {
     struct bz_purged purged;
     struct bz_vv own;
+    bool part = false;
     int rc = bz_purged_load(txn->view, &txn->arena, &purged, error);
     *out = purged.vv;
+    if (rc == 0 && out->count > 0)
+        rc = bz_scope_is_set(txn->view, &part, error);
+    if (part)
+        out->count = 0; /* what is not here may be anywhere else */
     if (rc != 0 || out->count == 0)
         return rc;
     rc = bz_version_vector(txn->view, txn->state.self, txn->state.seq, &txn->arena, &own, error);

@@ -405,6 +405,28 @@ uint64_t bz_db_position(struct bz_db *db);
 
 /* ---- replication ---- */
 
+/*
+ * Partial replicas: a database may hold a part of itself only, which a scope tells (crdt/scope.h:
+ * bytes; empty for the whole). The scope is this copy's own and durable. A scope that takes more
+ * than before has the next exchange bring what it newly takes; one that takes less has what it no
+ * longer takes go, as soon as a full peer is known to have it. Records written here outside of it
+ * go likewise. No scope any more: the copy is a full one once an exchange with a full peer has
+ * completed it. Sessions end when the scope changes, and go on when they are made anew.
+ */
+/* BLAZE_EINVAL, BLAZE_ESYNTAX (a filter), BLAZE_EREADONLY. */
+int bz_db_scope_set(struct bz_db *db, struct bz_bytes scope, blaze_error *error);
+int bz_db_scope(struct bz_db *db, struct bz_buf *out, blaze_error *error); /* appends it */
+/* The same within a read, borrowed until the next call with it. */
+int bz_read_scope(struct bz_read *read, struct bz_bytes *out, blaze_error *error);
+/* In a partial replica *absent* says nothing of the database, whatever the version vector covers.
+ */
+int bz_db_is_partial(struct bz_db *db, bool *out, blaze_error *error);
+/* Lets go of records here, all or none: no write, nobody else learns of it. They come back when
+ * others change them, or when the scope is set again. BLAZE_EPERM in a full replica,
+ * BLAZE_ENOTFOUND, BLAZE_EBUSY for one that no full peer is known to have. */
+int bz_db_evict(struct bz_db *db, struct bz_bytes collection, const blaze_id *ids, size_t count,
+    blaze_error *error);
+
 /* A replica object of this database for one session; see crdt/replica.h. */
 int bz_db_replica_open(struct bz_db *db, struct bz_replica *out, blaze_error *error);
 void bz_db_replica_close(struct bz_replica *replica);

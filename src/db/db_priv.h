@@ -28,6 +28,9 @@
  *   replica.c   sending changes
  *   apply.c     taking in changes
  *   check.c     whether everything agrees
+ *   selection.c which records a scope takes
+ *   scope.c     what a partial replica notes of itself; setting it; letting go
+ *   scoped.c    taking in changes where not all are wanted
  *
  * Locks, taken in this order, each for a moment only and never while user code runs:
  *   the writer's place (bz_txn_begin), db->lock, db->settler.starting and .lock,
@@ -222,6 +225,11 @@ struct bz_db {
     struct bz_db_txn *idle_txns;
     unsigned open; /* transactions and replicas handed out */
     struct bz_collecting collecting;
+    struct {
+        uint64_t generation; /* of the scope that the rest is of */
+        uint64_t swept;      /* as in bz_scope_kept, where that is not yet written */
+        uint64_t safe;
+    } scope;
 
     struct bz_watch watch;
     struct bz_health health;
@@ -372,6 +380,10 @@ int bz_write_record(struct bz_db_txn *txn, struct bz_txn_collection *collection,
     const struct bz_stored *old_stored, const struct bz_rec *old, struct bz_rec *rec,
     struct bz_origin origin, blaze_error *error);
 
+/* Removes all trace of a record here, which is no write: for what others have. */
+int bz_drop_record(struct bz_db_txn *txn, struct bz_txn_collection *collection, const blaze_id *id,
+    const struct bz_stored *stored, const struct bz_rec *rec, blaze_error *error);
+
 /* Of what stands for others: role and stamp of the sibling, or the greatest of those, it is for. */
 struct bz_claim {
     uint64_t stamp;
@@ -425,7 +437,7 @@ void bz_settler_release(struct bz_settler *settler);
 void bz_settler_look(struct bz_db *db);
 /* Another process has committed: perhaps the first policy. */
 void bz_settler_poll(struct bz_db *db);
-/* Takes a record away, without a trace but what bz_purged_load() tells. */
+/* The same for one that everybody has deleted: what bz_purged_load() tells is left of it. */
 int bz_erase_record(struct bz_db_txn *txn, struct bz_txn_collection *collection, const blaze_id *id,
     const struct bz_stored *stored, const struct bz_rec *rec, blaze_error *error);
 /* Deletes a record that others have deleted and collected, by a write that is hardly later than
@@ -533,12 +545,103 @@ int bz_range_remove(void *context, const struct bz_range *range, const blaze_id 
 int bz_range_done(void *context, blaze_error *error);
 int bz_range_differs(void *context, const struct bz_head *head, bool *out, blaze_error *error);
 
+/* ---- selection.c: a scope (crdt/scope.h) that can be asked ---- */
+
+struct bz_selection;
+
+/* Copies and parses a scope, which has been checked; one thread at a time. Empty bytes take
+ * everything. BLAZE_ESYNTAX, BLAZE_ERANGE, BLAZE_ELIMIT, BLAZE_ENOMEM. */
+int bz_selection_new(struct bz_selection **out, struct bz_catalog *catalog, struct bz_bytes scope,
+    blaze_error *error);
+void bz_selection_free(struct bz_selection *selection); /* NULL is allowed */
+/* Whether records of a collection are taken at all; *filtered: not all of them. */
+bool bz_selection_collection(struct bz_selection *selection, uint32_t collection, bool *filtered);
+/* Whether a complete record is taken, by its document; a deleted one by what is hidden. */
+bool bz_selection_takes(struct bz_selection *selection, uint32_t collection, const blaze_id *id,
+    const struct bz_rec *rec);
+
+/* ---- scope.c ---- */
+
+/* What a partial replica notes of itself, in the setting `filter`; all zero in a full one. */
+struct bz_scope_kept {
+    uint64_t generation; /* log position at which it was set: another each time */
+    struct bz_bytes scope;
+    struct bz_bytes before; /* the scope that the peers' `held` are of */
+    uint64_t swept;         /* nothing is out of scope up to this position of the log */
+    uint64_t safe;          /* some full peer has all of our log up to here */
+    uint64_t gave;          /* the newest write of this node that was in a record let go of */
+    bool evicted;           /* something was let go of by hand that is in scope */
+    bool whole;             /* peers may count as sent what is not here; see widen() */
+};
+int bz_scope_load(
+    struct bz_view *view, struct bz_arena *arena, struct bz_scope_kept *out, blaze_error *error);
+int bz_scope_is_set(struct bz_view *view, bool *out, blaze_error *error);
+int bz_scope_store(struct bz_txn *txn, const struct bz_scope_kept *kept, blaze_error *error);
+/* Forgets which records were found to be out of scope; see scoped.c. */
+int bz_gone_clear(struct bz_txn *txn, blaze_error *error);
+
+/* Notes what a record was when it went. */
+int bz_gone_note(struct bz_db_txn *txn, uint32_t collection, const blaze_id *id,
+    const struct bz_vv *rvv, blaze_error *error);
+
+/* Whether a record can go: a full peer is known to have all that it holds, or it holds nothing of
+ * this node. */
+bool bz_scope_expendable(const struct bz_db_txn *txn, const struct bz_scope_kept *kept,
+    const struct bz_stored *stored, const struct bz_rec *rec);
+/* Lets go of it, and notes in *kept what that means; the caller stores that. */
+int bz_scope_let_go(struct bz_db_txn *txn, struct bz_scope_kept *kept,
+    struct bz_txn_collection *collection, const blaze_id *id, const struct bz_stored *stored,
+    const struct bz_rec *rec, blaze_error *error);
+/* Lets go of what is out of scope and was kept until a full peer had our log up to `safe`; some of
+ * it at a time. */
+int bz_scope_sweep(struct bz_db *db, uint64_t safe, bool *more, blaze_error *error);
+
+/* ---- scoped.c: one commit of changes, of a partial replica or from one ---- */
+
+struct bz_scoped {
+    struct bz_arena arena; /* for the life of the commit */
+    struct bz_scope_kept kept;
+    bool kept_changed;
+    struct bz_selection *selection; /* NULL: a full replica */
+    struct bz_peer_state peer;      /* as it was known before */
+    bool peer_full;                 /* it said so */
+    bool peer_alone;                /* no other peer is known */
+    bool relays;                    /* it brought others' writes beyond our version vector */
+    bool ahead;                     /* it brought writes of its own beyond that */
+};
+int bz_scoped_begin(
+    struct bz_scoped *scoped, struct bz_db_txn *txn, const blaze_id *peer, blaze_error *error);
+void bz_scoped_release(struct bz_scoped *scoped);
+/* Before merging: *drop if the record is not to be taken in. `local` NULL: not here. */
+int bz_scoped_before(struct bz_scoped *scoped, struct bz_db_txn *txn,
+    const struct bz_change *change, const struct bz_rec *local, bool *drop, blaze_error *error);
+/* After merging: *drop if the result is out of scope; what was here is then gone (*changed). */
+int bz_scoped_after(struct bz_scoped *scoped, struct bz_db_txn *txn,
+    struct bz_txn_collection *collection, const struct bz_change *change,
+    const struct bz_stored *stored, const struct bz_rec *local, const struct bz_rec *merged,
+    bool *drop, bool *changed, blaze_error *error);
+int bz_scoped_marker(struct bz_scoped *scoped, struct bz_db_txn *txn,
+    const struct bz_change *change, bool *changed, blaze_error *error);
+/* Notes which writes came that our version vector does not cover; `peer` is its number. */
+int bz_scoped_note(struct bz_scoped *scoped, struct bz_db_txn *txn, const struct bz_change *change,
+    uint32_t peer, blaze_error *error);
+/* Completes what is noted of the peer, and of us. After the head's version vector was taken. */
+int bz_scoped_end(struct bz_scoped *scoped, struct bz_db_txn *txn, struct bz_peer_state *peer,
+    const struct bz_head *head, blaze_error *error);
+
+/* The replica's operations. */
+int bz_replica_scope(void *context, struct bz_arena *arena, struct bz_scope_state *out);
+int bz_replica_acknowledged(void *context, uint64_t position, bool *more, blaze_error *error);
+
 /* ---- replica.c, apply.c ---- */
 
 int bz_apply_begin(void *context, const blaze_id *peer, struct bz_apply **out, blaze_error *error);
 int bz_apply_resolve(struct bz_apply *apply, enum bz_term term, struct bz_bytes meaning,
     uint32_t *number, blaze_error *error);
 int bz_apply_change(
+    struct bz_apply *apply, const struct bz_change *change, bool *changed, blaze_error *error);
+void bz_apply_from(struct bz_apply *apply, bool scoped);
+int bz_apply_marker(
     struct bz_apply *apply, const struct bz_change *change, bool *changed, blaze_error *error);
 int bz_apply_commit(struct bz_apply *apply, const struct bz_peer_state *peer,
     const struct bz_head *head, bool *diverged, blaze_error *error);

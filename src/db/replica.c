@@ -24,8 +24,14 @@ struct bz_changes {
     uint64_t from;
     uint64_t position; /* passed up to here */
     bool started;
-    struct bz_arena arena; /* for the life of the walk; the read's is for one change */
+    /* Of a partial receiver; NULL otherwise. */
+    struct bz_selection *wants, *wanted;
+    struct bz_scope_kept scope; /* ours */
+    struct bz_arena arena;      /* for the life of the walk; the read's is for one change */
 };
+
+/* Log entries that may be passed over before the walk says where it is. */
+#define LOOK_MAX 4096u
 
 /* ---- what is asked of a replica at any time ---- */
 
@@ -62,7 +68,12 @@ static int peer_load(void *context, const blaze_id *node, struct bz_peer_state *
     int rc = bz_read_begin(context, &read, NULL);
     if (rc != 0)
         return rc;
+    struct bz_scope_kept scope;
     rc = bz_peer_load(read->view, node, out, NULL);
+    if (rc == 0)
+        rc = bz_scope_load(read->view, &read->arena, &scope, NULL);
+    if (rc == 0)
+        out->scope = scope.generation;
     bz_read_end(read);
     return rc;
 }
@@ -114,6 +125,8 @@ static void changes_close(struct bz_changes *changes)
 {
     if (changes == NULL)
         return;
+    bz_selection_free(changes->wants);
+    bz_selection_free(changes->wanted);
     bz_cursor_close(changes->cursor);
     if (changes->read != NULL)
         bz_read_end(changes->read);
@@ -129,6 +142,18 @@ static int copy_vv(struct bz_arena *arena, const struct bz_vv *vv, struct bz_vv 
         return BLAZE_ENOMEM;
     *out = (struct bz_vv){(struct bz_dot *)(void *)copy.data, vv->count};
     return 0;
+}
+
+/* What a partial receiver wants. A blind replica cannot tell, and sends everything. */
+static int load_wishes(struct bz_changes *changes, blaze_error *error)
+{
+    struct bz_catalog *catalog = changes->db->catalog;
+    if (changes->receiver.scope.size == 0 || changes->db->identity.blind)
+        return 0;
+    int rc = bz_selection_new(&changes->wants, catalog, changes->receiver.scope, error);
+    if (rc == 0 && changes->receiver.held > 0)
+        rc = bz_selection_new(&changes->wanted, catalog, changes->receiver.before, error);
+    return rc;
 }
 
 static int changes_open(void *context, const struct bz_receiver *receiver, uint64_t from,
@@ -153,6 +178,10 @@ static int changes_open(void *context, const struct bz_receiver *receiver, uint6
         rc = bz_read_load_state(changes->read, &changes->state, error);
     if (rc == 0)
         rc = bz_cursor_open(changes->read->view, BZ_MAP_LOG, &changes->cursor, error);
+    if (rc == 0)
+        rc = bz_scope_load(changes->read->view, &changes->arena, &changes->scope, error);
+    if (rc == 0)
+        rc = load_wishes(changes, error);
     if (rc != 0)
         changes_close(changes);
     else
@@ -184,34 +213,66 @@ static int load_record(struct bz_changes *changes, const struct bz_log_entry *en
     return bz_stored_decode(&changes->read->arena, &stored, &entry->id, out, error);
 }
 
+/* Whether the receiver had this record when it was sent all up to `held`. */
+static bool is_held(
+    struct bz_changes *changes, const struct bz_log_entry *entry, const struct bz_rec *rec)
+{
+    return changes->wanted != NULL && entry->position <= changes->receiver.held &&
+           bz_selection_takes(changes->wanted, entry->collection, &entry->id, rec);
+}
+
+/* What is to be said of a log entry, whose record is then in *rec: BZ_CHANGE_NONE for nothing. */
+static int look_at(struct bz_changes *changes, const struct bz_log_entry *entry, struct bz_rec *rec,
+    enum bz_change_kind *kind, blaze_error *error)
+{
+    bool filtered;
+    *kind = BZ_CHANGE_NONE;
+    if (changes->receiver_known && entry->subsumed && entry->origin == changes->receiver_number)
+        return 0;
+    if (changes->wants != NULL &&
+        !bz_selection_collection(changes->wants, entry->collection, &filtered))
+        return 0;
+    int rc = load_record(changes, entry, rec, error);
+    /* One that is torn even if its version vector covers it: see collect.c. */
+    if (rc != 0 || (!bz_rec_torn(rec) && bz_vv_includes(&changes->receiver.vv, &rec->rvv)))
+        return rc;
+    if (changes->wants != NULL &&
+        !bz_selection_takes(changes->wants, entry->collection, &entry->id, rec))
+        *kind = entry->position > changes->receiver.fresh ? BZ_CHANGE_MARKER : BZ_CHANGE_NONE;
+    else if (!is_held(changes, entry, rec))
+        *kind = BZ_CHANGE_RECORD;
+    return 0;
+}
+
 static int changes_next(struct bz_changes *changes, struct bz_change *out, blaze_error *error)
 {
     struct bz_log_entry entry;
     struct bz_rec rec;
-    bool torn = false;
-    int rc;
-    while ((rc = next_entry(changes, &entry, error)) == 0) {
+    enum bz_change_kind kind = BZ_CHANGE_NONE;
+    int rc = 0;
+    uint32_t left = changes->wants != NULL ? LOOK_MAX : UINT32_MAX;
+    for (; kind == BZ_CHANGE_NONE && left > 0; left--) {
+        rc = next_entry(changes, &entry, error);
+        if (rc != 0)
+            break;
         changes->position = entry.position;
         if (BZ_MUTANT(DELETE_NOT_SENT) && entry.dead)
             continue;
-        if (changes->receiver_known && entry.subsumed && entry.origin == changes->receiver_number)
-            continue;
-        rc = load_record(changes, &entry, &rec, error);
+        rc = look_at(changes, &entry, &rec, &kind, error);
         if (rc != 0)
             return rc;
-        torn = bz_rec_torn(&rec);
-        /* Even if its version vector covers it: see collect.c. */
-        if (torn || !bz_vv_includes(&changes->receiver.vv, &rec.rvv))
-            break;
     }
     if (rc == BLAZE_END)
         changes->position = changes->state->position;
     if (rc != 0)
         return rc;
     struct bz_change change = {
-        .position = entry.position, .collection = entry.collection, .id = entry.id};
-    rc = bz_rec_since(
-        &changes->read->arena, &rec, torn ? 0 : changes->receiver.reached, &change.rec);
+        .position = entry.position, .collection = entry.collection, .id = entry.id, .kind = kind};
+    if (kind == BZ_CHANGE_MARKER)
+        change.rec.rvv = rec.rvv;
+    else if (kind == BZ_CHANGE_RECORD)
+        rc = bz_rec_since(&changes->read->arena, &rec,
+            bz_rec_torn(&rec) ? 0 : changes->receiver.reached, &change.rec);
     if (rc != 0)
         return bz_error_code(error, rc);
     *out = change;
@@ -230,7 +291,11 @@ static int changes_head(struct bz_changes *changes, struct bz_head *out)
         .position = state->position, .digest = state->digest, .records = state->records};
     int rc = bz_version_vector(
         changes->read->view, state->self, state->seq, &changes->arena, &head.vv, NULL);
-    if (rc == 0)
+    head.scoped = changes->scope.generation != 0;
+    head.claims =
+        head.scoped && (changes->scope.gave == 0 ||
+                           bz_vv_get(&changes->receiver.vv, state->self) >= changes->scope.gave);
+    if (rc == 0 && !head.scoped)
         rc = bz_peers_partial(changes->db, changes->read->view, &head.partial, NULL);
     if (rc == 0)
         *out = head;
@@ -263,6 +328,10 @@ static const struct bz_replica_ops replica_ops = {
     .range_differs = bz_range_differs,
     .version = version,
     .node_number = node_number,
+    .scope = bz_replica_scope,
+    .apply_from = bz_apply_from,
+    .apply_marker = bz_apply_marker,
+    .acknowledged = bz_replica_acknowledged,
 };
 
 int bz_db_replica_open(struct bz_db *db, struct bz_replica *out, blaze_error *error)

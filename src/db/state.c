@@ -12,6 +12,10 @@
 #define STATE_MAX     128u
 #define PEER_MAX      128u
 #define ENTRY_MAX     64u
+#define PEER_PARTIAL  1u
+#define PEER_SCOPED   2u
+#define PEER_RELAYED  4u
+#define PEER_HELD     8u /* held is not 0 and is given */
 #define FLAG_SUBSUMED 1u
 #define FLAG_DEAD     2u
 #define ORIGIN_SHIFT  2u
@@ -217,15 +221,20 @@ static int peer_decode(struct bz_bytes value, struct bz_peer_state *out, blaze_e
 {
     struct bz_reader r = bz_reader(value);
     uint8_t format = bz_read8(&r);
-    struct bz_peer_state peer;
+    struct bz_peer_state peer = {0};
     peer.epoch = read_id(&r);
     peer.cursor = bz_read_varint(&r);
     peer.reached = bz_read_varint(&r);
     peer.seen_ms = bz_read_varint(&r);
-    uint8_t partial = bz_read8(&r);
-    peer.partial = partial != 0;
+    uint8_t flags = bz_read8(&r);
+    peer.partial = (flags & PEER_PARTIAL) != 0;
+    peer.scoped = (flags & PEER_SCOPED) != 0;
+    peer.relayed = (flags & PEER_RELAYED) != 0;
     peer.database = read_id(&r);
-    if (!read_all(&r) || format != PEER_FORMAT || partial > 1)
+    if ((flags & PEER_HELD) != 0)
+        peer.held = bz_read_varint(&r);
+    bool sound = flags < 2 * PEER_HELD && (peer.held != 0) == ((flags & PEER_HELD) != 0);
+    if (!read_all(&r) || format != PEER_FORMAT || !sound)
         return bz_error_set(error, BLAZE_ECORRUPT, "what is known of a peer is corrupt");
     *out = peer;
     return 0;
@@ -253,8 +262,11 @@ int bz_peer_store(
     p = bz_varint_put(p, peer->cursor);
     p = bz_varint_put(p, peer->reached);
     p = bz_varint_put(p, peer->seen_ms);
-    *p++ = peer->partial;
+    *p++ = (uint8_t)((peer->partial ? PEER_PARTIAL : 0) | (peer->scoped ? PEER_SCOPED : 0) |
+                     (peer->relayed ? PEER_RELAYED : 0) | (peer->held > 0 ? PEER_HELD : 0));
     p = put_id(p, &peer->database);
+    if (peer->held > 0)
+        p = bz_varint_put(p, peer->held);
     return bz_txn_put(txn, BZ_MAP_PEERS, bz_bytes(node, sizeof *node),
         bz_bytes(value, (size_t)(p - value)), error);
 }

@@ -205,6 +205,34 @@ int bz_write_record(struct bz_db_txn *txn, struct bz_txn_collection *collection,
     return 0;
 }
 
+int bz_drop_record(struct bz_db_txn *txn, struct bz_txn_collection *collection, const blaze_id *id,
+    const struct bz_stored *stored, const struct bz_rec *rec, blaze_error *error)
+{
+    struct face before, after = {0};
+    uint8_t key_bytes[BZ_RECORD_KEY_SIZE];
+    struct bz_bytes key = bz_record_key(key_bytes, collection->number, id);
+    uint64_t position = stored->position;
+    int rc = face_of(txn, id, rec, &before);
+    if (rc != 0)
+        return bz_error_code(error, bz_txn_result(txn, rc));
+    rc = bz_index_update(txn, collection, id, before.alive ? rec : NULL, NULL, error);
+    if (rc == 0)
+        rc = write_conflict(txn, key, &before, &after, error);
+    if (rc == 0)
+        rc = bz_txn_delete(txn->txn, BZ_MAP_RECORDS, key, error);
+    if (rc == 0)
+        rc = bz_log_erase(txn->txn, position, error);
+    if (rc == 0 && before.dead)
+        rc = bz_dead_store(txn->txn, position, false, error);
+    if (rc != 0) {
+        txn->failed = true;
+        return rc;
+    }
+    count(txn, collection, &before, &after);
+    txn->changed = true;
+    return 0;
+}
+
 /* ---- the local verbs ---- */
 
 /* A record that a verb is about to change. */
@@ -532,34 +560,14 @@ int bz_db_settle_life(struct bz_db_txn *txn, struct bz_bytes collection, const b
 int bz_erase_record(struct bz_db_txn *txn, struct bz_txn_collection *collection, const blaze_id *id,
     const struct bz_stored *stored, const struct bz_rec *rec, blaze_error *error)
 {
-    uint8_t key_bytes[BZ_RECORD_KEY_SIZE];
-    struct bz_bytes key = bz_record_key(key_bytes, collection->number, id);
-    struct face before, after = {0};
-    uint64_t position = stored->position;
-    int rc = face_of(txn, id, rec, &before);
-    if (rc != 0)
-        return bz_error_code(error, bz_txn_result(txn, rc));
     uint64_t stamp = 0;
     for (uint32_t i = 0; i < rec->write_count; i++)
         stamp = rec->writes[i].stamp > stamp ? rec->writes[i].stamp : stamp;
-    rc = bz_purged_raise(txn, &rec->rvv, stamp, 1, error);
+    int rc = bz_drop_record(txn, collection, id, stored, rec, error);
     if (rc == 0)
-        rc = bz_index_update(txn, collection, id, before.alive ? rec : NULL, NULL, error);
-    if (rc == 0)
-        rc = bz_txn_delete(txn->txn, BZ_MAP_RECORDS, key, error);
-    if (rc == 0)
-        rc = bz_log_erase(txn->txn, position, error);
-    if (rc == 0 && before.dead)
-        rc = bz_dead_store(txn->txn, position, false, error);
-    if (rc == 0)
-        rc = write_conflict(txn, key, &before, &after, error);
-    if (rc != 0) {
-        txn->failed = true;
-        return rc;
-    }
-    count(txn, collection, &before, &after);
-    txn->changed = true;
-    return 0;
+        rc = bz_purged_raise(txn, &rec->rvv, stamp, 1, error);
+    txn->failed |= rc != 0;
+    return rc;
 }
 
 int bz_write_collected(

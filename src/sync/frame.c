@@ -14,8 +14,8 @@ enum { ENROL_ACCESS = 0, ENROL_SECRET = 1 };
 enum { PROOF_MEMBER = 1 };
 enum { GOODBYE_FINAL = 1 };
 enum { PACE_LAZY = 1 };
-enum { HEAD_PARTIAL = 1 };
-enum { CHUNK_ZSTD = 1, CHUNK_MORE = 2, CHUNK_LZ4 = 4, CHUNK_ON = 8 };
+enum { HEAD_PARTIAL = 1, HEAD_SCOPED = 2, HEAD_CLAIMS = 4 };
+enum { CHUNK_ZSTD = 1, CHUNK_MORE = 2, CHUNK_LZ4 = 4, CHUNK_ON = 8, CHUNK_MARKERS = 16 };
 
 int bz_frame_peek(struct bz_bytes input, uint8_t *type, struct bz_bytes *payload, size_t *size)
 {
@@ -203,6 +203,7 @@ void bz_resume_encode(struct bz_buf *out, const struct bz_resume *resume)
     bz_buf_append_varint(out, resume->position);
     bz_buf_append_varint(out, resume->reached);
     bz_buf_append_sized(out, resume->summary);
+    bz_resume_scope_encode(out, resume);
 }
 
 int bz_resume_decode(struct bz_bytes payload, struct bz_resume *out)
@@ -213,7 +214,7 @@ int bz_resume_decode(struct bz_bytes payload, struct bz_resume *out)
     out->position = bz_read_varint(&r);
     out->reached = bz_read_varint(&r);
     out->summary = bz_read_sized(&r);
-    if (!r.ok || out->reached > out->position)
+    if (!r.ok || out->reached > out->position || bz_resume_scope_decode(&r, out) != 0)
         return BLAZE_EPROTO;
     /* Read through once, so that a summary is taken whole or not at all. */
     struct bz_bytes rest = out->summary;
@@ -334,7 +335,8 @@ static bool packing_of(uint8_t flags, enum bz_packing *out)
 
 void bz_chunk_encode(struct bz_buf *out, const struct bz_chunk *chunk)
 {
-    bz_buf_append8(out, (uint8_t)(packing_flags[chunk->packing] | (chunk->more ? CHUNK_MORE : 0)));
+    bz_buf_append8(out, (uint8_t)(packing_flags[chunk->packing] | (chunk->more ? CHUNK_MORE : 0) |
+                                  (chunk->markers ? CHUNK_MARKERS : 0)));
     bz_buf_append_varint(out, chunk->round);
     bz_buf_append_varint(out, chunk->from);
     bz_buf_append_varint(out, chunk->to);
@@ -347,8 +349,9 @@ int bz_chunk_decode(struct bz_bytes payload, struct bz_chunk *out)
 {
     struct bz_reader r = bz_reader(payload);
     uint8_t flags = bz_read8(&r);
-    *out = (struct bz_chunk){.more = (flags & CHUNK_MORE) != 0};
-    bool known = packing_of((uint8_t)(flags & ~CHUNK_MORE), &out->packing);
+    *out = (struct bz_chunk){
+        .more = (flags & CHUNK_MORE) != 0, .markers = (flags & CHUNK_MARKERS) != 0};
+    bool known = packing_of((uint8_t)(flags & ~(CHUNK_MORE | CHUNK_MARKERS)), &out->packing);
     out->round = bz_read_varint(&r);
     out->from = bz_read_varint(&r);
     out->to = bz_read_varint(&r);
@@ -447,7 +450,9 @@ int bz_body_next_record(struct bz_body_reader *body, struct bz_record *out)
 
 void bz_head_append(struct bz_buf *out, const struct bz_body_head *head, uint64_t entries)
 {
-    bz_buf_append8(out, head->partial ? HEAD_PARTIAL : 0);
+    bz_buf_append8(
+        out, (uint8_t)((head->partial ? HEAD_PARTIAL : 0) | (head->scoped ? HEAD_SCOPED : 0) |
+                       (head->claims ? HEAD_CLAIMS : 0)));
     bz_buf_append_varint(out, head->records);
     bz_buf_append64le(out, head->digest.low);
     bz_buf_append64le(out, head->digest.high);
@@ -463,9 +468,11 @@ void bz_head_append_entry(struct bz_buf *out, struct bz_dot entry)
 int bz_body_head(struct bz_body_reader *body, struct bz_body_head *out)
 {
     uint8_t flags = bz_read8(&body->reader);
-    if ((flags & ~HEAD_PARTIAL) != 0)
+    if ((flags & ~(HEAD_PARTIAL | HEAD_SCOPED | HEAD_CLAIMS)) != 0)
         return BLAZE_EPROTO;
-    out->partial = flags != 0;
+    out->partial = (flags & HEAD_PARTIAL) != 0;
+    out->scoped = (flags & HEAD_SCOPED) != 0;
+    out->claims = (flags & HEAD_CLAIMS) != 0;
     out->records = bz_read_varint(&body->reader);
     out->digest.low = bz_read64le(&body->reader);
     out->digest.high = bz_read64le(&body->reader);

@@ -16,6 +16,7 @@
 #include "base/error.h"
 #include "base/hash.h"
 #include "crdt/replica.h"
+#include "crdt/scope.h"
 #include "sync/pack.h"
 
 enum bz_frame_type {
@@ -61,6 +62,7 @@ void bz_frame_append_parts(
 #define BZ_FEATURE_ZSTD      0x02u /* as a stream */
 #define BZ_FEATURE_LAZY      0x04u /* HAVE and PACE */
 #define BZ_FEATURE_RECONCILE 0x08u /* COVERED, RANGES, ITEMS */
+#define BZ_FEATURE_FILTERS   0x10u /* scopes in RESUME, markers in CHANGES */
 
 struct bz_hello {
     uint64_t version_min, version_max;
@@ -120,9 +122,17 @@ struct bz_resume {
     uint64_t position;       /* go on after this one */
     uint64_t reached;        /* the last head reached in full, at most `position` */
     struct bz_bytes summary; /* empty unless a cursor cannot be used */
+    /* Of a partial replica; there only if scope is not empty (crdt/scope.h; checked). */
+    bool whole;                    /* complete records only */
+    bool empty;                    /* it has nothing yet */
+    uint64_t held;                 /* it was sent all up to here under `before` */
+    struct bz_bytes scope, before; /* `before` empty: everything, if held is not 0 */
 };
 void bz_resume_encode(struct bz_buf *out, const struct bz_resume *resume);
 int bz_resume_decode(struct bz_bytes payload, struct bz_resume *out);
+/* The scope's part of it, frame_scope.c. */
+void bz_resume_scope_encode(struct bz_buf *out, const struct bz_resume *resume);
+int bz_resume_scope_decode(struct bz_reader *r, struct bz_resume *out);
 void bz_summary_append(struct bz_buf *out, const blaze_id *node, uint64_t seq);
 /* BLAZE_END after the last. */
 int bz_summary_next(struct bz_bytes *summary, blaze_id *node, uint64_t *seq);
@@ -160,6 +170,7 @@ int bz_pace_decode(struct bz_bytes payload, bool *lazy);
 struct bz_chunk {
     enum bz_packing packing;
     bool more;         /* the head is not reached, and the body has none */
+    bool markers;      /* the body has a section of them */
     uint64_t round;    /* of the RESUME that it answers */
     uint64_t from, to; /* positions (from, to] */
     uint64_t raw_size; /* of the body, unpacked */
@@ -169,7 +180,8 @@ void bz_chunk_encode(struct bz_buf *out, const struct bz_chunk *chunk);
 int bz_chunk_decode(struct bz_bytes payload, struct bz_chunk *out);
 
 /*
- * The body: definitions, records, and where `more` is false the head. A reader walks it in that
+ * The body: definitions, records, markers if there are any, and where `more` is false the head. A
+ * reader walks it in that
  * order; each next() gives BLAZE_END after the last of its kind, and bz_body_end() checks that
  * nothing is left.
  */
@@ -191,6 +203,12 @@ struct bz_body_reader {
     uint64_t left; /* of the kind being read */
     bool opaque;   /* names are sealed */
 };
+/* A marker: a record of which the receiver's scope does not take the state that `rvv` says. */
+struct bz_marker {
+    uint32_t collection;
+    blaze_id id;
+    struct bz_vv rvv; /* in the sender's numbers */
+};
 void bz_definition_append(struct bz_buf *out, const struct bz_definition *definition);
 void bz_record_append(struct bz_buf *out, const struct bz_record *record);
 /* The counts come before what they count. */
@@ -203,12 +221,19 @@ int bz_body_next_definition(struct bz_body_reader *body, struct bz_definition *o
 int bz_body_records(struct bz_body_reader *body);
 int bz_body_next_record(struct bz_body_reader *body, struct bz_record *out);
 
+void bz_marker_append(struct bz_buf *out, const struct bz_marker *marker);
+int bz_body_markers(struct bz_body_reader *body);
+/* rvv in the arena, ascending. BLAZE_EPROTO, BLAZE_ENOMEM. */
+int bz_body_next_marker(struct bz_body_reader *body, struct bz_arena *arena, struct bz_marker *out);
+
 /* The head: counts and digest, then version vector entries in the sender's numbers, ascending:
  * those that are new since the head before. */
 struct bz_body_head {
     uint64_t records;
     struct bz_hash128 digest;
     bool partial; /* the sender holds writes beyond its version vector */
+    bool scoped;  /* of a partial replica, see bz_head */
+    bool claims;
 };
 void bz_head_append(struct bz_buf *out, const struct bz_body_head *head, uint64_t entries);
 void bz_head_append_entry(struct bz_buf *out, struct bz_dot entry);

@@ -26,9 +26,10 @@ enum { CONNECTING = 0, ACCEPTING = 1 };
 static uint64_t own_features(const struct bz_session *s)
 {
     uint64_t lazy = s->options.lazy_ms != UINT32_MAX ? BZ_FEATURE_LAZY : 0;
-    const struct bz_replica_ops *ops = s->replica.ops;
+    const struct bz_replica_ops *ops = s->replica.ops; /* not yet there where a HELLO is awaited */
     uint64_t reconcile = ops != NULL && ops->coverage_tell != NULL ? BZ_FEATURE_RECONCILE : 0;
-    return (BZ_FEATURE_LZ4 | BZ_FEATURE_ZSTD | lazy | reconcile) & ~s->options.without;
+    uint64_t filters = ops != NULL && ops->scope != NULL ? BZ_FEATURE_FILTERS : 0;
+    return (BZ_FEATURE_LZ4 | BZ_FEATURE_ZSTD | lazy | reconcile | filters) & ~s->options.without;
 }
 
 static int own_side(const struct bz_session *s)
@@ -207,8 +208,13 @@ static int summarize(struct bz_session *s, struct bz_buf *out)
     struct bz_vv vv;
     bz_arena_reset(&s->in.arena);
     int rc = s->replica.ops->version(s->replica.context, &s->in.arena, &vv);
+    uint32_t self = UINT32_MAX;
+    if (rc == 0 && s->in.scope != 0) /* a partial replica may have let go of what it wrote */
+        rc = s->replica.ops->node_number(s->replica.context, &s->self.node, &self);
     for (uint32_t i = 0; rc == 0 && i < vv.count && i < BZ_SUMMARY_MAX; i++) {
         struct bz_bytes meaning;
+        if (vv.entries[i].node == self)
+            continue;
         rc =
             s->replica.ops->meaning(s->replica.context, BZ_TERM_NODE, vv.entries[i].node, &meaning);
         blaze_id node;
@@ -225,22 +231,29 @@ static int summarize(struct bz_session *s, struct bz_buf *out)
 int bz_handshake_ask(struct bz_session *s, blaze_error *error)
 {
     struct bz_buf summary;
+    struct bz_arena arena;
+    struct bz_resume resume = {
+        .round = s->in.round,
+        .epoch = s->peer_epoch,
+        .position = s->in.cursor,
+        .reached = s->in.reached,
+    };
     bz_buf_init(&summary, BZ_FRAME_CONTROL_MAX / 2);
-    int rc = 0;
+    bz_arena_init(&arena);
+    int rc = bz_scope_ask(s, &arena, &resume, error);
+    if (rc != 0) {
+        bz_arena_release(&arena);
+        return rc;
+    }
     if (s->in.cursor == 0 && s->in.round == 0)
         rc = summarize(s, &summary);
     if (rc == 0) {
-        struct bz_resume resume = {
-            .round = s->in.round,
-            .epoch = s->peer_epoch,
-            .position = s->in.cursor,
-            .reached = s->in.reached,
-            .summary = bz_buf_bytes(&summary),
-        };
+        resume.summary = bz_buf_bytes(&summary);
         bz_resume_encode(&s->scratch, &resume);
         bz_session_send(s, BZ_FRAME_RESUME);
     }
     bz_buf_release(&summary);
+    bz_arena_release(&arena);
     return rc != 0 ? bz_error_code(error, rc) : 0;
 }
 
@@ -255,7 +268,9 @@ static int settle(struct bz_session *s, blaze_error *error)
         s->in.cursor = known.cursor + (BZ_MUTANT(CURSOR_OFF_BY_ONE) && known.cursor > 0);
         s->in.reached = known.reached < known.cursor ? known.reached : known.cursor;
         s->in.partial = known.partial;
+        s->in.held = known.held;
     }
+    s->in.scope = known.scope;
     send_welcome(s);
     return bz_handshake_ask(s, error);
 }
@@ -295,7 +310,7 @@ static int on_hello(struct bz_session *s, struct bz_bytes payload, blaze_error *
     s->peer_features = hello.features;
     s->status.peer_is_blind = hello.blind;
     s->peer_epoch = hello.epoch;
-    s->features = hello.features & own_features(s);
+    s->features = hello.features & (own_features(s) | BZ_FEATURE_FILTERS);
     s->step = BZ_STEP_PROOF;
     if (!s->options.connecting)
         return admit(s, &hello, error);

@@ -186,6 +186,9 @@ static int read_head(struct bz_session *s, struct bz_body_reader *body, struct b
     struct bz_dot entry;
     int rc = bz_body_head(body, &fixed);
     uint64_t last = 0;
+    uint32_t peer;
+    if (s->replica.ops->node_number(s->replica.context, &s->status.peer, &peer) != 0)
+        peer = UINT32_MAX;
     for (bool first = true; rc == 0 && (rc = bz_body_next_entry(body, &entry)) == 0;
          first = false) {
         int64_t ours = our_node(&s->in.terms, entry.node);
@@ -194,9 +197,10 @@ static int read_head(struct bz_session *s, struct bz_body_reader *body, struct b
         last = entry.node;
         entry.node = (uint32_t)ours;
         rc = bz_vector_raise(&s->in.vv, entry);
-        /* It need not be sent those writes either, unless it has asked for everything. */
+        /* It need not be sent those writes either, unless it has asked for everything; a partial
+         * replica may have let go of its own. */
         entry.seq += BZ_MUTANT(VECTOR_SKIPS_ONE);
-        if (rc == 0 && s->out.round == 0)
+        if (rc == 0 && s->out.round == 0 && !(fixed.scoped && entry.node == peer))
             rc = bz_vector_raise(&s->out.has, entry);
     }
     if (rc != BLAZE_END)
@@ -205,7 +209,7 @@ static int read_head(struct bz_session *s, struct bz_body_reader *body, struct b
     head->digest = fixed.digest;
     head->records = fixed.records;
     head->partial = fixed.partial;
-    return 0;
+    return bz_scope_head(s, &fixed, head);
 }
 
 static int commit(struct bz_session *s, struct bz_apply *apply, const struct bz_chunk *chunk,
@@ -217,12 +221,16 @@ static int commit(struct bz_session *s, struct bz_apply *apply, const struct bz_
         .reached = head != NULL ? chunk->to : s->in.reached,
         .seen_ms = s->wall_ms,
         .partial = head != NULL ? head->partial : s->in.partial,
+        .scoped = s->out.scoped,
+        .held = head != NULL ? 0 : s->in.held,
+        .scope = s->in.scope,
     };
     int rc = s->replica.ops->apply_commit(apply, &state, head, diverged, error);
     if (rc == 0) {
         s->in.cursor = state.cursor;
         s->in.reached = state.reached;
         s->in.partial = state.partial;
+        s->in.held = state.held;
     }
     return rc;
 }
@@ -253,12 +261,16 @@ static int apply_chunk(
     int rc = s->replica.ops->apply_begin(s->replica.context, &s->status.peer, &apply, error);
     if (rc != 0)
         return rc;
+    if (s->replica.ops->apply_from != NULL)
+        s->replica.ops->apply_from(apply, s->out.scoped);
     rc = apply_body(s, apply, &body, bytes, error);
     if (rc == BLAZE_ENOTFOUND) {
         /* It leaves out what it thinks we have, and we have collected it. */
         s->replica.ops->apply_abort(apply);
         return ask_from(s, s->in.cursor, error);
     }
+    if (rc == 0 && chunk->markers)
+        rc = bz_scope_markers(s, apply, &body, error);
     if (rc == 0) {
         rc = chunk->more ? 0 : read_head(s, &body, &head);
         rc = rc == 0 ? bz_body_end(&body) : rc;
@@ -282,7 +294,7 @@ static int apply_chunk(
             bz_reconcile_ask(s);
         return rc;
     }
-    if (!diverged && !chunk->more && s->reconciles && s->in.round == 0) {
+    if (!diverged && !chunk->more && s->reconciles && s->in.round == 0 && bz_scope_whole(s)) {
         rc = s->replica.ops->range_differs(s->replica.context, &head, &differs, error);
         if (rc != 0 || differs)
             return rc != 0 ? rc : ask_from(s, 0, error);

@@ -30,6 +30,7 @@ void bz_outgoing_init(struct bz_session *s)
     struct bz_outgoing *o = &s->out;
     bz_buf_init(&o->defined, BZ_FRAME_MAX);
     bz_buf_init(&o->recorded, 2 * (size_t)BZ_FRAME_MAX); /* a chunk, and a record too much */
+    bz_buf_init(&o->marked, BZ_FRAME_MAX);
     bz_buf_init(&o->carry, BZ_FRAME_MAX);
     bz_buf_init(&o->body, BZ_FRAME_MAX);
     bz_buf_init(&o->packed, BZ_FRAME_MAX);
@@ -52,9 +53,10 @@ void bz_outgoing_release(struct bz_session *s)
     bz_vector_release(&o->heads);
     bz_terms_told_release(&o->terms);
     struct bz_buf *buffers[] = {
-        &o->defined, &o->recorded, &o->carry, &o->body, &o->packed, &o->ready};
+        &o->defined, &o->recorded, &o->marked, &o->carry, &o->body, &o->packed, &o->ready};
     for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++)
         bz_buf_release(buffers[i]);
+    bz_scope_release(s);
 }
 
 void bz_outgoing_adapt(struct bz_session *s)
@@ -83,7 +85,8 @@ static void rest_stream(struct bz_session *s)
 static void rest(struct bz_session *s)
 {
     struct bz_outgoing *o = &s->out;
-    struct bz_buf *buffers[] = {&o->defined, &o->recorded, &o->carry, &o->body, &o->packed};
+    struct bz_buf *buffers[] = {
+        &o->defined, &o->recorded, &o->marked, &o->carry, &o->body, &o->packed};
     for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++) {
         if (buffers[i]->capacity > BZ_KEEP_BYTES)
             bz_buf_release(buffers[i]);
@@ -147,9 +150,19 @@ int bz_outgoing_resume(struct bz_session *s, const struct bz_resume *resume, bla
     o->told = o->walked = o->position_acked = usable ? resume->position : 0;
     o->reached = usable ? resume->reached : 0;
     o->head_due = true;
+    o->unclaimed = false;
+    o->claimable = 0;
     bz_lazy_reset(s);
     int rc = take_summary(s, resume->summary);
-    return rc != 0 ? bz_error_code(error, rc) : 0;
+    return rc != 0 ? bz_error_code(error, rc) : bz_scope_asked(s, resume, usable, error);
+}
+
+/* The peer has taken over what a head of ours claims of our own writes. */
+static int take_claim(struct bz_session *s, uint64_t seq)
+{
+    uint32_t self;
+    int rc = s->replica.ops->node_number(s->replica.context, &s->self.node, &self);
+    return rc != 0 ? rc : bz_vector_raise(&s->out.has, (struct bz_dot){self, seq});
 }
 
 int bz_outgoing_ack(struct bz_session *s, const struct bz_ack *ack, blaze_error *error)
@@ -166,6 +179,9 @@ int bz_outgoing_ack(struct bz_session *s, const struct bz_ack *ack, blaze_error 
         o->position_acked = chunk->to;
         if (chunk->head || BZ_MUTANT(FIELDS_BY_CURSOR))
             o->reached = chunk->to;
+        int rc = chunk->claimed > 0 ? take_claim(s, chunk->claimed) : 0;
+        if (rc != 0)
+            return bz_error_code(error, rc);
         if (i + 1 == count && ack->position != chunk->to)
             return bz_error_set(
                 error, BLAZE_EPROTO, "the peer acknowledges a position that was not sent");
@@ -269,6 +285,24 @@ static int add_record(struct bz_session *s, const struct bz_change *change)
     return o->body.error != 0 ? o->body.error : o->recorded.error;
 }
 
+static int add_marker(struct bz_session *s, const struct bz_change *change)
+{
+    struct bz_marker marker = {change->collection, change->id, change->rec.rvv};
+    int rc = tell(s, BZ_TERM_COLLECTION, marker.collection);
+    for (uint32_t i = 0; rc == 0 && i < marker.rvv.count; i++)
+        rc = tell(s, BZ_TERM_NODE, marker.rvv.entries[i].node);
+    if (rc != 0)
+        return rc;
+    bz_marker_append(&s->out.marked, &marker);
+    s->out.markers++;
+    return s->out.marked.error;
+}
+
+static size_t gathered(const struct bz_outgoing *o)
+{
+    return o->defined.size + o->recorded.size + o->marked.size;
+}
+
 /* The record that starts at `mark` does not fit any more: it opens the next chunk. */
 static int carry_over(struct bz_outgoing *o, size_t mark)
 {
@@ -284,7 +318,8 @@ static int gather(struct bz_session *s, bool *at_end, blaze_error *error)
     struct bz_outgoing *o = &s->out;
     bz_buf_clear(&o->defined);
     bz_buf_clear(&o->recorded);
-    o->definitions = o->records = 0;
+    bz_buf_clear(&o->marked);
+    o->definitions = o->records = o->markers = 0;
     int told = tell_dictionaries(s);
     if (told != 0)
         return bz_error_code(error, told);
@@ -294,7 +329,7 @@ static int gather(struct bz_session *s, bool *at_end, blaze_error *error)
         o->records = 1;
         o->walked = o->carry_to;
     }
-    while (o->defined.size + o->recorded.size < o->chunk_bytes) {
+    while (gathered(o) < o->chunk_bytes) {
         struct bz_change change;
         size_t mark = o->recorded.size;
         int rc = s->replica.ops->changes_next(o->walk, &change, error);
@@ -308,8 +343,17 @@ static int gather(struct bz_session *s, bool *at_end, blaze_error *error)
         if (position > o->limit)
             return 0;
         o->limit = UINT64_MAX; /* what the peer lacks is sent with all that follows */
+        if (change.kind != BZ_CHANGE_RECORD) {
+            rc = change.kind == BZ_CHANGE_MARKER ? add_marker(s, &change) : 0;
+            if (rc != 0)
+                return bz_error_code(error, rc);
+            o->walked = position;
+            if (change.kind == BZ_CHANGE_NONE)
+                return 0; /* a chunk that only says how far it goes, so that the walk can rest */
+            continue;
+        }
         rc = add_record(s, &change);
-        if (rc == 0 && o->records > 0 && o->defined.size + o->recorded.size > o->chunk_bytes) {
+        if (rc == 0 && o->records + o->markers > 0 && gathered(o) > o->chunk_bytes) {
             o->carry_to = position;
             rc = carry_over(o, mark);
             return rc != 0 ? bz_error_code(error, rc) : 0;
@@ -336,8 +380,11 @@ static bool has_news(const struct bz_session *s, const struct bz_vv *vv)
 static int append_head(struct bz_session *s, const struct bz_head *head)
 {
     struct bz_outgoing *o = &s->out;
-    struct bz_body_head body = {
-        .records = head->records, .digest = head->digest, .partial = head->partial};
+    struct bz_body_head body = {.records = head->records,
+        .digest = head->digest,
+        .partial = head->partial,
+        .scoped = head->scoped,
+        .claims = head->claims};
     uint64_t entries = 0;
     for (uint32_t i = 0; i < head->vv.count; i++)
         entries += !bz_vv_covers(&o->heads.vv, head->vv.entries[i]);
@@ -348,8 +395,9 @@ static int append_head(struct bz_session *s, const struct bz_head *head)
             continue;
         bz_head_append_entry(&o->body, entry);
         int rc = bz_vector_raise(&o->heads, entry);
-        /* It will have all that before it sees a later chunk: so no need to say it again. */
-        if (rc == 0 && o->round == 0)
+        /* It will have all that before it sees a later chunk: so no need to say it again. Not so
+         * where either is a partial replica. */
+        if (rc == 0 && o->round == 0 && !head->scoped && !o->scoped)
             rc = bz_vector_raise(&o->has, entry);
         if (rc != 0)
             return rc;
@@ -367,6 +415,15 @@ static int tell_head(struct bz_session *s, const struct bz_head *head)
     return rc;
 }
 
+/* Up to where a partial replica's head claims our own writes. */
+static uint64_t claimed(struct bz_session *s, const struct bz_head *head)
+{
+    uint32_t self;
+    if (!head->claims || s->replica.ops->node_number(s->replica.context, &s->self.node, &self) != 0)
+        return 0;
+    return bz_vv_get(&head->vv, self);
+}
+
 /* Makes the frame of what was gathered, in `ready`. `head` is NULL if there is more. */
 static int make_frame(struct bz_session *s, const struct bz_head *head)
 {
@@ -379,6 +436,10 @@ static int make_frame(struct bz_session *s, const struct bz_head *head)
     bz_buf_clear(&o->ready);
     bz_body_encode(&o->body, o->definitions, bz_buf_bytes(&o->defined), o->records,
         bz_buf_bytes(&o->recorded));
+    if (o->markers > 0) {
+        bz_buf_append_varint(&o->body, o->markers);
+        bz_buf_append(&o->body, o->marked.data, o->marked.size);
+    }
     if (head != NULL)
         rc = append_head(s, head);
     struct bz_bytes raw = bz_buf_bytes(&o->body);
@@ -386,6 +447,7 @@ static int make_frame(struct bz_session *s, const struct bz_head *head)
     struct bz_chunk chunk = {
         .packing = bz_pack(&s->packer, bz_adapt_method(&o->adapt), !on, raw, &o->packed),
         .more = head == NULL,
+        .markers = o->markers > 0,
         .round = o->round,
         .from = o->told,
         .to = o->walked,
@@ -399,8 +461,10 @@ static int make_frame(struct bz_session *s, const struct bz_head *head)
     if (rc == 0)
         rc = o->body.error != 0 ? o->body.error : o->ready.error;
     o->ready_records = o->records;
-    o->ready_chunk = (struct bz_sent_chunk){o->round, o->walked, o->ready.size, head != NULL};
+    o->ready_chunk = (struct bz_sent_chunk){
+        o->round, o->walked, o->ready.size, head != NULL, head != NULL ? claimed(s, head) : 0};
     o->head_due = head == NULL;
+    o->unclaimed = head != NULL && head->scoped && !head->claims;
     return rc;
 }
 
@@ -415,7 +479,8 @@ static int finish_walk(struct bz_session *s, blaze_error *error)
     if (o->walked < head.position)
         o->walked = head.position;
     bool news = o->limit == UINT64_MAX ? has_news(s, &head.vv) : bz_lazy_news(s);
-    if (o->head_due || o->records > 0 || news || o->walked - o->told >= BZ_QUIET_POSITIONS)
+    if (o->head_due || o->records + o->markers > 0 || news ||
+        o->walked - o->told >= BZ_QUIET_POSITIONS)
         rc = make_frame(s, &head);
     if (rc != 0)
         return bz_error_code(error, rc);
@@ -437,6 +502,7 @@ static int open_walk(struct bz_session *s, blaze_error *error)
     struct bz_receiver receiver = {.reached = s->out.reached, .vv = s->out.has.vv};
     if (s->out.round == 0)
         receiver.node = s->status.peer; /* else it wants even what it once sent us itself */
+    bz_scope_receive(s, &receiver);
     s->out.walk_since_ms = s->now_ms;
     s->out.limit = bz_lazy_limit(s);
     return s->replica.ops->changes_open(
@@ -453,7 +519,7 @@ static int build(struct bz_session *s, blaze_error *error)
         return rc;
     if (at_end)
         return finish_walk(s, error);
-    if (s->out.records == 0) {
+    if (s->out.records == 0 && s->out.limit != UINT64_MAX) {
         end_at_limit(s);
         return 0;
     }

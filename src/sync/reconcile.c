@@ -55,12 +55,13 @@ void bz_reconcile_ask(struct bz_session *s)
 
 bool bz_reconcile_helps(const struct bz_session *s)
 {
-    return s->reconciles && !s->reconcile.done;
+    return s->reconciles && !s->reconcile.done && bz_scope_whole(s);
 }
 
+/* A copy of a part cannot answer: what it does not show is not gone. It may ask, though. */
 bool bz_reconcile_busy(const struct bz_session *s)
 {
-    return s->reconcile.due && !s->reconcile.done;
+    return s->reconcile.due && !s->reconcile.done && !s->out.scoped;
 }
 
 static int finish(struct bz_session *s, blaze_error *error)
@@ -352,6 +353,9 @@ static int answer(struct answer *a, struct bz_reader *r)
 int bz_reconcile_ranges(struct bz_session *s, struct bz_bytes payload, blaze_error *error)
 {
     struct bz_reader r = bz_reader(payload);
+    if (s->in.scope != 0)
+        return bz_error_set(error, BLAZE_EPROTO,
+            "the peer takes this copy of a part for one of the whole database");
     struct answer a = {.s = s, .ids = bz_malloc(ANSWER_IDS * sizeof *a.ids)};
     bz_buf_init(&a.items, BZ_FRAME_CONTROL_MAX);
     int rc = a.ids == NULL ? BLAZE_ENOMEM : answer(&a, &r);

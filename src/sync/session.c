@@ -562,6 +562,8 @@ bool bz_session_run(struct bz_session *s, uint64_t now_ms, uint64_t wall_ms)
         rc = bz_coverage_run(s, &more, &error); /* before any changes */
     if (rc == 0 && s->step == BZ_STEP_OPEN)
         rc = bz_outgoing_run(s, &more, &error);
+    if (rc == 0 && s->step == BZ_STEP_OPEN)
+        rc = bz_scope_run(s, &more, &error);
     if (rc == 0 && s->step == BZ_STEP_OPEN) {
         bz_incoming_ack(s); /* after our own changes: see docs/format/wire.md */
         rc = bz_coverage_run(s, &more, &error);

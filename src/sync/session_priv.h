@@ -10,6 +10,7 @@
  *   outgoing.c   our changes: walk, chunks, credit
  *   incoming.c   the peer's changes: checks, renaming, commits, acknowledgement
  *   lazy.c       links that wait, because the peer learns from others
+ *   scope.c      partial replicas: our scope and the peer's, markers
  *   frame.c      frames to bytes and back
  *   opaque.c     what is told to a blind peer, and what comes from one
  *   form.c       the form in which a body is sealed
@@ -65,6 +66,7 @@ struct bz_sent_chunk {
     uint64_t to;
     size_t size; /* of the frame */
     bool head;
+    uint64_t claimed; /* that head, of a partial replica, claims its own writes up to here */
 };
 
 /* Our changes, on their way to the peer. */
@@ -78,6 +80,15 @@ struct bz_outgoing {
     struct bz_vector heads; /* what our heads have told, in our numbers */
     uint64_t limit;         /* of this walk: beyond it nothing is begun */
     bool head_due;          /* records have gone since the last head, or there was none yet */
+    bool unclaimed;         /* the last head could not claim our own writes; see bz_head */
+    uint64_t claimable;     /* of them the peer was known to have when that was last tried */
+
+    bool scoped; /* the peer is a partial replica, and this is what it wants; see bz_receiver */
+    bool whole;
+    uint64_t held, fresh;
+    struct bz_buf scope, before;
+    bool sweeping;  /* there is more to let go of, up to `swept` */
+    uint64_t swept; /* position acknowledged that our partial replica was told of */
 
     struct bz_changes *walk; /* NULL: none */
     uint64_t walk_since_ms;
@@ -86,8 +97,10 @@ struct bz_outgoing {
 
     struct bz_buf defined; /* the chunk being built */
     struct bz_buf recorded;
+    struct bz_buf marked;
     uint64_t definitions;
     uint64_t records;
+    uint64_t markers;
     struct bz_buf carry; /* the record that the last chunk had no room for */
     uint64_t carry_to;
     struct bz_buf body;
@@ -115,6 +128,10 @@ struct bz_incoming {
     uint64_t cursor; /* of the peer's log, applied here */
     uint64_t reached;
     bool partial;        /* that head was */
+    uint64_t scope;      /* generation of our scope; 0: we are a full replica */
+    uint64_t held;       /* the cursor that there was under the scope before */
+    uint64_t looked;     /* position of our log at which the scope was last looked at */
+    struct bz_dot claim; /* the only entry of a partial replica's head that counts here */
     uint64_t head;       /* of the peer's log, as far as known */
     struct bz_vector vv; /* what the peer's heads have told, in our numbers */
     struct bz_terms_learnt terms;
@@ -339,5 +356,25 @@ void bz_incoming_ack(struct bz_session *s); /* sends ACK if one is due */
 int bz_incoming_rest(struct bz_session *s, blaze_error *error);
 bool bz_incoming_done(const struct bz_session *s);
 void bz_incoming_release(struct bz_session *s);
+
+/* ---- scope.c ---- */
+
+/* Adds our scope to a request; the bytes are in `arena`. */
+int bz_scope_ask(
+    struct bz_session *s, struct bz_arena *arena, struct bz_resume *resume, blaze_error *error);
+/* Takes the peer's from its request. `usable`: its positions are of our log. */
+int bz_scope_asked(
+    struct bz_session *s, const struct bz_resume *resume, bool usable, blaze_error *error);
+/* What the peer's scope means for a walk. */
+void bz_scope_receive(const struct bz_session *s, struct bz_receiver *receiver);
+/* Applies the markers of a chunk. */
+int bz_scope_markers(
+    struct bz_session *s, struct bz_apply *apply, struct bz_body_reader *body, blaze_error *error);
+/* Leaves of a partial replica's head what counts here: its own writes, if it claims them. */
+int bz_scope_head(struct bz_session *s, const struct bz_body_head *fixed, struct bz_head *head);
+/* Whether the scope is still what the session began with; tells what the peer has acknowledged. */
+int bz_scope_run(struct bz_session *s, bool *more, blaze_error *error);
+void bz_scope_release(struct bz_session *s);
+bool bz_scope_whole(const struct bz_session *s); /* both hold the whole database */
 
 #endif

@@ -1,0 +1,594 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * A partial replica: what it notes of itself, how its scope is set, and how it lets go of records.
+ *
+ * Letting go removes a record here, and is no write: nobody else learns of it. It happens only to
+ * what a full peer is known to have, or holds nothing that was written here. Three things cause it:
+ * a change that takes the record out of the scope (scoped.c), a scope that has been narrowed or a
+ * record written here outside of it (the sweep below, once a full peer has acknowledged our log),
+ * and the user (evict).
+ *
+ *   S1  our version vector says up to where we were shown what is in our scope. A scope that takes
+ *       more than before makes it void, and the positions in the peers' logs too.
+ *   S2  `gave` is the newest write of ours that we have let go of. We claim our own writes only to
+ *       peers whose version vector covers it: others would take over a claim to what we cannot
+ *       send them any more.
+ *   S3  a copy whose scope has been taken away is a full one only once it has reached the head of
+ *       a full peer that covers `gave`.
+ */
+
+#include "db/db_priv.h"
+
+#include "base/alloc.h"
+#include "crdt/scope.h"
+
+#define KEPT_FORMAT   1u
+#define KEPT_MAX      (2 * BZ_SCOPE_BYTES_MAX + 256u)
+#define KEPT_EVICTED  1u
+#define KEPT_WHOLE    2u
+#define SWEEP_ENTRIES 4096u /* looked at in one go */
+#define SWEEP_RECORDS 512u  /* let go of in one commit */
+#define SWEPT_LAG     1024u /* positions that are swept again after a restart, at most about */
+
+/* ---- what is kept ---- */
+
+static struct bz_bytes kept_key(void)
+{
+    return bz_bytes("setting/filter", 14);
+}
+
+int bz_scope_load(
+    struct bz_view *view, struct bz_arena *arena, struct bz_scope_kept *out, blaze_error *error)
+{
+    struct bz_bytes value;
+    int rc = bz_view_get(view, BZ_MAP_META, kept_key(), &value, error);
+    *out = (struct bz_scope_kept){0};
+    if (rc == BLAZE_ENOTFOUND)
+        return 0;
+    if (rc != 0)
+        return rc;
+    value = bz_arena_copy(arena, value);
+    if (value.data == NULL)
+        return bz_error_code(error, BLAZE_ENOMEM);
+    struct bz_reader r = bz_reader(value);
+    struct bz_scope_kept kept = {0};
+    uint8_t format = bz_read8(&r);
+    kept.generation = bz_read_varint(&r);
+    kept.swept = bz_read_varint(&r);
+    kept.safe = bz_read_varint(&r);
+    kept.gave = bz_read_varint(&r);
+    uint8_t flags = bz_read8(&r);
+    kept.evicted = (flags & KEPT_EVICTED) != 0;
+    kept.whole = (flags & KEPT_WHOLE) != 0;
+    kept.scope = bz_read_sized(&r);
+    kept.before = bz_read_sized(&r);
+    if (!r.ok || bz_reader_left(&r) > 0 || format != KEPT_FORMAT || kept.generation == 0 ||
+        flags > (KEPT_EVICTED | KEPT_WHOLE) || kept.scope.size == 0 ||
+        bz_scope_check(kept.scope) != 0 || bz_scope_check(kept.before) != 0)
+        return bz_error_set(
+            error, BLAZE_ECORRUPT, "what is noted of the scope of this copy is corrupt");
+    *out = kept;
+    return 0;
+}
+
+int bz_scope_is_set(struct bz_view *view, bool *out, blaze_error *error)
+{
+    struct bz_bytes value;
+    int rc = bz_view_get(view, BZ_MAP_META, kept_key(), &value, error);
+    *out = rc == 0;
+    return rc == BLAZE_ENOTFOUND ? 0 : rc;
+}
+
+int bz_scope_store(struct bz_txn *txn, const struct bz_scope_kept *kept, blaze_error *error)
+{
+    struct bz_buf value;
+    if (kept->generation == 0)
+        return bz_txn_delete(txn, BZ_MAP_META, kept_key(), error);
+    bz_buf_init(&value, KEPT_MAX);
+    bz_buf_append8(&value, KEPT_FORMAT);
+    bz_buf_append_varint(&value, kept->generation);
+    bz_buf_append_varint(&value, kept->swept);
+    bz_buf_append_varint(&value, kept->safe);
+    bz_buf_append_varint(&value, kept->gave);
+    bz_buf_append8(
+        &value, (uint8_t)((kept->evicted ? KEPT_EVICTED : 0) | (kept->whole ? KEPT_WHOLE : 0)));
+    bz_buf_append_sized(&value, kept->scope);
+    bz_buf_append_sized(&value, kept->before);
+    int rc = value.error != 0
+                 ? bz_error_code(error, value.error)
+                 : bz_txn_put(txn, BZ_MAP_META, kept_key(), bz_buf_bytes(&value), error);
+    bz_buf_release(&value);
+    return rc;
+}
+
+/* What is known of acknowledgements and not yet written down is as good. */
+static void add_unwritten(struct bz_db *db, struct bz_scope_kept *kept)
+{
+    pthread_mutex_lock(&db->lock);
+    if (kept->generation != 0 && db->scope.generation == kept->generation) {
+        kept->safe = db->scope.safe > kept->safe ? db->scope.safe : kept->safe;
+        kept->swept = db->scope.swept > kept->swept ? db->scope.swept : kept->swept;
+    }
+    pthread_mutex_unlock(&db->lock);
+}
+
+int bz_db_scope(struct bz_db *db, struct bz_buf *out, blaze_error *error)
+{
+    struct bz_read *read = NULL;
+    struct bz_scope_kept kept;
+    int rc = bz_read_begin(db, &read, error);
+    if (rc != 0)
+        return rc;
+    rc = bz_read_scope(read, &kept.scope, error);
+    if (rc == 0) {
+        bz_buf_append(out, kept.scope.data, kept.scope.size);
+        rc = out->error == 0 ? 0 : bz_error_code(error, out->error);
+    }
+    bz_read_end(read);
+    return rc;
+}
+
+int bz_read_scope(struct bz_read *read, struct bz_bytes *out, blaze_error *error)
+{
+    struct bz_scope_kept kept;
+    bz_arena_reset(&read->arena);
+    int rc = bz_scope_load(read->view, &read->arena, &kept, error);
+    if (rc == 0)
+        *out = kept.scope;
+    return rc;
+}
+
+int bz_db_is_partial(struct bz_db *db, bool *out, blaze_error *error)
+{
+    struct bz_read *read = NULL;
+    struct bz_bytes scope;
+    int rc = bz_read_begin(db, &read, error);
+    if (rc != 0)
+        return rc;
+    rc = bz_read_scope(read, &scope, error);
+    if (rc == 0)
+        *out = scope.size > 0;
+    bz_read_end(read);
+    return rc;
+}
+
+/* ---- letting go ---- */
+
+bool bz_scope_expendable(const struct bz_db_txn *txn, const struct bz_scope_kept *kept,
+    const struct bz_stored *stored, const struct bz_rec *rec)
+{
+    return stored->position <= kept->safe || bz_vv_get(&rec->rvv, txn->state.self) == 0;
+}
+
+int bz_scope_let_go(struct bz_db_txn *txn, struct bz_scope_kept *kept,
+    struct bz_txn_collection *collection, const blaze_id *id, const struct bz_stored *stored,
+    const struct bz_rec *rec, blaze_error *error)
+{
+    uint64_t own = bz_vv_get(&rec->rvv, txn->state.self);
+    int rc = bz_drop_record(txn, collection, id, stored, rec, error);
+    if (rc != 0 || own == 0)
+        return rc;
+    kept->gave = own > kept->gave ? own : kept->gave;
+    return bz_gone_note(txn, collection->number, id, &rec->rvv, error);
+}
+
+/* ---- the sweep ---- */
+
+struct candidate {
+    uint32_t collection;
+    blaze_id id;
+};
+
+struct sweep {
+    struct bz_db *db;
+    uint32_t self;
+    struct bz_scope_kept kept;
+    struct bz_arena arena;
+    struct bz_selection *selection;
+    struct candidate found[SWEEP_RECORDS];
+    uint32_t count;
+    uint64_t scanned; /* looked at up to here */
+    uint64_t stays;   /* the first that must stay yet; UINT64_MAX: none */
+    uint64_t end;     /* of the log */
+};
+
+/* Whether what stands at a log entry is out of scope, and whether it can go. */
+static int look(
+    struct sweep *sweep, struct bz_read *read, const struct bz_log_entry *entry, blaze_error *error)
+{
+    struct bz_stored stored;
+    struct bz_rec rec;
+    bool filtered;
+    /* What came since the scope was set was looked at as it came. */
+    if (entry->position > sweep->kept.generation && entry->origin != sweep->self && entry->subsumed)
+        return 0;
+    if (bz_selection_collection(sweep->selection, entry->collection, &filtered) && !filtered)
+        return 0;
+    int rc = bz_stored_load(read->view, entry->collection, &entry->id, &stored, error);
+    bz_arena_reset(&read->arena);
+    if (rc == 0)
+        rc = bz_stored_decode(&read->arena, &stored, &entry->id, &rec, error);
+    if (rc != 0 || bz_selection_takes(sweep->selection, entry->collection, &entry->id, &rec))
+        return rc;
+    if (stored.position > sweep->kept.safe && bz_vv_get(&rec.rvv, sweep->self) != 0) {
+        if (sweep->stays == UINT64_MAX)
+            sweep->stays = entry->position;
+        return 0;
+    }
+    sweep->found[sweep->count++] = (struct candidate){entry->collection, entry->id};
+    return 0;
+}
+
+static int scan(struct sweep *sweep, struct bz_read *read, blaze_error *error)
+{
+    struct bz_cursor *cursor = NULL;
+    struct bz_log_entry entry;
+    const struct bz_state *state = NULL;
+    int rc = bz_read_load_state(read, &state, error);
+    if (rc != 0)
+        return rc;
+    sweep->end = state->position;
+    sweep->self = state->self;
+    rc = bz_cursor_open(read->view, BZ_MAP_LOG, &cursor, error);
+    if (rc == 0)
+        rc = bz_log_seek(cursor, sweep->kept.swept, error);
+    for (uint32_t n = 0; rc == 0 && n < SWEEP_ENTRIES && sweep->count < SWEEP_RECORDS; n++) {
+        rc = bz_log_decode(cursor, &entry, error);
+        if (rc == 0)
+            rc = look(sweep, read, &entry, error);
+        if (rc != 0)
+            break;
+        sweep->scanned = entry.position;
+        rc = bz_cursor_next(cursor, error);
+    }
+    if (rc == BLAZE_END)
+        sweep->scanned = sweep->end;
+    bz_cursor_close(cursor);
+    return rc == BLAZE_END ? 0 : rc;
+}
+
+/* Lets go of one that was found, if it is still so. */
+static int remove_one(
+    struct sweep *sweep, struct bz_db_txn *txn, const struct candidate *found, blaze_error *error)
+{
+    struct bz_txn_collection *collection;
+    struct bz_stored stored;
+    struct bz_rec rec;
+    bool there = false;
+    bz_arena_reset(&txn->arena);
+    int rc = bz_txn_collection_load(txn, found->collection, &collection, error);
+    if (rc == 0)
+        rc = bz_txn_record_load(txn, found->collection, &found->id, &stored, &rec, &there, error);
+    if (rc != 0 || !there ||
+        bz_selection_takes(sweep->selection, found->collection, &found->id, &rec) ||
+        !bz_scope_expendable(txn, &sweep->kept, &stored, &rec))
+        return rc;
+    return bz_scope_let_go(txn, &sweep->kept, collection, &found->id, &stored, &rec, error);
+}
+
+/* Removes what was found, and writes down how far the sweep has come. */
+static int remove_found(struct sweep *sweep, uint64_t swept, blaze_error *error)
+{
+    struct bz_db_txn *txn = NULL;
+    struct bz_scope_kept kept;
+    int rc = bz_db_begin(sweep->db, &txn, error);
+    if (rc != 0)
+        return rc;
+    rc = bz_scope_load(txn->view, &sweep->arena, &kept, error);
+    if (rc == 0 && kept.generation != sweep->kept.generation) {
+        bz_db_abort(txn); /* the scope is another one by now: nothing of this is true any more */
+        return 0;
+    }
+    kept.safe = sweep->kept.safe > kept.safe ? sweep->kept.safe : kept.safe;
+    sweep->kept = kept;
+    for (uint32_t i = 0; rc == 0 && i < sweep->count; i++)
+        rc = remove_one(sweep, txn, &sweep->found[i], error);
+    if (rc == 0) {
+        if (swept > sweep->kept.swept)
+            sweep->kept.swept = swept;
+        rc = bz_scope_store(txn->txn, &sweep->kept, error);
+        txn->changed = true;
+    }
+    if (rc != 0) {
+        bz_db_abort(txn);
+        return rc;
+    }
+    return bz_db_commit(txn, sweep->db->apply_durability, error);
+}
+
+static void note_swept(struct bz_db *db, uint64_t generation, uint64_t safe, uint64_t swept)
+{
+    pthread_mutex_lock(&db->lock);
+    if (db->scope.generation != generation) {
+        db->scope.generation = generation;
+        db->scope.safe = db->scope.swept = 0;
+    }
+    db->scope.safe = safe > db->scope.safe ? safe : db->scope.safe;
+    db->scope.swept = swept > db->scope.swept ? swept : db->scope.swept;
+    pthread_mutex_unlock(&db->lock);
+}
+
+static int run_sweep(struct sweep *sweep, uint64_t safe, bool *more, blaze_error *error)
+{
+    struct bz_db *db = sweep->db;
+    struct bz_read *read = NULL;
+    int rc = bz_read_begin(db, &read, error);
+    if (rc != 0)
+        return rc;
+    rc = bz_scope_load(read->view, &sweep->arena, &sweep->kept, error);
+    uint64_t written = sweep->kept.swept;
+    if (rc == 0 && sweep->kept.generation != 0) {
+        note_swept(db, sweep->kept.generation, safe, 0);
+        add_unwritten(db, &sweep->kept);
+        sweep->scanned = sweep->kept.swept;
+        rc = bz_selection_new(&sweep->selection, db->catalog, sweep->kept.scope, error);
+        if (rc == 0)
+            rc = scan(sweep, read, error);
+    }
+    bz_read_end(read);
+    if (rc != 0 || sweep->kept.generation == 0)
+        return rc;
+    uint64_t swept = sweep->stays <= sweep->scanned ? sweep->stays - 1 : sweep->scanned;
+    uint64_t generation = sweep->kept.generation;
+    *more = sweep->scanned < sweep->end && swept == sweep->scanned;
+    safe = sweep->kept.safe;
+    if (sweep->count > 0 || swept >= written + SWEPT_LAG)
+        rc = remove_found(sweep, swept, error);
+    if (rc == 0)
+        note_swept(db, generation, safe, swept);
+    return rc;
+}
+
+int bz_scope_sweep(struct bz_db *db, uint64_t safe, bool *more, blaze_error *error)
+{
+    struct sweep *sweep = bz_zalloc(sizeof *sweep);
+    *more = false;
+    if (sweep == NULL)
+        return bz_error_code(error, BLAZE_ENOMEM);
+    sweep->db = db;
+    sweep->stays = UINT64_MAX;
+    bz_arena_init(&sweep->arena);
+    int rc = run_sweep(sweep, safe, more, error);
+    bz_selection_free(sweep->selection);
+    bz_arena_release(&sweep->arena);
+    bz_free(sweep);
+    return rc;
+}
+
+/* ---- setting it ---- */
+
+static int add_node(void *context, const blaze_id *node, const struct bz_peer_state *peer)
+{
+    (void)peer;
+    struct bz_buf *nodes = context;
+    bz_buf_append(nodes, node, sizeof *node);
+    return nodes->error;
+}
+
+/* The peers' logs are to be read again; `held`: what was read of them counts as it was. */
+static int void_peers(struct bz_db_txn *txn, bool held, blaze_error *error)
+{
+    struct bz_buf nodes;
+    bz_buf_init(&nodes, (size_t)1 << 30);
+    int rc = bz_peer_each(txn->view, add_node, &nodes, error);
+    if (rc == BLAZE_ENOMEM)
+        bz_error_code(error, rc);
+    for (size_t at = 0; rc == 0 && at < nodes.size; at += sizeof(blaze_id)) {
+        blaze_id node;
+        struct bz_peer_state peer;
+        memcpy(&node, nodes.data + at, sizeof node);
+        rc = bz_peer_load(txn->view, &node, &peer, error);
+        peer.held = held ? peer.cursor : 0;
+        peer.cursor = peer.reached = 0;
+        if (rc == 0)
+            rc = bz_peer_store(txn->txn, &node, &peer, error);
+    }
+    bz_buf_release(&nodes);
+    return rc;
+}
+
+static int void_version(struct bz_db_txn *txn, blaze_error *error)
+{
+    struct bz_vv vv;
+    bz_arena_reset(&txn->arena);
+    int rc = bz_version_vector(txn->view, txn->state.self, 0, &txn->arena, &vv, error);
+    for (uint32_t i = 0; rc == 0 && i < vv.count; i++) {
+        uint8_t key[4];
+        bz_store32be(key, vv.entries[i].node);
+        rc = bz_txn_delete(txn->txn, BZ_MAP_VERSION, bz_bytes(key, sizeof key), error);
+    }
+    return rc;
+}
+
+/* More than before, or not surely less: what was known no longer says anything of it. What peers
+ * sent under the former scope they need not send again, if it is here for sure: filters let go of
+ * records at one peer's word that another still counts as sent, so from there on only complete
+ * records will do. */
+static int widen(
+    struct bz_db_txn *txn, struct bz_scope_kept *kept, struct bz_bytes scope, blaze_error *error)
+{
+    bool loose = bz_scope_filtered(kept->scope) || kept->whole;
+    bool held = !kept->evicted && (!loose || bz_scope_filtered(scope));
+    kept->before = held ? kept->scope : bz_bytes(NULL, 0);
+    kept->whole = held && loose;
+    int rc = void_peers(txn, held, error);
+    if (rc == 0)
+        rc = void_version(txn, error);
+    return rc == 0 ? bz_gone_clear(txn->txn, error) : rc;
+}
+
+static int set_scope(
+    struct bz_db_txn *txn, struct bz_arena *arena, struct bz_bytes scope, blaze_error *error)
+{
+    struct bz_scope_kept kept;
+    int rc = bz_scope_load(txn->view, arena, &kept, error);
+    if (rc != 0 || (bz_bytes_equal(kept.scope, scope) && !kept.evicted))
+        return rc;
+    if (kept.evicted || !bz_scope_includes(kept.scope, scope))
+        rc = widen(txn, &kept, scope, error);
+    if (rc != 0)
+        return rc;
+    kept.scope = scope;
+    kept.evicted = false;
+    kept.swept = 0;
+    /* A position of its own, so that whoever follows the log comes to see it. */
+    kept.generation = ++txn->state.position;
+    txn->changed = true;
+    return bz_scope_store(txn->txn, &kept, error);
+}
+
+/* Takes away the scope: at first it is one that takes everything (S3). */
+static int clear_scope(struct bz_db_txn *txn, struct bz_arena *arena, blaze_error *error)
+{
+    static const uint8_t every[2] = {0, 0};
+    struct bz_scope_kept kept;
+    int rc = bz_scope_load(txn->view, arena, &kept, error);
+    if (rc != 0 || kept.generation == 0)
+        return rc;
+    return set_scope(txn, arena, bz_bytes(every, sizeof every), error);
+}
+
+static int check_scope(struct bz_db *db, struct bz_bytes scope, blaze_error *error)
+{
+    struct bz_selection *selection = NULL;
+    struct bz_bytes rest = scope;
+    struct bz_scope_item item;
+    if (bz_scope_check(scope) != 0)
+        return bz_error_set(error, BLAZE_EINVAL,
+            "a scope names at most %u collections, once each, and has filters of at most %u bytes",
+            BZ_SCOPE_COLLECTIONS_MAX, BZ_SCOPE_FILTER_MAX);
+    while (bz_scope_next(&rest, &item) == 0) {
+        if (item.collection.size > 0 && !bz_catalog_name_valid(item.collection))
+            return bz_error_set(error, BLAZE_EINVAL, "a scope names what cannot be a collection");
+    }
+    int rc = bz_selection_new(&selection, db->catalog, scope, error);
+    bz_selection_free(selection);
+    return rc;
+}
+
+int bz_db_scope_set(struct bz_db *db, struct bz_bytes scope, blaze_error *error)
+{
+    struct bz_db_txn *txn = NULL;
+    struct bz_arena arena;
+    int rc = check_scope(db, scope, error);
+    if (rc == 0)
+        rc = bz_db_begin(db, &txn, error);
+    if (rc != 0)
+        return rc;
+    bz_arena_init(&arena);
+    rc = scope.size > 0 ? set_scope(txn, &arena, scope, error) : clear_scope(txn, &arena, error);
+    if (rc == 0)
+        rc = bz_db_commit(txn, BZ_DURABLE_FULL, error);
+    else
+        bz_db_abort(txn);
+    bz_arena_release(&arena);
+    bool more = rc == 0;
+    while (more && rc == 0)
+        rc = bz_scope_sweep(db, 0, &more, error);
+    return rc;
+}
+
+/* ---- by hand ---- */
+
+static int evict(struct bz_db_txn *txn, struct bz_scope_kept *kept, uint32_t number,
+    const blaze_id *id, blaze_error *error)
+{
+    struct bz_txn_collection *collection;
+    struct bz_stored stored;
+    struct bz_rec rec;
+    bool there = false;
+    char text[BLAZE_ID_TEXT_SIZE];
+    bz_arena_reset(&txn->arena);
+    int rc = bz_txn_collection_load(txn, number, &collection, error);
+    if (rc == 0)
+        rc = bz_txn_record_load(txn, number, id, &stored, &rec, &there, error);
+    if (rc != 0)
+        return rc;
+    if (!there)
+        return bz_error_set(
+            error, BLAZE_ENOTFOUND, "there is no record %s", blaze_id_format(id, text));
+    if (!bz_scope_expendable(txn, kept, &stored, &rec))
+        return bz_error_set(error, BLAZE_EBUSY,
+            "record %s was written here and is not known to be anywhere else: sync first",
+            blaze_id_format(id, text));
+    return bz_scope_let_go(txn, kept, collection, id, &stored, &rec, error);
+}
+
+int bz_db_evict(struct bz_db *db, struct bz_bytes collection, const blaze_id *ids, size_t count,
+    blaze_error *error)
+{
+    struct bz_db_txn *txn = NULL;
+    struct bz_scope_kept kept;
+    struct bz_arena arena;
+    uint32_t number = 0;
+    int rc = bz_db_begin(db, &txn, error);
+    if (rc != 0)
+        return rc;
+    bz_arena_init(&arena);
+    rc = bz_scope_load(txn->view, &arena, &kept, error);
+    if (rc == 0 && kept.generation == 0)
+        rc = bz_error_set(error, BLAZE_EPERM,
+            "this copy is one of the whole database: give it a scope before anything is evicted");
+    if (rc == 0 && bz_catalog_collection(db->catalog, collection, &number) != 0)
+        rc = bz_error_set(error, BLAZE_ENOTFOUND, "there is no such collection");
+    if (rc == 0)
+        add_unwritten(db, &kept);
+    for (size_t i = 0; rc == 0 && i < count; i++)
+        rc = evict(txn, &kept, number, &ids[i], error);
+    if (rc == 0) {
+        /* From now on peers must send complete records, which sessions say when they begin. */
+        if (!kept.evicted && !bz_scope_filtered(kept.scope))
+            kept.generation = ++txn->state.position;
+        kept.evicted = true;
+        rc = bz_scope_store(txn->txn, &kept, error);
+    }
+    if (rc == 0)
+        rc = bz_db_commit(txn, BZ_DURABLE_FULL, error);
+    else
+        bz_db_abort(txn);
+    bz_arena_release(&arena);
+    return rc;
+}
+
+/* ---- the replica's operations ---- */
+
+static int log_is_empty(struct bz_view *view, bool *out)
+{
+    struct bz_cursor *cursor = NULL;
+    int rc = bz_cursor_open(view, BZ_MAP_LOG, &cursor, NULL);
+    if (rc == 0)
+        rc = bz_cursor_next(cursor, NULL);
+    *out = rc == BLAZE_END;
+    bz_cursor_close(cursor);
+    return rc == BLAZE_END ? 0 : rc;
+}
+
+int bz_replica_scope(void *context, struct bz_arena *arena, struct bz_scope_state *out)
+{
+    struct bz_read *read = NULL;
+    struct bz_scope_kept kept;
+    struct bz_scope_state scope = {0};
+    int rc = bz_read_begin(context, &read, NULL);
+    if (rc != 0)
+        return rc;
+    rc = bz_scope_load(read->view, arena, &kept, NULL);
+    if (rc == 0 && kept.generation != 0) {
+        scope = (struct bz_scope_state){
+            .generation = kept.generation,
+            .scope = kept.scope,
+            .before = kept.before,
+            .whole = kept.evicted || kept.whole || bz_scope_filtered(kept.scope),
+        };
+        rc = log_is_empty(read->view, &scope.empty);
+    }
+    bz_read_end(read);
+    if (rc == 0)
+        *out = scope;
+    return rc;
+}
+
+int bz_replica_acknowledged(void *context, uint64_t position, bool *more, blaze_error *error)
+{
+    return bz_scope_sweep(context, position, more, error);
+}
