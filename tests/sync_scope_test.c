@@ -94,7 +94,7 @@ static void settle_again(struct world *w)
         bool live = true;
         for (uint32_t i = 0; i < w->links; i++) {
             live &= pipe_live(&w->link[i].pipe);
-            w->link[i].pipe.now_ms += 50; /* lazy links tell after a while */
+            w->link[i].pipe.now_ms += 2000; /* lazy links tell after a while */
         }
         quiet = before == after && live ? quiet + 1 : 0;
     }

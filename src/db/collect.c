@@ -12,6 +12,10 @@
  * and collected it, before the other writes came holds a record without it, though its version
  * vector covers both. So version vectors say nothing of such records: they are always sent, and are
  * kept for the retention.
+ *
+ * A partial replica keeps all of them for that long. It does not know what once was and now is
+ * somewhere else from what has been collected; so a record that it makes anew where it has nothing
+ * supersedes nothing (bz_collected_here).
  */
 
 #include "db/db_priv.h"
@@ -32,6 +36,7 @@ struct step {
     struct bz_arena arena; /* of the floor, which outlives the records */
     struct bz_vv floor;
     uint64_t retention_ms;
+    bool part; /* we are a partial replica */
     struct found found[COLLECTED];
     uint32_t count;
     uint64_t reached; /* looked at up to this position */
@@ -68,10 +73,10 @@ bool bz_rec_torn(const struct bz_rec *rec)
     return dead;
 }
 
-static bool is_fresh_torn(const struct step *s, const struct bz_rec *rec)
+static bool is_kept(const struct step *s, const struct bz_rec *rec)
 {
     uint64_t last = 0, now = s->db->wall_ms(s->db->context);
-    if (!bz_rec_torn(rec))
+    if (!s->part && !bz_rec_torn(rec))
         return false;
     for (uint32_t i = 0; i < rec->write_count; i++)
         last = rec->writes[i].stamp > last ? rec->writes[i].stamp : last;
@@ -92,7 +97,7 @@ static int look(struct step *s, struct bz_cursor *dead, struct bz_cursor *log, b
         rc = load(s, log, position, &s->found[s->count], &rec, error);
         if (rc != 0)
             return rc;
-        s->count += bz_vv_includes(&s->floor, &rec.rvv) && !is_fresh_torn(s, &rec);
+        s->count += bz_vv_includes(&s->floor, &rec.rvv) && !is_kept(s, &rec);
         s->reached = position;
         rc = bz_cursor_next(dead, error);
     }
@@ -197,6 +202,8 @@ static int run(struct step *s, uint64_t *collected, bool *more, blaze_error *err
     if (rc != 0 || s->state->dead == 0)
         return rc;
     rc = bz_retention_load(s->read->view, &s->retention_ms, error);
+    if (rc == 0)
+        rc = bz_scope_is_set(s->read->view, &s->part, error);
     if (rc == 0)
         rc = bz_coverage_floor(s->db, s->read->view, s->state, &s->arena, &s->floor, error);
     if (rc != 0 || !begin_at(s))

@@ -250,6 +250,16 @@ static int ask_from(struct bz_session *s, uint64_t cursor, blaze_error *error)
     return bz_handshake_ask(s, error);
 }
 
+int bz_incoming_compare(struct bz_session *s, blaze_error *error)
+{
+    struct bz_head head = {.digest = s->in.digest, .vv = s->in.vv.vv};
+    bool differs = false;
+    if (!s->reconciles || !s->in.at_head || s->in.round > 0 || !bz_scope_whole(s))
+        return 0;
+    int rc = s->replica.ops->range_differs(s->replica.context, &head, &differs, error);
+    return rc == 0 && differs ? ask_from(s, 0, error) : rc;
+}
+
 static int apply_chunk(
     struct bz_session *s, const struct bz_chunk *chunk, struct bz_bytes bytes, blaze_error *error)
 {
@@ -285,6 +295,7 @@ static int apply_chunk(
         return rc;
     s->in.begun = true;
     s->in.at_head = !chunk->more;
+    s->in.digest = head.digest;
     bz_lazy_judge(s, s->status.received_records - received, s->status.applied_records - applied);
     if (!chunk->more && bz_reconcile_helps(s)) {
         /* Even in the middle of exchanges: it deletes nothing but what was collected. */
@@ -294,13 +305,8 @@ static int apply_chunk(
             bz_reconcile_ask(s);
         return rc;
     }
-    if (!diverged && !chunk->more && s->reconciles && s->in.round == 0 && bz_scope_whole(s)) {
-        rc = s->replica.ops->range_differs(s->replica.context, &head, &differs, error);
-        if (rc != 0 || differs)
-            return rc != 0 ? rc : ask_from(s, 0, error);
-    }
     if (!diverged)
-        return 0;
+        return chunk->more ? 0 : bz_incoming_compare(s, error);
     /* What should be equal is not: everything anew, once, from the start of its log. */
     s->status.diverged = true;
     return s->in.round == 0 ? ask_from(s, 0, error) : 0;

@@ -127,13 +127,14 @@ struct bz_incoming {
     bool at_head;    /* the last one carried the head */
     uint64_t cursor; /* of the peer's log, applied here */
     uint64_t reached;
-    bool partial;        /* that head was */
-    uint64_t scope;      /* generation of our scope; 0: we are a full replica */
-    uint64_t held;       /* the cursor that there was under the scope before */
-    uint64_t looked;     /* position of our log at which the scope was last looked at */
-    struct bz_dot claim; /* the only entry of a partial replica's head that counts here */
-    uint64_t head;       /* of the peer's log, as far as known */
-    struct bz_vector vv; /* what the peer's heads have told, in our numbers */
+    bool partial;             /* that head was */
+    uint64_t scope;           /* generation of our scope; 0: we are a full replica */
+    uint64_t held;            /* the cursor that there was under the scope before */
+    uint64_t looked;          /* position of our log at which the scope was last looked at */
+    struct bz_dot claim;      /* the only entry of a partial replica's head that counts here */
+    uint64_t head;            /* of the peer's log, as far as known */
+    struct bz_hash128 digest; /* of the last head */
+    struct bz_vector vv;      /* what the peer's heads have told, in our numbers */
     struct bz_terms_learnt terms;
     struct bz_buf raw;
     struct bz_buf renamed;
@@ -351,6 +352,9 @@ int bz_reconcile_items(struct bz_session *s, struct bz_bytes payload, blaze_erro
 /* ---- incoming.c ---- */
 void bz_incoming_init(struct bz_session *s);
 int bz_incoming_chunk(struct bz_session *s, struct bz_bytes payload, blaze_error *error);
+/* Asks for everything, once, if we show something else than the peer's last head, and both have the
+ * same writes. */
+int bz_incoming_compare(struct bz_session *s, blaze_error *error);
 void bz_incoming_ack(struct bz_session *s); /* sends ACK if one is due */
 /* The peer will not go on with its stream of compression. */
 int bz_incoming_rest(struct bz_session *s, blaze_error *error);
