@@ -121,5 +121,6 @@ int bz_coverage_heard(struct bz_session *s, struct bz_bytes payload, blaze_error
     s->covering.collect |= rc == 0;
     if (rc == 0 && stale)
         bz_reconcile_ask(s);
-    return rc;
+    /* What was collected elsewhere may be what makes the difference. */
+    return rc == 0 ? bz_incoming_compare(s, false, error) : rc;
 }

@@ -250,14 +250,21 @@ static int ask_from(struct bz_session *s, uint64_t cursor, blaze_error *error)
     return bz_handshake_ask(s, error);
 }
 
-int bz_incoming_compare(struct bz_session *s, blaze_error *error)
+int bz_incoming_compare(struct bz_session *s, bool diverged, blaze_error *error)
 {
     struct bz_head head = {.digest = s->in.digest, .vv = s->in.vv.vv};
-    bool differs = false;
-    if (!s->reconciles || !s->in.at_head || s->in.round > 0 || !bz_scope_whole(s))
+    bool differs = diverged;
+    if (!s->reconciles || !s->in.at_head || !bz_scope_whole(s))
         return 0;
-    int rc = s->replica.ops->range_differs(s->replica.context, &head, &differs, error);
-    return rc == 0 && differs ? ask_from(s, 0, error) : rc;
+    int rc =
+        diverged ? 0 : s->replica.ops->range_differs(s->replica.context, &head, &differs, error);
+    if (rc != 0 || !differs)
+        return rc;
+    if (bz_reconcile_helps(s))
+        bz_reconcile_ask(s); /* also amid exchanges: it deletes nothing but what was collected */
+    else if (s->in.round == 0)
+        rc = ask_from(s, 0, error);
+    return rc;
 }
 
 static int apply_chunk(
@@ -266,7 +273,7 @@ static int apply_chunk(
     struct bz_apply *apply;
     struct bz_body_reader body;
     struct bz_head head = {.position = chunk->to};
-    bool diverged = false, differs = false;
+    bool diverged = false;
     uint64_t received = s->status.received_records, applied = s->status.applied_records;
     int rc = s->replica.ops->apply_begin(s->replica.context, &s->status.peer, &apply, error);
     if (rc != 0)
@@ -297,16 +304,10 @@ static int apply_chunk(
     s->in.at_head = !chunk->more;
     s->in.digest = head.digest;
     bz_lazy_judge(s, s->status.received_records - received, s->status.applied_records - applied);
-    if (!chunk->more && bz_reconcile_helps(s)) {
-        /* Even in the middle of exchanges: it deletes nothing but what was collected. */
-        rc = diverged ? 0
-                      : s->replica.ops->range_differs(s->replica.context, &head, &differs, error);
-        if (rc == 0 && (diverged || differs))
-            bz_reconcile_ask(s);
-        return rc;
-    }
+    if (!chunk->more && (!diverged || bz_reconcile_helps(s)))
+        return bz_incoming_compare(s, diverged, error);
     if (!diverged)
-        return chunk->more ? 0 : bz_incoming_compare(s, error);
+        return 0;
     /* What should be equal is not: everything anew, once, from the start of its log. */
     s->status.diverged = true;
     return s->in.round == 0 ? ask_from(s, 0, error) : 0;

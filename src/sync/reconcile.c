@@ -72,7 +72,7 @@ static int finish(struct bz_session *s, blaze_error *error)
         return rc;
     c->done = true;
     s->out.head_due = true; /* that we are whole again is news, and has the peer compare anew */
-    return bz_incoming_compare(s, error);
+    return bz_incoming_compare(s, false, error);
 }
 
 /* Sums up the next range of the collection; false in *found at its end. */

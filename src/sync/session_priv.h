@@ -352,9 +352,9 @@ int bz_reconcile_items(struct bz_session *s, struct bz_bytes payload, blaze_erro
 /* ---- incoming.c ---- */
 void bz_incoming_init(struct bz_session *s);
 int bz_incoming_chunk(struct bz_session *s, struct bz_bytes payload, blaze_error *error);
-/* Asks for everything, once, if we show something else than the peer's last head, and both have the
- * same writes. */
-int bz_incoming_compare(struct bz_session *s, blaze_error *error);
+/* Where we show something else than the peer's last head though both have the same writes: compares
+ * (reconcile.c), and if that is done already, asks for everything, once. */
+int bz_incoming_compare(struct bz_session *s, bool diverged, blaze_error *error);
 void bz_incoming_ack(struct bz_session *s); /* sends ACK if one is due */
 /* The peer will not go on with its stream of compression. */
 int bz_incoming_rest(struct bz_session *s, blaze_error *error);
