@@ -44,7 +44,8 @@ typedef struct blaze_conflict {
 
 /* Calls `each` for every field in conflict, of one record, or of a collection (id NULL), or of the
  * database (collection NULL too), until it returns non-zero, which is then returned. Life comes
- * before the fields of a record; of one that is deleted nothing else comes. */
+ * before the fields of a record; of one that is deleted nothing else comes. A record that cannot be
+ * read (BLAZE_ECORRUPT, BLAZE_EVERSION) is left out, and after the others its error is returned. */
 BLAZE_API int blaze_conflicts(blaze_db *db, const char *collection, const blaze_id *id,
     int (*each)(void *context, const blaze_conflict *conflict), void *context, blaze_error *error);
 
@@ -127,7 +128,8 @@ BLAZE_API int blaze_policies(blaze_db *db,
  * record (`id`), or in one field of that or of all (`field`); by the policies that are set, or by
  * `policy` unless that is BLAZE_POLICY_UNSET. How many records were written to in *settled (may be
  * NULL). What others change meanwhile is left, and so are collections with a resolver in this
- * process, unless a policy is given. BLAZE_EREADONLY, BLAZE_EPERM.
+ * process, unless a policy is given. Records that cannot be read are left as well, and after the
+ * others the error of the first is returned. BLAZE_EREADONLY, BLAZE_EPERM.
  */
 BLAZE_API int blaze_settle(blaze_db *db, const char *collection, const blaze_id *id,
     const char *field, blaze_policy policy, uint64_t *settled, blaze_error *error);

@@ -3,7 +3,7 @@
  * blaze_status(): everything that can be told of a database in one JSON object, of one state.
  *
  *   {"database":ID, "node":ID, "role":"client", "records":N, "conflicts":N, "digest":HEX,
- *    "position":N, "writes":N, "blind":false,
+ *    "position":N, "writes":N, "blind":false, "unsettled":N (only if not 0),
  *    "collections":{NAME:N, ...}, "vv":{NODE:N, ...},
  *    "peers":[{"node":ID,"cursor":N,"reached":N,"state":"caught up","seen":RFC 3339}, ...],
  *    "caught_up":true,
@@ -180,6 +180,9 @@ static int append_all(struct bz_buf *out, blaze_db *db, struct bz_read *read, bl
 
     struct bz_identity identity;
     bz_db_identity(db->db, &identity);
+    uint64_t unsettled = bz_db_unsettled(db->db);
+    if (unsettled > 0)
+        bz_buf_printf(out, ",\"unsettled\":%" PRIu64, unsettled);
     bz_buf_printf(out, ",\"blind\":%s,\"collections\":{", identity.blind ? "true" : "false");
     if (!identity.blind) /* which knows no names */
         rc = bz_read_collections(read, on_collection, &(struct list){.out = out}, error);

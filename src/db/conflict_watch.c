@@ -142,6 +142,11 @@ static int look_at(
         return known == NULL ? 0 : look_at_ended(watch, read, known);
     if (rc == 0)
         rc = bz_conflicts_load(read, collection, id, &found, NULL);
+    if (bz_is_unreadable(rc)) { /* what was told of it stands, and the others are told */
+        if (known != NULL)
+            known->pass = watch->pass;
+        return 0;
+    }
     if (rc == 0)
         rc = bz_catalog_collection_name(watch->db->catalog, collection, &name);
     if (rc != 0)

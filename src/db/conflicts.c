@@ -13,6 +13,8 @@ struct listing {
     int (*each)(void *context, const struct bz_conflict *conflict);
     void *context;
     blaze_error *error;
+    int failure; /* of the first record that cannot be read; 0: none */
+    blaze_error first;
 };
 
 static int sibling_of(const struct bz_db *db, const struct bz_write *write,
@@ -121,6 +123,8 @@ int bz_conflicts_load(struct bz_read *read, uint32_t collection, const blaze_id 
     struct bz_rec rec;
     struct bz_bytes name;
     int rc = bz_stored_load(read->view, collection, id, &stored, error);
+    if (rc == BLAZE_ENOTFOUND)
+        return bz_record_corrupt(error, id); /* it is listed */
     if (rc == 0)
         rc = bz_catalog_collection_name(read->db->catalog, collection, &name);
     if (rc != 0)
@@ -142,20 +146,43 @@ int bz_conflicts_load(struct bz_read *read, uint32_t collection, const blaze_id 
     return rc;
 }
 
+static int tell_loaded(const struct listing *listing, const struct bz_record_conflicts *found)
+{
+    int rc = found->life == NULL ? 0 : listing->each(listing->context, found->life);
+    for (uint32_t i = 0; rc == 0 && i < found->count; i++)
+        rc = listing->each(listing->context, &found->fields[i]);
+    return rc;
+}
+
 static int tell_record(const struct listing *listing, uint32_t collection, const blaze_id *id)
 {
     struct bz_record_conflicts found;
     int rc = bz_conflicts_load(listing->read, collection, id, &found, listing->error);
-    if (rc == 0 && found.life != NULL)
-        rc = listing->each(listing->context, found.life);
-    for (uint32_t i = 0; rc == 0 && i < found.count; i++)
-        rc = listing->each(listing->context, &found.fields[i]);
+    return rc == 0 ? tell_loaded(listing, &found) : rc;
+}
+
+/* One of many: if it cannot be read, the others are told all the same, and then that. */
+static int tell_or_skip(struct listing *listing, uint32_t collection, const blaze_id *id)
+{
+    struct bz_record_conflicts found;
+    blaze_error why = {0};
+    int rc = bz_conflicts_load(listing->read, collection, id, &found, &why);
+    if (rc == 0)
+        return tell_loaded(listing, &found);
+    if (bz_is_unreadable(rc)) {
+        if (listing->failure == 0)
+            listing->first = why;
+        listing->failure = listing->failure == 0 ? rc : listing->failure;
+        return 0;
+    }
+    if (listing->error != NULL)
+        *listing->error = why;
     return rc;
 }
 
 /* Tells of the records under a cursor until one is of another collection (`all`: until the end). */
 static int tell_from(
-    const struct listing *listing, struct bz_cursor *cursor, uint32_t collection, bool all)
+    struct listing *listing, struct bz_cursor *cursor, uint32_t collection, bool all)
 {
     uint8_t first[4];
     bz_store32be(first, collection);
@@ -169,7 +196,7 @@ static int tell_from(
         if (!all && of != collection)
             return 0;
         memcpy(&id, key.data + 4, sizeof id);
-        rc = tell_record(listing, of, &id);
+        rc = tell_or_skip(listing, of, &id);
         if (rc == 0)
             rc = bz_cursor_next(cursor, listing->error);
     }
@@ -189,7 +216,7 @@ int bz_read_conflicts(struct bz_read *read, struct bz_bytes collection, const bl
     int (*each)(void *context, const struct bz_conflict *conflict), void *context,
     blaze_error *error)
 {
-    const struct listing listing = {read, each, context, error};
+    struct listing listing = {read, each, context, error, 0, {0}};
     struct bz_cursor *cursor = NULL;
     uint32_t number = 0;
     bool all = collection.size == 0;
@@ -208,6 +235,11 @@ int bz_read_conflicts(struct bz_read *read, struct bz_bytes collection, const bl
     if (rc == 0)
         rc = tell_from(&listing, cursor, number, all);
     bz_cursor_close(cursor);
+    if (rc == 0 && listing.failure != 0) {
+        rc = listing.failure;
+        if (error != NULL)
+            *error = listing.first;
+    }
     return rc;
 }
 

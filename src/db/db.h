@@ -153,7 +153,8 @@ struct bz_conflict {
 };
 /* Calls each() for every field in conflict of one record, or (id NULL) of one collection, or
  * (collection empty) of all, until it returns non-zero. Life comes before the fields; of a record
- * that is not visible nothing else does. Within it `read` must not be used. */
+ * that is not visible nothing else does. A record that cannot be read is left out, and then its
+ * error returned. Within it `read` must not be used. */
 int bz_read_conflicts(struct bz_read *read, struct bz_bytes collection, const blaze_id *id,
     int (*each)(void *context, const struct bz_conflict *conflict), void *context,
     blaze_error *error);
@@ -205,7 +206,8 @@ struct bz_settle {
 /* Settles conflicts by policies, on this thread, also those among settled values alone. *settled is
  * the number of records that were written to. What changes meanwhile is left for another time, and
  * so are collections that have a resolver here, unless a policy is given, and what cannot be
- * written (BLAZE_ELIMIT). BLAZE_EREADONLY, BLAZE_EPERM. */
+ * written (BLAZE_ELIMIT). What cannot be read is left too, and then its error returned
+ * (BLAZE_ECORRUPT, BLAZE_EVERSION). BLAZE_EREADONLY, BLAZE_EPERM. */
 int bz_db_settle(
     struct bz_db *db, const struct bz_settle *what, uint64_t *settled, blaze_error *error);
 
@@ -213,6 +215,10 @@ int bz_db_settle(
  * on the observers' thread, whichever process brings them. No more than a flag as long as there are
  * no policies. Nothing happens to a database that is blind or opened read-only. */
 int bz_db_keep_policies(struct bz_db *db, blaze_error *error);
+
+/* Records in conflict, at least, that the standing settler of this process has met and could not
+ * read, when it looked last. */
+uint64_t bz_db_unsettled(const struct bz_db *db);
 
 /* The same by `fn` for one collection, in place of its policy: those that there are, and from now
  * on those that come. Another one replaces it, NULL removes it; then no call of the one before is

@@ -178,6 +178,9 @@ struct bz_settler {
     struct bz_resolver *resolvers;
     bool keeps; /* the policies */
     bool started;
+    uint64_t policies; /* as they were when another process had last committed, as a hash */
+    bool by_hand;      /* never changes: no thread, bz_settler_pass() is called instead */
+    _Atomic(uint64_t) unreadable; /* records in conflict that the last pass could not read */
     bool behind; /* only the thread looks: something failed, everything must be looked at */
 };
 
@@ -383,6 +386,14 @@ int bz_write_record(struct bz_db_txn *txn, struct bz_txn_collection *collection,
 /* Removes all trace of a record here, which is no write: for what others have. */
 int bz_drop_record(struct bz_db_txn *txn, struct bz_txn_collection *collection, const blaze_id *id,
     const struct bz_stored *stored, const struct bz_rec *rec, blaze_error *error);
+/* The same for one that everybody has deleted: what bz_purged_load() tells is left of it. */
+int bz_erase_record(struct bz_db_txn *txn, struct bz_txn_collection *collection, const blaze_id *id,
+    const struct bz_stored *stored, const struct bz_rec *rec, blaze_error *error);
+/* Deletes a record that others have deleted and collected, by a write that is hardly later than
+ * what it deletes: whoever has changed it since wins. A blind copy, which writes nothing, erases
+ * it. */
+int bz_write_collected(
+    struct bz_db_txn *txn, uint32_t collection, const blaze_id *id, blaze_error *error);
 
 /* Of what stands for others: role and stamp of the sibling, or the greatest of those, it is for. */
 struct bz_claim {
@@ -406,6 +417,11 @@ struct bz_record_conflicts {
     const struct bz_conflict *fields;
     uint32_t count;
 };
+/* Of one record: it is corrupt, or of a version that this one cannot read. */
+static inline bool bz_is_unreadable(int rc)
+{
+    return rc == BLAZE_ECORRUPT || rc == BLAZE_EVERSION;
+}
 /* Whether a record is in the list of those in conflict: 0 or BLAZE_ENOTFOUND. */
 int bz_conflicts_listed(
     struct bz_read *read, uint32_t collection, const blaze_id *id, blaze_error *error);
@@ -418,6 +434,8 @@ int bz_conflicts_load(struct bz_read *read, uint32_t collection, const blaze_id 
 /* The policy of a field, which is that of its collection if it has none. */
 int bz_policy_load(struct bz_view *view, struct bz_bytes collection, struct bz_bytes field,
     enum bz_policy *out, blaze_error *error);
+/* A hash of all that are set. */
+int bz_policy_sum(struct bz_view *view, uint64_t *out, blaze_error *error);
 /* Whether any is set. */
 int bz_policy_any(struct bz_view *view, bool *out, blaze_error *error);
 /* Adds what the policy makes of the siblings to `values`, under the field's name; not for NONE. */
@@ -435,16 +453,11 @@ void bz_settler_stop(struct bz_db *db); /* no call is running when this returns 
 void bz_settler_release(struct bz_settler *settler);
 /* Policies have changed here. */
 void bz_settler_look(struct bz_db *db);
-/* Another process has committed: perhaps the first policy. */
+/* Another process has committed: perhaps a policy. */
 void bz_settler_poll(struct bz_db *db);
-/* The same for one that everybody has deleted: what bz_purged_load() tells is left of it. */
-int bz_erase_record(struct bz_db_txn *txn, struct bz_txn_collection *collection, const blaze_id *id,
-    const struct bz_stored *stored, const struct bz_rec *rec, blaze_error *error);
-/* Deletes a record that others have deleted and collected, by a write that is hardly later than
- * what it deletes: whoever has changed it since wins. A blind copy, which writes nothing, erases
- * it. */
-int bz_write_collected(
-    struct bz_db_txn *txn, uint32_t collection, const blaze_id *id, blaze_error *error);
+/* One pass of the standing settler over all that is listed, on this thread. *settled, unless NULL:
+ * the records written to. For its own thread; and for who has switched that off (by_hand). */
+int bz_settler_pass(struct bz_db *db, uint64_t *settled, blaze_error *error);
 
 /* ---- index.c ---- */
 

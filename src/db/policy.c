@@ -133,6 +133,27 @@ int bz_policy_any(struct bz_view *view, bool *out, blaze_error *error)
     return rc == BLAZE_END ? 0 : rc;
 }
 
+int bz_policy_sum(struct bz_view *view, uint64_t *out, blaze_error *error)
+{
+    struct bz_cursor *cursor = NULL;
+    uint64_t sum = 0;
+    int rc = bz_cursor_open(view, BZ_MAP_META, &cursor, error);
+    if (rc == 0)
+        rc = bz_cursor_seek(cursor, bz_bytes(PREFIX, PREFIX_SIZE), error);
+    while (rc == 0) {
+        struct bz_bytes key = bz_cursor_key(cursor), value = bz_cursor_value(cursor);
+        if (key.size <= PREFIX_SIZE || memcmp(key.data, PREFIX, PREFIX_SIZE) != 0)
+            break;
+        sum = bz_hash64(key.data, key.size, sum);
+        sum = bz_hash64(value.data, value.size, sum);
+        rc = bz_cursor_next(cursor, error);
+    }
+    bz_cursor_close(cursor);
+    if (rc == 0 || rc == BLAZE_END)
+        *out = sum;
+    return rc == BLAZE_END ? 0 : rc;
+}
+
 bool bz_db_has_policies(struct bz_db *db)
 {
     struct bz_read *read = NULL;

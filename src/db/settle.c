@@ -59,6 +59,9 @@ struct batch {
     size_t count, capacity;
     size_t records, bytes;
     uint64_t settled; /* records written to, in all batches */
+    uint64_t unreadable;
+    int failure; /* of the first that cannot be read, if it is asked for expressly; 0: none */
+    blaze_error first;
 };
 
 static void batch_clear(struct batch *batch)
@@ -305,6 +308,25 @@ static int consider(struct batch *batch, struct bz_read *read, uint32_t collecti
     return rc;
 }
 
+/* A record that cannot be read stays in conflict and holds up no other: whoever asked expressly is
+ * told of it in the end, and the standing settler counts it. */
+static int consider_or_skip(struct batch *batch, struct bz_read *read, uint32_t collection,
+    const blaze_id *id, blaze_error *error)
+{
+    blaze_error why = {0};
+    int rc = consider(batch, read, collection, id, &why);
+    if (bz_is_unreadable(rc)) {
+        if (batch->unreadable++ == 0) {
+            batch->failure = rc;
+            batch->first = why;
+        }
+        return 0;
+    }
+    if (rc != 0 && error != NULL)
+        *error = why;
+    return rc;
+}
+
 /* ---- writing ---- */
 
 static int write_planned(struct batch *batch, struct bz_db_txn *txn, blaze_error *error)
@@ -386,7 +408,7 @@ static int fill(struct batch *batch, const uint32_t *collection,
         memcpy(key, at.data, BZ_RECORD_KEY_SIZE);
         key[BZ_RECORD_KEY_SIZE] = 0; /* just after it */
         *key_size = BZ_RECORD_KEY_SIZE + 1;
-        rc = consider(batch, read, number, &id, error);
+        rc = consider_or_skip(batch, read, number, &id, error);
         if (rc == 0)
             rc = bz_cursor_next(cursor, error);
     }
@@ -450,6 +472,11 @@ int bz_db_settle(
         rc = settle_record(&batch, number, what->id, error);
     else if (known)
         rc = settle_listed(&batch, all ? NULL : &number, error);
+    if (rc == 0 && batch.failure != 0) {
+        rc = batch.failure;
+        if (error != NULL)
+            *error = batch.first;
+    }
     *settled = batch.settled;
     batch_release(&batch);
     return rc;
@@ -468,7 +495,7 @@ static int settle_changed(struct batch *batch, const struct bz_event *events, si
         rc = bz_catalog_collection(batch->db->catalog, events[i].collection, &number);
         if (rc == 0)
             rc = bz_conflicts_listed(read, number, &events[i].id, NULL);
-        rc = rc == 0                 ? consider(batch, read, number, &events[i].id, NULL)
+        rc = rc == 0                 ? consider_or_skip(batch, read, number, &events[i].id, NULL)
              : rc == BLAZE_ENOTFOUND ? 0
                                      : rc;
     }
@@ -488,13 +515,38 @@ static bool has_rules(struct bz_db *db)
     return some || (keeps && bz_db_has_policies(db));
 }
 
+int bz_settler_pass(struct bz_db *db, uint64_t *settled, blaze_error *error)
+{
+    struct batch batch = {.db = db};
+    int rc = settle_listed(&batch, NULL, error);
+    if (rc == 0)
+        atomic_store(&db->settler.unreadable, batch.unreadable);
+    if (settled != NULL)
+        *settled = batch.settled;
+    batch_release(&batch);
+    return rc;
+}
+
+uint64_t bz_db_unsettled(const struct bz_db *db)
+{
+    return atomic_load(&db->settler.unreadable);
+}
+
+static int look_at_changed(struct bz_db *db, const struct bz_event *events, size_t count)
+{
+    struct batch batch = {.db = db};
+    int rc = settle_changed(&batch, events, count);
+    if (batch.unreadable > atomic_load(&db->settler.unreadable))
+        atomic_store(&db->settler.unreadable, batch.unreadable);
+    batch_release(&batch);
+    return rc;
+}
+
 static void on_events(void *context, const struct bz_event *events, size_t count)
 {
     struct bz_db *db = context;
-    struct batch batch = {.db = db};
-    int rc = count == 0 || db->settler.behind ? settle_listed(&batch, NULL, NULL)
-                                              : settle_changed(&batch, events, count);
-    batch_release(&batch);
+    int rc = count == 0 || db->settler.behind ? bz_settler_pass(db, NULL, NULL)
+                                              : look_at_changed(db, events, count);
     db->settler.behind = rc != 0; /* the next commit, or the next wake, tries it again */
 }
 
@@ -503,6 +555,8 @@ static int start(struct bz_db *db, blaze_error *error)
 {
     struct bz_settler *settler = &db->settler;
     int rc = 0;
+    if (settler->by_hand)
+        return 0;
     pthread_mutex_lock(&settler->starting);
     if (settler->observer == NULL)
         rc = bz_db_observe(db, bz_bytes(NULL, 0), on_events, db, &settler->observer, error);
@@ -522,13 +576,32 @@ void bz_settler_look(struct bz_db *db)
         start(db, NULL); /* if it cannot start now, the next look may */
 }
 
+/* Whether the policies are others than when this was asked last. */
+static bool policies_changed(struct bz_db *db)
+{
+    struct bz_settler *settler = &db->settler;
+    struct bz_read *read = NULL;
+    uint64_t sum = 0;
+    if (bz_read_begin(db, &read, NULL) != 0)
+        return false; /* the next commit has it looked at again */
+    int rc = bz_policy_sum(read->view, &sum, NULL);
+    bz_read_end(read);
+    if (rc != 0)
+        return false;
+    pthread_mutex_lock(&settler->lock);
+    bool changed = settler->policies != sum;
+    settler->policies = sum;
+    pthread_mutex_unlock(&settler->lock);
+    return changed;
+}
+
 void bz_settler_poll(struct bz_db *db)
 {
     struct bz_settler *settler = &db->settler;
     pthread_mutex_lock(&settler->lock);
-    bool wanted = settler->keeps && !settler->started;
+    bool keeps = settler->keeps, started = settler->started;
     pthread_mutex_unlock(&settler->lock);
-    if (wanted)
+    if (keeps && (policies_changed(db) || !started))
         bz_settler_look(db);
 }
 
