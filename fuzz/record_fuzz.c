@@ -61,7 +61,13 @@ static void use(struct bz_arena *arena, const struct bz_rec *rec)
     struct bz_write write = {.dot = {1, UINT64_MAX}, .arrived = 300};
     if (bz_rec_delete(arena, rec, &write, &merged) == 0)
         check_result(arena, &merged);
+    uint32_t field = 1;
+    write.alive = write.resolved = true;
+    if (bz_rec_resolve(arena, rec, &write, &field, 1, &merged) == 0)
+        check_result(arena, &merged);
     bz_rec_alive(rec, &(struct bz_nodes){NULL, 0});
+    bz_rec_life_differs(rec);
+    bz_rec_check_kinds(rec);
 }
 
 /* What looks into bodies, once they are checked. */
