@@ -583,11 +583,15 @@ struct bz_scope_kept {
     uint64_t swept;         /* nothing is out of scope up to this position of the log */
     uint64_t safe;          /* some full peer has all of our log up to here */
     uint64_t gave;          /* the newest write of this node that was in a record let go of */
+    uint64_t unsure;        /* up to here even what holds nothing of this node may be nowhere else:
+                               of the node that this was before, say */
     bool evicted;           /* something was let go of by hand that is in scope */
     bool whole;             /* peers may count as sent what is not here; see widen() */
 };
 int bz_scope_load(
     struct bz_view *view, struct bz_arena *arena, struct bz_scope_kept *out, blaze_error *error);
+/* We are another node from now on. *gave: of the one before something was let go of. */
+int bz_scope_renew(struct bz_txn *txn, uint64_t position, bool *gave, blaze_error *error);
 int bz_scope_is_set(struct bz_view *view, bool *out, blaze_error *error);
 int bz_scope_store(struct bz_txn *txn, const struct bz_scope_kept *kept, blaze_error *error);
 /* Forgets which records were found to be out of scope; see scoped.c. */
@@ -597,9 +601,9 @@ int bz_gone_clear(struct bz_txn *txn, blaze_error *error);
 int bz_gone_note(struct bz_db_txn *txn, uint32_t collection, const blaze_id *id,
     const struct bz_vv *rvv, blaze_error *error);
 
-/* Whether a record can go: a full peer is known to have all that it holds, or it holds nothing of
- * this node. */
-bool bz_scope_expendable(const struct bz_db_txn *txn, const struct bz_scope_kept *kept,
+/* Whether a record can go: a full peer is known to have all that it holds, or it came from others.
+ * `self` is our number. */
+bool bz_scope_expendable(uint32_t self, const struct bz_scope_kept *kept,
     const struct bz_stored *stored, const struct bz_rec *rec);
 /* Lets go of it, and notes in *kept what that means; the caller stores that. */
 int bz_scope_let_go(struct bz_db_txn *txn, struct bz_scope_kept *kept,

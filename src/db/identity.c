@@ -214,8 +214,11 @@ int bz_identity_renew(struct bz_db *db, struct bz_txn *txn, bool copied, struct 
 {
     struct bz_identity identity = db->identity;
     struct bz_file_mark mark;
-    /* The writes of the node that this was are all here. */
-    int rc = state->seq > 0 ? bz_version_store(txn, state->self, state->seq, error) : 0;
+    bool gave = false;
+    int rc = bz_scope_renew(txn, state->position, &gave, error);
+    /* The writes of the node that this was are all here, unless some were let go of. */
+    if (rc == 0 && state->seq > 0 && !gave)
+        rc = bz_version_store(txn, state->self, state->seq, error);
     if (rc == 0)
         rc = bz_coverage_note(db, txn, &identity.node, !copied, error);
     if (rc == 0)

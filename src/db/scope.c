@@ -58,6 +58,7 @@ int bz_scope_load(
     kept.swept = bz_read_varint(&r);
     kept.safe = bz_read_varint(&r);
     kept.gave = bz_read_varint(&r);
+    kept.unsure = bz_read_varint(&r);
     uint8_t flags = bz_read8(&r);
     kept.evicted = (flags & KEPT_EVICTED) != 0;
     kept.whole = (flags & KEPT_WHOLE) != 0;
@@ -91,6 +92,7 @@ int bz_scope_store(struct bz_txn *txn, const struct bz_scope_kept *kept, blaze_e
     bz_buf_append_varint(&value, kept->swept);
     bz_buf_append_varint(&value, kept->safe);
     bz_buf_append_varint(&value, kept->gave);
+    bz_buf_append_varint(&value, kept->unsure);
     bz_buf_append8(
         &value, (uint8_t)((kept->evicted ? KEPT_EVICTED : 0) | (kept->whole ? KEPT_WHOLE : 0)));
     bz_buf_append_sized(&value, kept->scope);
@@ -99,6 +101,22 @@ int bz_scope_store(struct bz_txn *txn, const struct bz_scope_kept *kept, blaze_e
                  ? bz_error_code(error, value.error)
                  : bz_txn_put(txn, BZ_MAP_META, kept_key(), bz_buf_bytes(&value), error);
     bz_buf_release(&value);
+    return rc;
+}
+
+int bz_scope_renew(struct bz_txn *txn, uint64_t position, bool *gave, blaze_error *error)
+{
+    struct bz_scope_kept kept;
+    struct bz_arena arena;
+    bz_arena_init(&arena);
+    int rc = bz_scope_load(bz_txn_view(txn), &arena, &kept, error);
+    *gave = rc == 0 && kept.gave > 0;
+    if (rc == 0 && kept.generation != 0) {
+        kept.gave = 0;
+        kept.unsure = position;
+        rc = bz_scope_store(txn, &kept, error);
+    }
+    bz_arena_release(&arena);
     return rc;
 }
 
@@ -155,10 +173,11 @@ int bz_db_is_partial(struct bz_db *db, bool *out, blaze_error *error)
 
 /* ---- letting go ---- */
 
-bool bz_scope_expendable(const struct bz_db_txn *txn, const struct bz_scope_kept *kept,
+bool bz_scope_expendable(uint32_t self, const struct bz_scope_kept *kept,
     const struct bz_stored *stored, const struct bz_rec *rec)
 {
-    return stored->position <= kept->safe || bz_vv_get(&rec->rvv, txn->state.self) == 0;
+    return stored->position <= kept->safe ||
+           (stored->position > kept->unsure && bz_vv_get(&rec->rvv, self) == 0);
 }
 
 int bz_scope_let_go(struct bz_db_txn *txn, struct bz_scope_kept *kept,
@@ -211,7 +230,7 @@ static int look(
         rc = bz_stored_decode(&read->arena, &stored, &entry->id, &rec, error);
     if (rc != 0 || bz_selection_takes(sweep->selection, entry->collection, &entry->id, &rec))
         return rc;
-    if (stored.position > sweep->kept.safe && bz_vv_get(&rec.rvv, sweep->self) != 0) {
+    if (!bz_scope_expendable(sweep->self, &sweep->kept, &stored, &rec)) {
         if (sweep->stays == UINT64_MAX)
             sweep->stays = entry->position;
         return 0;
@@ -262,7 +281,7 @@ static int remove_one(
         rc = bz_txn_record_load(txn, found->collection, &found->id, &stored, &rec, &there, error);
     if (rc != 0 || !there ||
         bz_selection_takes(sweep->selection, found->collection, &found->id, &rec) ||
-        !bz_scope_expendable(txn, &sweep->kept, &stored, &rec))
+        !bz_scope_expendable(txn->state.self, &sweep->kept, &stored, &rec))
         return rc;
     return bz_scope_let_go(txn, &sweep->kept, collection, &found->id, &stored, &rec, error);
 }
@@ -429,6 +448,8 @@ static int set_scope(
         rc = widen(txn, &kept, scope, error);
     if (rc != 0)
         return rc;
+    if (kept.generation == 0)
+        kept.unsure = txn->state.position;
     kept.scope = scope;
     kept.evicted = false;
     kept.swept = 0;
@@ -508,7 +529,7 @@ static int evict(struct bz_db_txn *txn, struct bz_scope_kept *kept, uint32_t num
     if (!there)
         return bz_error_set(
             error, BLAZE_ENOTFOUND, "there is no record %s", blaze_id_format(id, text));
-    if (!bz_scope_expendable(txn, kept, &stored, &rec))
+    if (!bz_scope_expendable(txn->state.self, kept, &stored, &rec))
         return bz_error_set(error, BLAZE_EBUSY,
             "record %s was written here and is not known to be anywhere else: sync first",
             blaze_id_format(id, text));

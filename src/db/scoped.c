@@ -228,7 +228,7 @@ static int remove_here(struct bz_scoped *scoped, struct bz_db_txn *txn,
     const struct bz_stored *stored, const struct bz_rec *local, bool *out, blaze_error *error)
 {
     bool with_peer = scoped->peer_full && bz_vv_includes(&change->rec.rvv, &local->rvv);
-    *out = with_peer || bz_scope_expendable(txn, &scoped->kept, stored, local);
+    *out = with_peer || bz_scope_expendable(txn->state.self, &scoped->kept, stored, local);
     if (!*out)
         return 0;
     scoped->kept_changed = true;
