@@ -19,6 +19,7 @@
 #include <blazedb/hub.h>
 #include <blazedb/id.h>
 #include <blazedb/observe.h>
+#include <blazedb/partial.h>
 #include <blazedb/peer.h>
 #include <blazedb/query.h>
 #include <blazedb/record.h>

@@ -119,7 +119,8 @@ BLAZE_API int blaze_flush(blaze_db *db, blaze_error *error);
 
 /*
  * What there is to know, as one JSON object: database, node, role, records, collections {name:
- * records}, vv {node: writes}, blind, digest, conflicts, deleted {waiting, collected,
+ * records}, vv {node: writes}, blind, partial,
+ * scope {collection: filter} of a partial copy, digest, conflicts, deleted {waiting, collected,
  * retention_days}, replicas [{node, seen, stale}], peers [...], links [...], storage {...},
  * warnings
  * [...], sealed, and damaged, if blaze_damage() is not NULL. *out is released with blaze_free().

@@ -14,6 +14,7 @@
  */
 
 #include <blazedb/database.h>
+#include <blazedb/partial.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -50,6 +51,9 @@ typedef struct blaze_sync_options {
     void *context;
     int trust_hub; /* blaze_share: give the hub the secret too, so that it can read and write the
                       database; only a hub that is opened with `trusted` takes it */
+    const blaze_scope_item *scope; /* blaze_join: makes a partial copy (blazedb/partial.h), and only
+                                      what this takes is fetched; NULL: the whole database */
+    size_t scope_count;
 } blaze_sync_options;
 
 /* Defaults: the remembered hub, 10 s. */
@@ -66,8 +70,9 @@ BLAZE_API int blaze_share(blaze_db *db, const char *url, const blaze_sync_option
  * Makes a copy at `path` from a join code and opens it, filled from the hub. If the way is cut
  * half-way, the copy stays and is completed by joining again with the same code, or by
  * blaze_sync(). BLAZE_ESYNTAX (damaged code), BLAZE_EAUTH (wrong code), BLAZE_EDATABASE (`path` is
- * another database), BLAZE_ENOTFOUND (the hub has no such database), BLAZE_ECONNECT. A failure
- * before anything came leaves nothing at `path`.
+ * another database), BLAZE_ENOTFOUND (the hub has no such database), BLAZE_ECONNECT; with
+ * options->scope, what blaze_set_scope() gives. A failure before anything came leaves nothing at
+ * `path`. A copy that is completed keeps its scope unless another is given.
  */
 BLAZE_API int blaze_join(blaze_db **out, const char *path, const char *code,
     const blaze_open_options *open, const blaze_sync_options *options, blaze_error *error);

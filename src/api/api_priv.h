@@ -115,6 +115,9 @@ void bz_api_links_json(blaze_db *db, struct bz_buf *out);
 /* warning.c: appends the JSON array of the thresholds that are crossed. */
 void bz_api_warnings_json(blaze_db *db, struct bz_buf *out);
 
+/* scope.c: appends whether the copy is a partial one, and its scope. */
+int bz_api_scope_json(struct bz_buf *out, struct bz_read *read, bool *partial, blaze_error *error);
+
 /* database.c */
 void bz_api_digest_text(struct bz_hash128 digest, char out[BLAZE_DIGEST_TEXT_SIZE]);
 

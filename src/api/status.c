@@ -4,6 +4,7 @@
  *
  *   {"database":ID, "node":ID, "role":"client", "records":N, "conflicts":N, "digest":HEX,
  *    "position":N, "writes":N, "blind":false, "unsettled":N (only if not 0),
+ *    "partial":true, "scope":{COLLECTION:FILTER, ...},
  *    "collections":{NAME:N, ...}, "vv":{NODE:N, ...},
  *    "peers":[{"node":ID,"cursor":N,"reached":N,"state":"caught up","seen":RFC 3339}, ...],
  *    "caught_up":true,
@@ -86,14 +87,16 @@ static int on_version(void *context, const blaze_id *node, uint64_t seq)
 
 struct peers {
     struct list list;
-    bool behind; /* some of what one of them has told of is not here yet */
+    bool behind;  /* some of what one of them has told of is not here yet */
+    bool partial; /* this copy is */
 };
 
 static int on_peer(void *context, const blaze_id *node, const struct bz_peer_state *state)
 {
     struct peers *peers = context;
     struct bz_buf *out = next(&peers->list);
-    bool behind = state->cursor > state->reached;
+    /* A scope that takes more than before voids what is known of a peer's log. */
+    bool behind = state->cursor > state->reached || (peers->partial && state->cursor == 0);
     peers->behind |= behind;
     bz_buf_printf(out, "{\"node\":");
     append_id(out, node);
@@ -183,7 +186,12 @@ static int append_all(struct bz_buf *out, blaze_db *db, struct bz_read *read, bl
     uint64_t unsettled = bz_db_unsettled(db->db);
     if (unsettled > 0)
         bz_buf_printf(out, ",\"unsettled\":%" PRIu64, unsettled);
-    bz_buf_printf(out, ",\"blind\":%s,\"collections\":{", identity.blind ? "true" : "false");
+    bool partial = false;
+    bz_buf_printf(out, ",\"blind\":%s", identity.blind ? "true" : "false");
+    rc = bz_api_scope_json(out, read, &partial, error);
+    if (rc != BLAZE_OK)
+        return rc;
+    bz_buf_printf(out, ",\"collections\":{");
     if (!identity.blind) /* which knows no names */
         rc = bz_read_collections(read, on_collection, &(struct list){.out = out}, error);
     if (rc != BLAZE_OK)
@@ -193,7 +201,7 @@ static int append_all(struct bz_buf *out, blaze_db *db, struct bz_read *read, bl
     if (rc != BLAZE_OK)
         return rc;
     bz_buf_printf(out, "},\"peers\":[");
-    struct peers peers = {.list.out = out};
+    struct peers peers = {.list.out = out, .partial = partial};
     rc = bz_read_peers(read, on_peer, &peers, error);
     if (rc != BLAZE_OK)
         return rc;

@@ -169,16 +169,18 @@ static int open_copy(blaze_db **out, const char *path, const blaze_open_options 
     return bz_api_open(out, path, &making, &join->database, error);
 }
 
-/* Whether anything has been written into the copy. */
-static bool is_empty(blaze_db *db)
+/* Whether anything has been written into the copy, but for its scope. */
+static bool is_empty(blaze_db *db, const blaze_sync_options *options)
 {
-    return bz_db_position(db->db) == 0;
+    return bz_db_position(db->db) <= (options->scope_count > 0);
 }
 
 static int fill_copy(
     blaze_db *db, const struct bz_join *join, const blaze_sync_options *options, blaze_error *error)
 {
     int rc = bz_member_join(db->db, join, error);
+    if (rc == BLAZE_OK && options->scope_count > 0)
+        rc = blaze_set_scope(db, options->scope, options->scope_count, error);
     return rc == BLAZE_OK ? exchange(db, join->url, false, options, NULL, error) : rc;
 }
 
@@ -207,7 +209,7 @@ int blaze_join(blaze_db **out, const char *path, const char *code, const blaze_o
     if (rc == BLAZE_OK)
         rc = open_copy(&db, path, open, &join, &made, error);
     if (rc == BLAZE_OK && (rc = fill_copy(db, &join, options, error)) != BLAZE_OK) {
-        bool nothing = made && is_empty(db);
+        bool nothing = made && is_empty(db, options);
         blaze_close(db, NULL);
         if (nothing && !open->memory)
             bz_db_remove(path); /* another code can be tried */

@@ -246,6 +246,7 @@ int bz_db_close(struct bz_db *db, blaze_error *error)
     pthread_mutex_lock(&db->lock);
     assert(db->open == 0);
     pthread_mutex_unlock(&db->lock);
+    bz_scope_close(db);
     bz_loose_end(db);
     return close_store(db, error);
 }

@@ -612,6 +612,9 @@ int bz_scope_let_go(struct bz_db_txn *txn, struct bz_scope_kept *kept,
 /* Lets go of what is out of scope and was kept until a full peer had our log up to `safe`; some of
  * it at a time. */
 int bz_scope_sweep(struct bz_db *db, uint64_t safe, bool *more, blaze_error *error);
+/* Writes down what was acknowledged, before the database is closed. If that fails, the next
+ * exchange finds it out again. */
+void bz_scope_close(struct bz_db *db);
 
 /* ---- scoped.c: one commit of changes, of a partial replica or from one ---- */
 

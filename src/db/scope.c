@@ -299,6 +299,10 @@ static int remove_found(struct sweep *sweep, uint64_t swept, blaze_error *error)
         bz_db_abort(txn); /* the scope is another one by now: nothing of this is true any more */
         return 0;
     }
+    if (rc == 0 && sweep->count == 0 && sweep->kept.safe <= kept.safe && swept <= kept.swept) {
+        bz_db_abort(txn);
+        return 0;
+    }
     kept.safe = sweep->kept.safe > kept.safe ? sweep->kept.safe : kept.safe;
     sweep->kept = kept;
     for (uint32_t i = 0; rc == 0 && i < sweep->count; i++)
@@ -357,6 +361,20 @@ static int run_sweep(struct sweep *sweep, uint64_t safe, bool *more, blaze_error
     if (rc == 0)
         note_swept(db, generation, safe, swept);
     return rc;
+}
+
+void bz_scope_close(struct bz_db *db)
+{
+    struct sweep *sweep = db->scope.safe > 0 ? bz_zalloc(sizeof *sweep) : NULL;
+    if (sweep == NULL)
+        return;
+    sweep->db = db;
+    sweep->kept.generation = db->scope.generation;
+    sweep->kept.safe = db->scope.safe;
+    bz_arena_init(&sweep->arena);
+    remove_found(sweep, db->scope.swept, NULL);
+    bz_arena_release(&sweep->arena);
+    bz_free(sweep);
 }
 
 int bz_scope_sweep(struct bz_db *db, uint64_t safe, bool *more, blaze_error *error)
@@ -492,7 +510,9 @@ int bz_db_scope_set(struct bz_db *db, struct bz_bytes scope, blaze_error *error)
 {
     struct bz_db_txn *txn = NULL;
     struct bz_arena arena;
-    int rc = check_scope(db, scope, error);
+    int rc = bz_db_readable(db, error);
+    if (rc == 0)
+        rc = check_scope(db, scope, error);
     if (rc == 0)
         rc = bz_db_begin(db, &txn, error);
     if (rc != 0)
@@ -543,7 +563,9 @@ int bz_db_evict(struct bz_db *db, struct bz_bytes collection, const blaze_id *id
     struct bz_scope_kept kept;
     struct bz_arena arena;
     uint32_t number = 0;
-    int rc = bz_db_begin(db, &txn, error);
+    int rc = bz_db_readable(db, error);
+    if (rc == 0)
+        rc = bz_db_begin(db, &txn, error);
     if (rc != 0)
         return rc;
     bz_arena_init(&arena);

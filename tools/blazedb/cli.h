@@ -37,7 +37,7 @@ struct cli_option {
 
 #define CLI_WORDS_MAX   5
 #define CLI_OPTIONS_MAX 8
-#define CLI_REPEAT_MAX  16
+#define CLI_REPEAT_MAX  160
 
 struct cli;
 
@@ -157,6 +157,18 @@ int cli_without_id(const blaze_value *from, blaze_doc *to);
 /* Takes "_id" out of a document that has one, into *id; *named says whether it had. */
 int cli_take_id(blaze_doc **document, blaze_id *id, bool *named);
 
+/* ---- scopes (scope.c) ---- */
+
+struct cli_scope {
+    blaze_scope_item items[BLAZE_MAX_SCOPE];
+    char *names[BLAZE_MAX_SCOPE]; /* those that are ours to free */
+    size_t count;
+};
+
+/* What --only and --where say; nothing if there are none. An exit code, with the error printed. */
+int cli_scope_read(const struct cli *cli, struct cli_scope *out);
+void cli_scope_release(struct cli_scope *scope);
+
 /* ---- results (output.c) ---- */
 
 /* A small object, printed as one line of JSON or as lines of "name  value". */
@@ -259,5 +271,7 @@ int cmd_serve(struct cli *cli);
 int cmd_share(struct cli *cli);
 int cmd_join(struct cli *cli);
 int cmd_sync(struct cli *cli);
+int cmd_scope(struct cli *cli);
+int cmd_evict(struct cli *cli);
 
 #endif

@@ -29,6 +29,12 @@
         "kdf-passes", "N", "how often it goes over that memory (3)"                                \
     }
 
+#define SCOPE                                                                                      \
+    {"only", "COLLECTION", "hold this collection; may be given several times"},                    \
+    {                                                                                              \
+        "where", "'COLLECTION: FILTER'", "hold what the filter takes of it; several times"         \
+    }
+
 const struct cli_command cli_commands[] = {
     {
         .name = "create",
@@ -410,10 +416,16 @@ const struct cli_command cli_commands[] = {
         .words_min = 2,
         .words_max = 2,
         .summary = "Make DB a copy of the database that a code stands for, filled from its hub.",
-        .options = {TIMEOUT, ASK, KDF},
-        .more = "A join that was cut off is completed by joining again, or by sync.\n\n"
-                "example: blazedb join copy.blz 'blaze://127.0.0.1:7667/...#...'\n"
-                "example: blazedb join copy.blz 'blaze://127.0.0.1:7667/...#...' --passphrase",
+        .options = {SCOPE, TIMEOUT, ASK, KDF},
+        .more =
+            "A join that was cut off is completed by joining again, or by sync.\n"
+            "With --only and --where it is a partial copy: only what they take is fetched, and\n"
+            "nothing else is held here (see: blazedb scope --help).\n\n"
+            "example: blazedb join copy.blz 'blaze://127.0.0.1:7667/...#...' --only cities\n"
+            "example: blazedb join copy.blz 'blaze://127.0.0.1:7667/...#...' --only people \\\n"
+            "             --where 'cities: country = \"DE\"'\n"
+            "example: blazedb join copy.blz 'blaze://127.0.0.1:7667/...#...'\n"
+            "example: blazedb join copy.blz 'blaze://127.0.0.1:7667/...#...' --passphrase",
         .run = cmd_join,
     },
     {
@@ -430,6 +442,36 @@ const struct cli_command cli_commands[] = {
         .more = "example: blazedb sync notes.blz\n"
                 "example: blazedb sync notes.blz --live",
         .run = cmd_sync,
+    },
+    {
+        .name = "scope",
+        .words = "DB",
+        .words_min = 1,
+        .words_max = 1,
+        .summary = "Show or set which part of the database this copy holds.",
+        .options = {SCOPE, {"all", NULL, "hold the whole database again"}},
+        .more =
+            "A scope belongs to this copy alone. What it takes no longer goes from here, and from\n"
+            "nowhere else; what it takes newly comes with the next sync. What is written here\n"
+            "outside of it goes from here once a full copy has it. A partial copy syncs with full\n"
+            "copies only. Prints {\"collection\",\"filter\"} for each collection, or\n"
+            "{\"partial\":false}.\n\n"
+            "example: blazedb scope notes.blz\n"
+            "example: blazedb scope notes.blz --only people --where 'cities: country = \"DE\"'\n"
+            "example: blazedb scope notes.blz --all && blazedb sync notes.blz",
+        .run = cmd_scope,
+    },
+    {
+        .name = "evict",
+        .words = "DB COLLECTION ID",
+        .words_min = 3,
+        .words_max = 3,
+        .summary = "Let go of a record in a partial copy; other copies keep it.",
+        .more =
+            "It comes back when it is changed elsewhere, or when the scope is set again. What was\n"
+            "written here must have been synced first.\n\n"
+            "example: blazedb evict notes.blz cities 0197a2b4-5c6d-7e8f-9a0b-1c2d3e4f5a6b",
+        .run = cmd_evict,
     },
     {.name = NULL},
 };

@@ -56,7 +56,8 @@ static void print_warnings(const blaze_value *warnings)
 static int print_status_table(const char *json)
 {
     static const char *const order[] = {"database", "node", "role", "records", "conflicts",
-        "digest", "blind", "sealed", "collections", "vv", "peers", "links", "storage"};
+        "digest", "blind", "partial", "scope", "sealed", "collections", "vv", "peers", "links",
+        "storage"};
     blaze_doc *doc;
     blaze_value all, value;
     int rc = blaze_doc_from_json(&doc, json, strlen(json), NULL);
@@ -66,6 +67,9 @@ static int print_status_table(const char *json)
     for (size_t i = 0; rc == BLAZE_OK && i < sizeof order / sizeof *order; i++)
         if (blaze_value_field(&all, order[i], &value) == BLAZE_OK)
             print_status_field((blaze_text){order[i], strlen(order[i])}, &value);
+    if (rc == BLAZE_OK && blaze_value_field(&all, "partial", &value) == BLAZE_OK &&
+        value.type == BLAZE_BOOL && value.as.boolean)
+        puts("partial copy holds what its scope takes; it syncs with full copies only");
     if (rc == BLAZE_OK && blaze_value_field(&all, "caught_up", &value) == BLAZE_OK &&
         value.type == BLAZE_BOOL && !value.as.boolean)
         puts("catching up  some of what a peer has is not here yet: run blazedb sync");

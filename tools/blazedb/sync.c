@@ -166,16 +166,21 @@ int cmd_join(struct cli *cli)
     blaze_sync_options options;
     blaze_open_options open;
     struct cli_seal seal;
+    struct cli_scope scope;
     cli_open_options(cli, &open);
-    int code = cli_seal_create(cli, &seal);
-    if (code != EXIT_DONE || (code = begin(cli, &watcher, &options, "join")) != EXIT_DONE)
+    int code = cli_scope_read(cli, &scope);
+    if (code != EXIT_DONE || (code = cli_seal_create(cli, &seal)) != EXIT_DONE ||
+        (code = begin(cli, &watcher, &options, "join")) != EXIT_DONE)
         return code;
     open.seal = seal.seal;
+    options.scope = scope.items;
+    options.scope_count = scope.count;
     const char *path = cli->words[0];
     blaze_error error;
     blaze_db *db;
     int rc = blaze_join(&db, path, cli->words[1], &open, &options, &error);
     cli_seal_wipe(&seal);
+    cli_scope_release(&scope);
     code = finish(&watcher, path, rc, &error);
     if (rc != BLAZE_OK)
         return code;
