@@ -146,6 +146,13 @@ static int describe_goodbye(struct bz_bytes payload, struct bz_buf *text, struct
     return 0;
 }
 
+static void say_trail(struct bz_buf *text, const struct bz_trail *trail)
+{
+    for (uint32_t i = 0; i < trail->count; i++)
+        bz_buf_printf(text, " opening %016llx after %llu", NUMBER(trail->marks[i].id),
+            NUMBER(trail->marks[i].start));
+}
+
 static int describe_resume(struct bz_bytes payload, struct bz_buf *text, struct bz_buf *again)
 {
     struct bz_resume r;
@@ -157,6 +164,7 @@ static int describe_resume(struct bz_bytes payload, struct bz_buf *text, struct 
     bz_buf_printf(text, "round %llu", NUMBER(r.round));
     say_hex(text, "epoch", &r.epoch, 16);
     bz_buf_printf(text, " position %llu reached %llu", NUMBER(r.position), NUMBER(r.reached));
+    say_trail(text, &r.trail);
     bz_resume_encode(again, &r);
     while (bz_summary_next(&r.summary, &node, &seq) == 0) {
         say_hex(text, "has", &node, 16);
@@ -265,6 +273,7 @@ static int describe_changes(struct bz_bytes payload, struct bz_buf *text, struct
         return rc;
     bz_buf_printf(text, "round %llu from %llu to %llu %s", NUMBER(c.round), NUMBER(c.from),
         NUMBER(c.to), c.more ? "more" : "to the head");
+    say_trail(text, &c.openings);
     bz_chunk_encode(again, &c);
     static const char *const packings[] = {"", "LZ4", "zstd", "zstd going on"};
     if (c.packing == BZ_PACKING_NONE)

@@ -27,6 +27,7 @@ const char *const bz_map_names[BZ_MAP_COUNT] = {
     [BZ_MAP_PEERS] = "peers",
     [BZ_MAP_COVERAGE] = "coverage",
     [BZ_MAP_DEAD] = "dead",
+    [BZ_MAP_OPENINGS] = "openings",
 };
 
 #define NODES_FIRST 16u

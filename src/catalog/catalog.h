@@ -29,6 +29,7 @@ enum bz_map {
     BZ_MAP_PEERS,     /* node id (16) -> bz_peer_state */
     BZ_MAP_COVERAGE,  /* node id (16) -> what a replica is known to have; see db/coverage.c */
     BZ_MAP_DEAD,      /* position (8) -> empty: the log's entries of records that are not visible */
+    BZ_MAP_OPENINGS,  /* position (8) -> the writer who begins after it; see db/opening.c */
     BZ_MAP_COUNT
 };
 extern const char *const bz_map_names[BZ_MAP_COUNT];

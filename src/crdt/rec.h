@@ -183,6 +183,13 @@ int bz_rec_check_kinds(const struct bz_rec *rec);
  * blind nodes. BLAZE_ENOMEM. */
 int bz_rec_trim(struct bz_arena *arena, struct bz_rec *rec);
 
+/* The writes of `node` after `seq` become writes of `to`, a node that the record does not know and
+ * whose number is greater than all of its: same seqs, arrived now, and as if they had seen no write
+ * of `node` after `seq`. *changed: the record, which is complete, holds such a write; `out` is set
+ * then. BLAZE_ENOMEM. */
+int bz_rec_reissue(struct bz_arena *arena, const struct bz_rec *rec, uint32_t node, uint64_t seq,
+    uint32_t to, uint64_t arrived, struct bz_rec *out, bool *changed);
+
 /* ---- reading; the record is complete ---- */
 
 /* The member of a cell that wins: by role, then stamp, then node id, then seq. */

@@ -24,6 +24,24 @@ struct bz_identity {
     bool blind; /* it carries what it cannot read: names and bodies are sealed bytes to it */
 };
 
+/* An opening of a database for writing, as a stretch of its change log: the positions after `start`
+ * up to the next one's. Two logs that have the same opening at a position are the same up to it, so
+ * a copy that was put back to an older state is told from what it was. */
+struct bz_opening_mark {
+    uint64_t start;
+    uint64_t id; /* random; 0: none */
+};
+
+/* What is remembered of the openings that a cursor has passed: the newest first, which is that of
+ * the cursor, and of older ones the fewer the further back. */
+#define BZ_TRAIL_MAX 8u
+struct bz_trail {
+    uint32_t count;
+    struct bz_opening_mark marks[BZ_TRAIL_MAX];
+};
+/* Adds newer ones. False, and nothing is added, if they do not begin after those that are there. */
+bool bz_trail_add(struct bz_trail *trail, const struct bz_trail *newer);
+
 /* What is known of a peer's log, kept durably under its node id. */
 struct bz_peer_state {
     blaze_id epoch;    /* which log the positions below are of; all zero: none yet */
@@ -32,6 +50,7 @@ struct bz_peer_state {
     uint64_t seen_ms;  /* wall clock of the last contact */
     bool partial;      /* the head reached was */
     blaze_id database; /* reserved: all zero */
+    struct bz_trail trail; /* of the cursor */
     bool scoped;       /* it is a partial replica: it is not to be counted on for anything but its
                           own writes */
     bool relayed;      /* kept by db: a partial replica has brought writes of others beyond our
@@ -72,6 +91,13 @@ struct bz_change {
     blaze_id id;
     struct bz_rec rec;
     enum bz_change_kind kind;
+};
+
+/* Of a cursor in our log. */
+enum bz_recognition {
+    BZ_CURSOR_GOOD,
+    BZ_CURSOR_VOID,     /* what it belongs to is forgotten */
+    BZ_CURSOR_OUTLIVED, /* this copy was put back to an older state */
 };
 
 enum bz_term { BZ_TERM_NODE, BZ_TERM_COLLECTION, BZ_TERM_FIELD, BZ_TERM_DICTIONARY };
@@ -157,6 +183,10 @@ struct bz_replica_ops {
     uint64_t (*changes_position)(struct bz_changes *changes);
     /* The head of the walk's snapshot, borrowed until close. */
     int (*changes_head)(struct bz_changes *changes, struct bz_head *out);
+    /* The openings after that of `told`, up to that of a position to which the walk has come; where
+     * there are many, the last. NULL, as recognize, if the replica keeps none. */
+    int (*changes_openings)(struct bz_changes *changes, const struct bz_opening_mark *told,
+        uint64_t position, struct bz_trail *out);
     void (*changes_close)(struct bz_changes *changes);
 
     /* Receiving: a chunk in one durable commit. Numbers in the change are ours, from resolve(),
@@ -177,9 +207,15 @@ struct bz_replica_ops {
 
     /* A peer knows a position of our log that we have not come to, or a write of ours that we never
      * made: this copy was put back to an older state. It goes on as another node with another log;
-     * `former` is whom the peer knows, and if we are another by now nothing is done. NULL if the
-     * replica cannot. */
-    int (*outlived)(void *context, const blaze_id *former, blaze_error *error);
+     * `former` is whom the peer knows, and if we are another by now nothing is done. What this copy
+     * has written since it was put back, as far as `trail` shows when that was (NULL: as the
+     * present opening does), it has then written as that other node. NULL if the replica cannot. */
+    int (*outlived)(
+        void *context, const blaze_id *former, const struct bz_trail *trail, blaze_error *error);
+
+    /* Whether a cursor in our log, with its trail, is of the log as it is. */
+    int (*recognize)(
+        void *context, uint64_t cursor, const struct bz_trail *trail, enum bz_recognition *out);
 
     /* What we know of what replicas have, our own row first, for a peer that is told; in the arena.
      * NULL, as learn and the ranges, if the replica does not collect. */

@@ -57,7 +57,7 @@ void bz_apply_abort(struct bz_apply *apply)
     bz_scoped_release(&apply->scoped);
     bz_db_abort(apply->txn);
     if (outlived)
-        bz_identity_outlived(db, &former, NULL);
+        bz_identity_outlived(db, &former, NULL, NULL);
     bz_free(apply);
 }
 

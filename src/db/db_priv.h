@@ -10,6 +10,7 @@
  *   state.c     the values of the small maps: state, counts, peers, log entries
  *   rekey.c     rewriting a database under another key
  *   loose.c     relaxed commits and power cuts
+ *   opening.c   noticing that this copy was put back to an older state
  *   txn.c       transactions and savepoints
  *   write.c     the one write path, and the local verbs on it
  *   index.c     index entries, making and dropping
@@ -78,6 +79,7 @@ int bz_count_store(struct bz_txn *txn, uint32_t collection, uint64_t count, blaz
 /* The other nodes' part of the version vector; 0 for one that is not there. */
 int bz_version_load(struct bz_view *view, uint32_t node, uint64_t *seq, blaze_error *error);
 int bz_version_store(struct bz_txn *txn, uint32_t node, uint64_t seq, blaze_error *error);
+int bz_version_erase(struct bz_txn *txn, uint32_t node, blaze_error *error);
 /* All of it, with `self` at `seq`, in the arena. */
 int bz_version_vector(struct bz_view *view, uint32_t self, uint64_t seq, struct bz_arena *arena,
     struct bz_vv *out, blaze_error *error);
@@ -209,8 +211,9 @@ struct bz_db {
     uint64_t (*wall_ms)(void *context);
     int (*entropy)(void *context, void *data, size_t size);
     void *context;
-    uint64_t boot; /* this boot of the system */
-    uint64_t mark; /* in memory: in place of that of the identity file */
+    uint64_t boot;             /* this boot of the system */
+    atomic_bool opening_noted; /* this opening of the database; see opening.c */
+    uint64_t mark;             /* in memory: in place of that of the identity file */
 
     _Atomic(uint64_t) position;      /* newest visible, as far as noticed */
     _Atomic(uint64_t) polled_lsn;    /* the commit that bz_db_poll() saw last */
@@ -267,7 +270,45 @@ void bz_identity_adopt(struct bz_db *db, const struct bz_identity *identity);
 int bz_identity_refresh(struct bz_db *db, struct bz_view *view, blaze_error *error);
 /* Someone has seen more of node `former` than we have, and we are it, unless we have been renewed
  * meanwhile: becomes a node of its own. Waits for the writer's place. */
-int bz_identity_outlived(struct bz_db *db, const blaze_id *former, blaze_error *error);
+int bz_identity_outlived(
+    struct bz_db *db, const blaze_id *former, const struct bz_trail *trail, blaze_error *error);
+
+/* ---- opening.c ---- */
+
+#define BZ_OPENINGS_MAX 65536u /* kept */
+
+struct bz_opening {
+    struct bz_opening_mark mark;
+    uint64_t seq;    /* of this node, at its start */
+    uint64_t number; /* counts up */
+};
+/* That of a position: the last one that starts before it. All zero: none. */
+int bz_opening_at(
+    struct bz_view *view, uint64_t position, struct bz_opening *out, blaze_error *error);
+/* Those after `told`, up to that of a position, newest first; where there are many, the last. */
+int bz_openings_since(struct bz_view *view, const struct bz_opening_mark *told, uint64_t position,
+    struct bz_trail *out, blaze_error *error);
+/* The entry under a cursor. BLAZE_ECORRUPT. */
+int bz_opening_decode(const struct bz_cursor *cursor, struct bz_opening *out, blaze_error *error);
+/* Before a commit: notes this opening, if it is the first to move the log. */
+int bz_opening_note(struct bz_db_txn *txn, blaze_error *error);
+/* A new log epoch begins at a position, and its openings. */
+int bz_openings_renew(struct bz_db *db, struct bz_txn *txn, uint64_t position, blaze_error *error);
+/* Whether a cursor of a log whose head is `position` belongs to what its trail says. */
+int bz_opening_recognize(struct bz_view *view, uint64_t position, uint64_t cursor,
+    const struct bz_trail *trail, enum bz_recognition *out, blaze_error *error);
+
+/* Since when this copy goes on apart from what it was before it was put back. */
+struct bz_fork {
+    uint32_t node; /* who it was */
+    uint64_t position, seq;
+    uint64_t last_seq;
+};
+/* Before the identity is renewed. `trail`: of one who knows the other log, or NULL. */
+int bz_opening_fork(
+    struct bz_db_txn *txn, const struct bz_trail *trail, struct bz_fork *out, blaze_error *error);
+/* After that: what was written since becomes the new node's. */
+int bz_opening_reissue(struct bz_db_txn *txn, const struct bz_fork *fork, blaze_error *error);
 
 /* ---- loose.c ---- */
 
@@ -339,6 +380,8 @@ struct bz_db_txn {
     struct bz_view *view;
     struct bz_state state;
     uint64_t begun; /* position of the log at the start */
+    uint64_t begun_seq;
+    bool notes_opening;
     bool changed;
     bool failed;
     struct bz_txn_collection *collections;

@@ -226,6 +226,8 @@ int bz_identity_renew(struct bz_db *db, struct bz_txn *txn, bool copied, struct 
     if (rc == 0)
         rc = bz_db_random_id(db, &identity.epoch, error);
     if (rc == 0)
+        rc = bz_openings_renew(db, txn, state->position, error);
+    if (rc == 0)
         rc = bz_catalog_add_node(db->catalog, &identity.node, &state->self, error);
     if (rc == 0)
         rc = mark_renew(db, &mark, error);
@@ -260,10 +262,22 @@ int bz_identity_refresh(struct bz_db *db, struct bz_view *view, blaze_error *err
     return 0;
 }
 
-int bz_identity_outlived(struct bz_db *db, const blaze_id *former, blaze_error *error)
+/* What is claimed to be here of the writes of the node that this was. Without a trail it may be too
+ * much: then nothing, until somebody says it. */
+static int claim_former(struct bz_db_txn *txn, const struct bz_fork *fork,
+    const struct bz_trail *trail, blaze_error *error)
+{
+    uint64_t seq = trail == NULL || trail->count == 0 ? 0 : fork->seq;
+    return seq > 0 ? bz_version_store(txn->txn, fork->node, seq, error)
+                   : bz_version_erase(txn->txn, fork->node, error);
+}
+
+int bz_identity_outlived(
+    struct bz_db *db, const blaze_id *former, const struct bz_trail *trail, blaze_error *error)
 {
     struct bz_db_txn *txn = NULL;
     struct bz_identity renewed;
+    struct bz_fork fork;
     int rc = bz_db_begin(db, &txn, error);
     if (rc != 0)
         return rc;
@@ -273,7 +287,13 @@ int bz_identity_outlived(struct bz_db *db, const blaze_id *former, blaze_error *
         bz_db_abort(txn);
         return rc;
     }
-    rc = bz_identity_renew(db, txn->txn, false, &txn->state, &renewed, error);
+    rc = bz_opening_fork(txn, trail, &fork, error);
+    if (rc == 0)
+        rc = bz_identity_renew(db, txn->txn, false, &txn->state, &renewed, error);
+    if (rc == 0)
+        rc = claim_former(txn, &fork, trail, error);
+    if (rc == 0)
+        rc = bz_opening_reissue(txn, &fork, error);
     if (rc != 0) {
         bz_db_abort(txn);
         return rc;

@@ -103,9 +103,27 @@ static int node_number(void *context, const blaze_id *node, uint32_t *out)
     return bz_catalog_node(((struct bz_db *)context)->catalog, node, out);
 }
 
-static int outlived(void *context, const blaze_id *former, blaze_error *error)
+static int outlived(
+    void *context, const blaze_id *former, const struct bz_trail *trail, blaze_error *error)
 {
-    return bz_identity_outlived(context, former, error);
+    return bz_identity_outlived(context, former, trail, error);
+}
+
+static int recognize(
+    void *context, uint64_t cursor, const struct bz_trail *trail, enum bz_recognition *out)
+{
+    struct bz_read *read = NULL;
+    const struct bz_state *state = NULL;
+    int rc = bz_read_begin(context, &read, NULL);
+    if (rc != 0)
+        return rc;
+    rc = bz_read_load_state(read, &state, NULL);
+    if (rc == 0)
+        rc = bz_opening_recognize(read->view, state->position, cursor, trail, out, NULL);
+    bz_read_end(read);
+    if (BZ_MUTANT(FORK_UNNOTICED))
+        *out = *out == BZ_CURSOR_OUTLIVED && cursor <= position(context) ? BZ_CURSOR_GOOD : *out;
+    return rc;
 }
 
 static uint64_t coverage_mark(void *context)
@@ -302,6 +320,12 @@ static int changes_head(struct bz_changes *changes, struct bz_head *out)
     return rc;
 }
 
+static int changes_openings(struct bz_changes *changes, const struct bz_opening_mark *told,
+    uint64_t position, struct bz_trail *out)
+{
+    return bz_openings_since(changes->read->view, told, position, out, NULL);
+}
+
 static const struct bz_replica_ops replica_ops = {
     .identity = identity,
     .meaning = meaning,
@@ -311,6 +335,7 @@ static const struct bz_replica_ops replica_ops = {
     .changes_next = changes_next,
     .changes_position = changes_position,
     .changes_head = changes_head,
+    .changes_openings = changes_openings,
     .changes_close = changes_close,
     .apply_begin = bz_apply_begin,
     .resolve = bz_apply_resolve,
@@ -318,6 +343,7 @@ static const struct bz_replica_ops replica_ops = {
     .apply_commit = bz_apply_commit,
     .apply_abort = bz_apply_abort,
     .outlived = outlived,
+    .recognize = recognize,
     .coverage_tell = bz_coverage_tell,
     .coverage_mark = coverage_mark,
     .coverage_learn = bz_coverage_learn,

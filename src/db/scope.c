@@ -418,6 +418,7 @@ static int void_peers(struct bz_db_txn *txn, bool held, blaze_error *error)
         rc = bz_peer_load(txn->view, &node, &peer, error);
         peer.held = held ? peer.cursor : 0;
         peer.cursor = peer.reached = 0;
+        peer.trail = (struct bz_trail){0};
         if (rc == 0)
             rc = bz_peer_store(txn->txn, &node, &peer, error);
     }

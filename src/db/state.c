@@ -10,7 +10,7 @@
 #define STATE_FORMAT  1u
 #define PEER_FORMAT   1u
 #define STATE_MAX     128u
-#define PEER_MAX      128u
+#define PEER_MAX      320u
 #define ENTRY_MAX     64u
 #define PEER_PARTIAL  1u
 #define PEER_SCOPED   2u
@@ -156,6 +156,13 @@ int bz_version_store(struct bz_txn *txn, uint32_t node, uint64_t seq, blaze_erro
     return number_store(txn, BZ_MAP_VERSION, node, seq, error);
 }
 
+int bz_version_erase(struct bz_txn *txn, uint32_t node, blaze_error *error)
+{
+    uint8_t key[4];
+    bz_store32be(key, node);
+    return bz_txn_delete(txn, BZ_MAP_VERSION, bz_bytes(key, sizeof key), error);
+}
+
 /* Appends to an arena-backed vector that doubles. */
 static int vv_append(
     struct bz_arena *arena, struct bz_vv *vv, uint32_t *capacity, struct bz_dot entry)
@@ -217,6 +224,30 @@ int bz_version_vector(struct bz_view *view, uint32_t self, uint64_t seq, struct 
 
 /* ---- peers ---- */
 
+static uint8_t *put_trail(uint8_t *p, const struct bz_trail *trail)
+{
+    *p++ = (uint8_t)trail->count;
+    for (uint32_t i = 0; i < trail->count; i++) {
+        p = bz_varint_put(p, trail->marks[i].start);
+        bz_store64le(p, trail->marks[i].id);
+        p += 8;
+    }
+    return p;
+}
+
+static bool read_trail(struct bz_reader *r, struct bz_trail *trail)
+{
+    trail->count = bz_read8(r);
+    bool sound = r->ok && trail->count <= BZ_TRAIL_MAX;
+    for (uint32_t i = 0; sound && i < trail->count; i++) {
+        struct bz_opening_mark *mark = &trail->marks[i];
+        mark->start = bz_read_varint(r);
+        mark->id = bz_read64le(r);
+        sound = r->ok && mark->id != 0 && (i == 0 || mark->start < mark[-1].start);
+    }
+    return sound;
+}
+
 static int peer_decode(struct bz_bytes value, struct bz_peer_state *out, blaze_error *error)
 {
     struct bz_reader r = bz_reader(value);
@@ -233,7 +264,8 @@ static int peer_decode(struct bz_bytes value, struct bz_peer_state *out, blaze_e
     peer.database = read_id(&r);
     if ((flags & PEER_HELD) != 0)
         peer.held = bz_read_varint(&r);
-    bool sound = flags < 2 * PEER_HELD && (peer.held != 0) == ((flags & PEER_HELD) != 0);
+    bool trail = read_trail(&r, &peer.trail);
+    bool sound = trail && flags < 2 * PEER_HELD && (peer.held != 0) == ((flags & PEER_HELD) != 0);
     if (!read_all(&r) || format != PEER_FORMAT || !sound)
         return bz_error_set(error, BLAZE_ECORRUPT, "what is known of a peer is corrupt");
     *out = peer;
@@ -267,6 +299,7 @@ int bz_peer_store(
     p = put_id(p, &peer->database);
     if (peer->held > 0)
         p = bz_varint_put(p, peer->held);
+    p = put_trail(p, &peer->trail);
     return bz_txn_put(txn, BZ_MAP_PEERS, bz_bytes(node, sizeof *node),
         bz_bytes(value, (size_t)(p - value)), error);
 }

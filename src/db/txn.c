@@ -152,6 +152,8 @@ int bz_db_begin(struct bz_db *db, struct bz_db_txn **out, blaze_error *error)
     }
     txn->read.view = txn->view;
     txn->begun = txn->state.position;
+    txn->begun_seq = txn->state.seq;
+    txn->notes_opening = false;
     txn->changed = false;
     txn->failed = false;
     *out = txn;
@@ -331,6 +333,8 @@ static int write_end(
     if (rc == 0)
         rc = bz_catalog_flush(txn->db->catalog, txn->txn, &txn->state.generation, error);
     if (rc == 0)
+        rc = bz_opening_note(txn, error);
+    if (rc == 0)
         rc = bz_loose_begin(txn, durability, error);
     if (rc == 0)
         rc = bz_state_store(txn->txn, &txn->state, error);
@@ -373,10 +377,13 @@ int bz_db_commit(struct bz_db_txn *txn, enum bz_durability durability, blaze_err
         return rc;
     }
     uint64_t position = txn->state.position;
+    bool noted = txn->notes_opening;
     commit_starts(db, named);
     rc = bz_txn_commit(txn->txn, durability, error);
     commit_ended(db, named, rc);
     txn_give(txn);
+    if (rc == 0 && noted)
+        atomic_store(&db->opening_noted, true);
     if (rc == 0)
         bz_db_advance(db, position);
     return rc;

@@ -15,7 +15,7 @@ enum { PROOF_MEMBER = 1 };
 enum { GOODBYE_FINAL = 1 };
 enum { PACE_LAZY = 1 };
 enum { HEAD_PARTIAL = 1, HEAD_SCOPED = 2, HEAD_CLAIMS = 4 };
-enum { CHUNK_ZSTD = 1, CHUNK_MORE = 2, CHUNK_LZ4 = 4, CHUNK_ON = 8, CHUNK_MARKERS = 16 };
+enum { CHUNK_ZSTD = 1, CHUNK_MORE = 2, CHUNK_LZ4 = 4, CHUNK_ON = 8, CHUNK_MARKERS = 16, CHUNK_OPENING = 32 };
 
 int bz_frame_peek(struct bz_bytes input, uint8_t *type, struct bz_bytes *payload, size_t *size)
 {
@@ -196,6 +196,29 @@ int bz_goodbye_decode(struct bz_bytes payload, struct bz_goodbye *out)
     return 0;
 }
 
+static void append_trail(struct bz_buf *out, const struct bz_trail *trail)
+{
+    bz_buf_append8(out, (uint8_t)trail->count);
+    for (uint32_t i = 0; i < trail->count; i++) {
+        bz_buf_append_varint(out, trail->marks[i].start);
+        bz_buf_append64le(out, trail->marks[i].id);
+    }
+}
+
+/* Each starts before the one before it, the first before a position. */
+static bool read_trail(struct bz_reader *r, uint64_t position, struct bz_trail *trail)
+{
+    trail->count = bz_read8(r);
+    bool sound = r->ok && trail->count <= BZ_TRAIL_MAX;
+    for (uint32_t i = 0; sound && i < trail->count; i++) {
+        struct bz_opening_mark *mark = &trail->marks[i];
+        mark->start = bz_read_varint(r);
+        mark->id = bz_read64le(r);
+        sound = r->ok && mark->id != 0 && mark->start < (i == 0 ? position : mark[-1].start);
+    }
+    return sound;
+}
+
 void bz_resume_encode(struct bz_buf *out, const struct bz_resume *resume)
 {
     bz_buf_append_varint(out, resume->round);
@@ -203,6 +226,7 @@ void bz_resume_encode(struct bz_buf *out, const struct bz_resume *resume)
     bz_buf_append_varint(out, resume->position);
     bz_buf_append_varint(out, resume->reached);
     bz_buf_append_sized(out, resume->summary);
+    append_trail(out, &resume->trail);
     bz_resume_scope_encode(out, resume);
 }
 
@@ -214,7 +238,8 @@ int bz_resume_decode(struct bz_bytes payload, struct bz_resume *out)
     out->position = bz_read_varint(&r);
     out->reached = bz_read_varint(&r);
     out->summary = bz_read_sized(&r);
-    if (!r.ok || out->reached > out->position || bz_resume_scope_decode(&r, out) != 0)
+    if (!read_trail(&r, out->position, &out->trail) || out->reached > out->position ||
+        bz_resume_scope_decode(&r, out) != 0)
         return BLAZE_EPROTO;
     /* Read through once, so that a summary is taken whole or not at all. */
     struct bz_bytes rest = out->summary;
@@ -336,12 +361,15 @@ static bool packing_of(uint8_t flags, enum bz_packing *out)
 void bz_chunk_encode(struct bz_buf *out, const struct bz_chunk *chunk)
 {
     bz_buf_append8(out, (uint8_t)(packing_flags[chunk->packing] | (chunk->more ? CHUNK_MORE : 0) |
-                                  (chunk->markers ? CHUNK_MARKERS : 0)));
+                                  (chunk->markers ? CHUNK_MARKERS : 0) |
+                                  (chunk->openings.count > 0 ? CHUNK_OPENING : 0)));
     bz_buf_append_varint(out, chunk->round);
     bz_buf_append_varint(out, chunk->from);
     bz_buf_append_varint(out, chunk->to);
     if (chunk->packing != BZ_PACKING_NONE)
         bz_buf_append_varint(out, chunk->raw_size);
+    if (chunk->openings.count > 0)
+        append_trail(out, &chunk->openings);
     bz_buf_append(out, chunk->body.data, chunk->body.size);
 }
 
@@ -351,12 +379,14 @@ int bz_chunk_decode(struct bz_bytes payload, struct bz_chunk *out)
     uint8_t flags = bz_read8(&r);
     *out = (struct bz_chunk){
         .more = (flags & CHUNK_MORE) != 0, .markers = (flags & CHUNK_MARKERS) != 0};
-    bool known = packing_of((uint8_t)(flags & ~(CHUNK_MORE | CHUNK_MARKERS)), &out->packing);
+    bool known = packing_of((uint8_t)(flags & ~(CHUNK_MORE | CHUNK_MARKERS | CHUNK_OPENING)), &out->packing);
     out->round = bz_read_varint(&r);
     out->from = bz_read_varint(&r);
     out->to = bz_read_varint(&r);
     if (out->packing != BZ_PACKING_NONE)
         out->raw_size = bz_read_varint(&r);
+    if ((flags & CHUNK_OPENING) != 0)
+        known &= read_trail(&r, out->to, &out->openings) && out->openings.count > 0;
     out->body = bz_bytes(r.p, bz_reader_left(&r));
     if (out->packing == BZ_PACKING_NONE)
         out->raw_size = out->body.size;

@@ -122,6 +122,7 @@ struct bz_resume {
     uint64_t position;       /* go on after this one */
     uint64_t reached;        /* the last head reached in full, at most `position` */
     struct bz_bytes summary; /* empty unless a cursor cannot be used */
+    struct bz_trail trail;   /* of the position */
     /* Of a partial replica; there only if scope is not empty (crdt/scope.h; checked). */
     bool whole;                    /* complete records only */
     bool empty;                    /* it has nothing yet */
@@ -174,6 +175,7 @@ struct bz_chunk {
     uint64_t round;    /* of the RESUME that it answers */
     uint64_t from, to; /* positions (from, to] */
     uint64_t raw_size; /* of the body, unpacked */
+    struct bz_trail openings; /* up to that which `to` belongs to, where there are new ones */
     struct bz_bytes body;
 };
 void bz_chunk_encode(struct bz_buf *out, const struct bz_chunk *chunk);

@@ -237,6 +237,7 @@ int bz_handshake_ask(struct bz_session *s, blaze_error *error)
         .epoch = s->peer_epoch,
         .position = s->in.cursor,
         .reached = s->in.reached,
+        .trail = s->in.trail,
     };
     bz_buf_init(&summary, BZ_FRAME_CONTROL_MAX / 2);
     bz_arena_init(&arena);
@@ -268,6 +269,7 @@ static int settle(struct bz_session *s, blaze_error *error)
         s->in.cursor = known.cursor + (BZ_MUTANT(CURSOR_OFF_BY_ONE) && known.cursor > 0);
         s->in.reached = known.reached < known.cursor ? known.reached : known.cursor;
         s->in.partial = known.partial;
+        s->in.trail = known.trail;
         s->in.held = known.held;
     }
     s->in.scope = known.scope;

@@ -221,15 +221,18 @@ static int commit(struct bz_session *s, struct bz_apply *apply, const struct bz_
         .reached = head != NULL ? chunk->to : s->in.reached,
         .seen_ms = s->wall_ms,
         .partial = head != NULL ? head->partial : s->in.partial,
+        .trail = s->in.trail,
         .scoped = s->out.scoped,
         .held = head != NULL ? 0 : s->in.held,
         .scope = s->in.scope,
     };
+    bz_trail_add(&state.trail, &chunk->openings);
     int rc = s->replica.ops->apply_commit(apply, &state, head, diverged, error);
     if (rc == 0) {
         s->in.cursor = state.cursor;
         s->in.reached = state.reached;
         s->in.partial = state.partial;
+        s->in.trail = state.trail;
         s->in.held = state.held;
     }
     return rc;
@@ -242,6 +245,7 @@ static int ask_from(struct bz_session *s, uint64_t cursor, blaze_error *error)
     s->in.begun = s->in.at_head = false;
     s->in.cursor = cursor;
     s->in.reached = 0;
+    s->in.trail = cursor == 0 ? (struct bz_trail){0} : s->in.trail;
     bz_terms_learnt_release(&s->in.terms);
     bz_vector_release(&s->in.vv);
     bz_lazy_reset(s);
@@ -333,8 +337,13 @@ int bz_incoming_chunk(struct bz_session *s, struct bz_bytes payload, blaze_error
     if (chunk.round > in->round || !follows(in, &chunk))
         return bz_error_set(
             error, BLAZE_EPROTO, "the peer's changes do not go on where they ended");
-    if (chunk.from < in->cursor)
+    if (chunk.from < in->cursor) {
         in->reached = 0;
+        in->trail = (struct bz_trail){0};
+    }
+    struct bz_trail trail = in->trail;
+    if (!bz_trail_add(&trail, &chunk.openings))
+        return bz_error_set(error, BLAZE_EPROTO, "the peer's openings do not follow each other");
     if (in->head < chunk.to)
         in->head = chunk.to;
     struct bz_bytes bytes = chunk.body;

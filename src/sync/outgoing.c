@@ -116,14 +116,24 @@ static int take_summary(struct bz_session *s, struct bz_bytes summary)
     return rc == BLAZE_END ? 0 : rc;
 }
 
-/* The peer has come further in our log than the log goes. */
-static int outlived(struct bz_session *s, blaze_error *error)
+/* The peer knows a log of ours that is no more. */
+static int outlived(struct bz_session *s, const struct bz_trail *trail, blaze_error *error)
 {
-    int rc = s->replica.ops->outlived(s->replica.context, &s->self.node, error);
+    int rc = s->replica.ops->outlived(s->replica.context, &s->self.node, trail, error);
     return rc != 0 ? rc
                    : bz_error_set(error, BLAZE_ECLOSED,
                          "this copy was put back to an older state: it goes on as another node, "
                          "and fetches with the next connection what it has lost");
+}
+
+/* Whether the cursor is of our log as it is. */
+static int recognize(struct bz_session *s, const struct bz_resume *resume, enum bz_recognition *out)
+{
+    if (s->replica.ops->recognize != NULL)
+        return s->replica.ops->recognize(s->replica.context, resume->position, &resume->trail, out);
+    bool beyond = resume->position > s->replica.ops->position(s->replica.context);
+    *out = beyond ? BZ_CURSOR_OUTLIVED : BZ_CURSOR_GOOD;
+    return 0;
 }
 
 int bz_outgoing_resume(struct bz_session *s, const struct bz_resume *resume, blaze_error *error)
@@ -140,20 +150,24 @@ int bz_outgoing_resume(struct bz_session *s, const struct bz_resume *resume, bla
     bz_vector_release(&o->has);
     bz_vector_release(&o->heads);
     bool usable = memcmp(&resume->epoch, &s->self.epoch, sizeof resume->epoch) == 0;
-    if (usable && resume->position > s->replica.ops->position(s->replica.context)) {
-        if (s->replica.ops->outlived != NULL)
-            return outlived(s, error);
-        usable = false;
-    }
+    enum bz_recognition as = BZ_CURSOR_GOOD;
+    int rc = usable ? recognize(s, resume, &as) : 0;
+    if (rc != 0)
+        return bz_error_code(error, rc);
+    if (as == BZ_CURSOR_OUTLIVED && s->replica.ops->outlived != NULL)
+        return outlived(s, &resume->trail, error);
+    usable &= as == BZ_CURSOR_GOOD;
     o->asked = true;
     o->round = resume->round;
     o->told = o->walked = o->position_acked = usable ? resume->position : 0;
     o->reached = usable ? resume->reached : 0;
+    o->opening =
+        usable && resume->trail.count > 0 ? resume->trail.marks[0] : (struct bz_opening_mark){0};
     o->head_due = true;
     o->unclaimed = false;
     o->claimable = 0;
     bz_lazy_reset(s);
-    int rc = take_summary(s, resume->summary);
+    rc = take_summary(s, resume->summary);
     return rc != 0 ? bz_error_code(error, rc) : bz_scope_asked(s, resume, usable, error);
 }
 
@@ -424,11 +438,27 @@ static uint64_t claimed(struct bz_session *s, const struct bz_head *head)
     return bz_vv_get(&head->vv, self);
 }
 
+/* The openings up to which the chunk leads, where they are news. */
+static int find_openings(struct bz_session *s, struct bz_trail *out)
+{
+    struct bz_outgoing *o = &s->out;
+    out->count = 0;
+    if (s->replica.ops->changes_openings == NULL)
+        return 0;
+    int rc = s->replica.ops->changes_openings(o->walk, &o->opening, o->walked, out);
+    if (rc == 0 && out->count > 0)
+        o->opening = out->marks[0];
+    return rc;
+}
+
 /* Makes the frame of what was gathered, in `ready`. `head` is NULL if there is more. */
 static int make_frame(struct bz_session *s, const struct bz_head *head)
 {
     struct bz_outgoing *o = &s->out;
+    struct bz_trail openings;
     int rc = head != NULL ? tell_head(s, head) : 0;
+    if (rc == 0)
+        rc = find_openings(s, &openings);
     if (rc != 0)
         return rc;
     bz_buf_clear(&o->body);
@@ -452,6 +482,7 @@ static int make_frame(struct bz_session *s, const struct bz_head *head)
         .from = o->told,
         .to = o->walked,
         .raw_size = raw.size,
+        .openings = openings,
     };
     bz_buf_clear(&s->scratch);
     bz_chunk_encode(&s->scratch, &chunk); /* without the body, which follows as it is */

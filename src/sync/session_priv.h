@@ -74,6 +74,7 @@ struct bz_outgoing {
     bool asked;           /* the peer's RESUME has come */
     uint64_t round;       /* of that RESUME */
     uint64_t told;        /* the peer has, or is on its way to have, all up to here */
+    struct bz_opening_mark opening; /* that `told` belongs to, as the peer knows */
     uint64_t walked;      /* looked at up to here: told, and beyond it nothing for this peer */
     uint64_t reached;     /* the last head that the peer is known to have reached */
     struct bz_vector has; /* what its summary, heads and HAVEs and our heads said, in our numbers */
@@ -128,6 +129,7 @@ struct bz_incoming {
     uint64_t cursor; /* of the peer's log, applied here */
     uint64_t reached;
     bool partial;             /* that head was */
+    struct bz_trail trail;    /* of the cursor */
     uint64_t scope;           /* generation of our scope; 0: we are a full replica */
     uint64_t held;            /* the cursor that there was under the scope before */
     uint64_t looked;          /* position of our log at which the scope was last looked at */

@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A copy whose whole file system is put back to an older state, which nothing shows when it is
+ * opened, and which writes at once. Whoever knows its former log shows it; then nothing is missing:
+ * neither what it had lost, nor what it has written since, even where both have the same dots.
+ */
+#include "sync_world.h"
+
+#include "store/memory_image.h"
+
+#define NOTES bz_bytes_text("notes")
+
+struct fixture {
+    struct world w;
+    struct bz_memory_image *image[4];
+    uint32_t images;
+};
+
+static void open_world(struct fixture *f, uint64_t seed, enum shape shape, uint32_t sites)
+{
+    *f = (struct fixture){0};
+    world_open(&f->w, seed, shape, sites);
+}
+
+static void close_world(struct fixture *f)
+{
+    world_close(&f->w);
+    for (uint32_t i = 0; i < f->images; i++)
+        bz_memory_image_free(f->image[i]);
+}
+
+static void write_note(struct site *s, uint32_t number, const char *text)
+{
+    blaze_doc *doc;
+    struct bz_db_txn *txn;
+    blaze_id id = fake_id(number);
+    assert_int_equal(blaze_doc_new(&doc), 0);
+    blaze_doc_add_string(doc, "text", text);
+    assert_int_equal(bz_db_begin(s->db, &txn, NULL), 0);
+    assert_int_equal(bz_db_upsert(txn, NOTES, &id, doc, NULL), 0);
+    assert_int_equal(bz_db_commit(txn, BZ_DURABLE_FULL, NULL), 0);
+    blaze_doc_free(doc);
+}
+
+static bool has_note(struct site *s, uint32_t number)
+{
+    struct bz_read *read;
+    blaze_id id = fake_id(number);
+    assert_int_equal(bz_read_begin(s->db, &read, NULL), 0);
+    int rc = bz_read_exists(read, NOTES, &id, NULL);
+    bz_read_end(read);
+    return rc == 0;
+}
+
+static uint64_t conflicts_of(struct site *s)
+{
+    struct bz_db_state state;
+    struct version version;
+    load(s, &state, &version);
+    return state.conflicts;
+}
+
+static blaze_id node_of(struct site *s)
+{
+    struct bz_identity identity;
+    bz_db_identity(s->db, &identity);
+    return identity.node;
+}
+
+/* Everybody is down, and the site is opened from the image; NULL: just anew. */
+static void reopen(struct fixture *f, uint32_t i, struct bz_memory_image *image)
+{
+    struct world *w = &f->w;
+    struct site *s = &w->site[i];
+    struct bz_memory_image *now = bz_memory_image_take(bz_db_store(s->db), false);
+    for (uint32_t k = 0; k < w->links; k++) {
+        struct link *l = &w->link[k];
+        link_down(l);
+        for (int e = 0; e < 2; e++) {
+            if (l->ends[e] == s)
+                bz_db_replica_close(&l->replicas[e]);
+        }
+    }
+    assert_int_equal(bz_db_close(s->db, NULL), 0);
+    struct bz_db_options options = {.memory = true,
+        .apply_durability = BZ_DURABLE_FULL,
+        .store = {.image = image == NULL ? now : image},
+        .wall_ms = site_wall,
+        .entropy = site_entropy,
+        .context = s};
+    assert_int_equal(bz_db_open(&s->db, "again", &options, NULL), 0);
+    for (uint32_t k = 0; k < w->links; k++) {
+        struct link *l = &w->link[k];
+        for (int e = 0; e < 2; e++) {
+            if (l->ends[e] == s)
+                assert_int_equal(bz_db_replica_open(s->db, &l->replicas[e], NULL), 0);
+        }
+    }
+    bz_memory_image_free(now);
+}
+
+static struct bz_memory_image *take(struct fixture *f, uint32_t i)
+{
+    f->image[f->images] = bz_memory_image_take(bz_db_store(f->w.site[i].db), false);
+    return f->image[f->images++];
+}
+
+/* One link, until it has nothing to do. Whether its session ended because of what it showed. */
+static bool meet_once(struct fixture *f, uint32_t link)
+{
+    struct link *l = &f->w.link[link];
+    if (!l->up)
+        link_up(&f->w, l);
+    for (int i = 0; i < 10000 && pipe_step(&l->pipe); i++)
+        ;
+    bool ended = false;
+    for (int k = 0; k < 2; k++) {
+        struct bz_session_status status = pipe_status(&l->pipe, k);
+        if (status.phase == BZ_SESSION_CLOSED) {
+            assert_int_equal(status.code, BLAZE_ECLOSED);
+            ended = true;
+        }
+    }
+    if (ended)
+        link_down(l);
+    return ended;
+}
+
+/* All links, for as long as sessions end. */
+static void meet_all(struct fixture *f)
+{
+    bool ended = true;
+    for (int turn = 0; ended && turn < 4; turn++) {
+        ended = false;
+        for (uint32_t i = 0; i < f->w.links; i++)
+            ended |= meet_once(f, i);
+    }
+    assert_false(ended);
+    settle(&f->w);
+    assert_equal(&f->w);
+}
+
+static void write_notes(struct site *s, uint32_t first, uint32_t count, const char *text)
+{
+    for (uint32_t i = 0; i < count; i++)
+        write_note(s, first + i, text);
+}
+
+static void assert_notes(struct fixture *f, uint32_t first, uint32_t count)
+{
+    for (uint32_t i = 0; i < f->w.sites; i++) {
+        for (uint32_t n = 0; n < count; n++)
+            assert_true(has_note(&f->w.site[i], first + n));
+    }
+}
+
+static void a_hub_whose_log_has_grown_past_what_its_peers_know_loses_nothing(void **state)
+{
+    (void)state;
+    for (uint32_t after = 0; after <= 12; after += 3) {
+        struct fixture f;
+        open_world(&f, 10 + after, STAR, 4);
+        all_links(&f.w);
+        write_notes(&f.w.site[0], 0, 3, "before");
+        write_notes(&f.w.site[1], 10, 3, "before");
+        settle(&f.w);
+        struct bz_memory_image *image = take(&f, 0);
+        blaze_id node = node_of(&f.w.site[0]);
+        write_notes(&f.w.site[0], 20, 6, "lost");
+        write_notes(&f.w.site[2], 30, 2, "lost at the hub");
+        settle(&f.w);
+        reopen(&f, 0, image);
+        write_notes(&f.w.site[0], 40, after, "after");
+        write_notes(&f.w.site[3], 60, 2, "meanwhile");
+        assert_true(meet_once(&f, 1));
+        blaze_id renewed = node_of(&f.w.site[0]);
+        assert_memory_not_equal(&node, &renewed, sizeof node);
+        meet_all(&f);
+        assert_notes(&f, 0, 3);
+        assert_notes(&f, 20, 6);
+        assert_notes(&f, 30, 2);
+        assert_notes(&f, 40, after);
+        assert_notes(&f, 60, 2);
+        assert_int_equal(conflicts_of(&f.w.site[0]), 0);
+        /* Once is enough. */
+        reopen(&f, 0, NULL);
+        write_notes(&f.w.site[0], 70, 2, "later");
+        meet_all(&f);
+        blaze_id again = node_of(&f.w.site[0]);
+        assert_memory_equal(&renewed, &again, sizeof again);
+        close_world(&f);
+    }
+}
+
+static void writes_under_the_dots_of_lost_ones_are_siblings_of_them(void **state)
+{
+    (void)state;
+    for (uint32_t openings = 1; openings <= 3; openings++) {
+        struct fixture f;
+        open_world(&f, 30 + openings, CHAIN, 2);
+        all_links(&f.w);
+        write_notes(&f.w.site[0], 0, 6, "before");
+        settle(&f.w);
+        struct bz_memory_image *image = take(&f, 0);
+        /* Both sides of the story have as many writes, in as many openings. */
+        for (uint32_t i = 0; i < openings; i++) {
+            reopen(&f, 0, NULL);
+            write_note(&f.w.site[0], i, "lost");
+            write_note(&f.w.site[0], 10 + i, "lost");
+            meet_all(&f);
+        }
+        reopen(&f, 0, image);
+        for (uint32_t i = 0; i < openings; i++) {
+            reopen(&f, 0, NULL);
+            write_note(&f.w.site[0], i, "after");
+            write_note(&f.w.site[0], 20 + i, "after");
+        }
+        assert_true(meet_once(&f, 0));
+        meet_all(&f);
+        assert_notes(&f, 0, 6);
+        assert_notes(&f, 10, openings);
+        assert_notes(&f, 20, openings);
+        assert_int_equal(conflicts_of(&f.w.site[0]), openings);
+        assert_int_equal(conflicts_of(&f.w.site[1]), openings);
+        assert_int_equal(bz_db_check(f.w.site[0].db, NULL, NULL, NULL), 0);
+        close_world(&f);
+    }
+}
+
+static void a_process_that_ends_and_begins_anew_is_the_same_node(void **state)
+{
+    (void)state;
+    struct fixture f;
+    open_world(&f, 50, STAR, 3);
+    blaze_id nodes[3];
+    for (uint32_t i = 0; i < 3; i++)
+        nodes[i] = node_of(&f.w.site[i]);
+    for (uint32_t i = 0; i < 40; i++) {
+        if (chance(&f.w, 2))
+            reopen(&f, i % 3, NULL);
+        write_notes(&f.w.site[i % 3], i, 1 + (uint32_t)chance(&f.w, 3), "some");
+        if (chance(&f.w, 2))
+            meet_all(&f);
+        else if (f.w.link[i % 2].up || chance(&f.w, 2))
+            assert_false(meet_once(&f, i % 2));
+    }
+    meet_all(&f);
+    for (uint32_t i = 0; i < 3; i++) {
+        blaze_id node = node_of(&f.w.site[i]);
+        assert_memory_equal(&node, &nodes[i], sizeof node);
+        assert_int_equal(bz_db_check(f.w.site[i].db, NULL, NULL, NULL), 0);
+    }
+    close_world(&f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_hub_whose_log_has_grown_past_what_its_peers_know_loses_nothing),
+        cmocka_unit_test(writes_under_the_dots_of_lost_ones_are_siblings_of_them),
+        cmocka_unit_test(a_process_that_ends_and_begins_anew_is_the_same_node),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
