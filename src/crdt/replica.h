@@ -44,19 +44,19 @@ bool bz_trail_add(struct bz_trail *trail, const struct bz_trail *newer);
 
 /* What is known of a peer's log, kept durably under its node id. */
 struct bz_peer_state {
-    blaze_id epoch;    /* which log the positions below are of; all zero: none yet */
-    uint64_t cursor;   /* applied here up to this position */
-    uint64_t reached;  /* the last head of theirs that was fully reached here, 0: none */
-    uint64_t seen_ms;  /* wall clock of the last contact */
-    bool partial;      /* the head reached was */
-    blaze_id database; /* reserved: all zero */
+    blaze_id epoch;        /* which log the positions below are of; all zero: none yet */
+    uint64_t cursor;       /* applied here up to this position */
+    uint64_t reached;      /* the last head of theirs that was fully reached here, 0: none */
+    uint64_t seen_ms;      /* wall clock of the last contact */
+    bool partial;          /* the head reached was */
+    blaze_id database;     /* reserved: all zero */
     struct bz_trail trail; /* of the cursor */
-    bool scoped;       /* it is a partial replica: it is not to be counted on for anything but its
-                          own writes */
-    bool relayed;      /* kept by db: a partial replica has brought writes of others beyond our
-                          version vector */
-    uint64_t held;     /* applied here up to this position under the scope before the present one */
-    uint64_t scope;    /* not kept: the generation of our scope that the positions are of */
+    bool scoped;    /* it is a partial replica: it is not to be counted on for anything but its
+                       own writes */
+    bool relayed;   /* kept by db: a partial replica has brought writes of others beyond our
+                       version vector */
+    uint64_t held;  /* applied here up to this position under the scope before the present one */
+    uint64_t scope; /* not kept: the generation of our scope that the positions are of */
 };
 
 /* Our scope (scope.h), as a session asks by it. */

@@ -348,6 +348,25 @@ static int check_peers(struct check *check)
     return rc != 0 ? rc : bz_peer_each(check->read->view, note_peer, check, check->error);
 }
 
+/* Openings follow each other, and none is ahead of the state. */
+static int check_openings(struct check *check)
+{
+    struct bz_cursor *cursor = NULL;
+    struct bz_opening opening, last = {0};
+    int rc = bz_cursor_open(check->read->view, BZ_MAP_OPENINGS, &cursor, check->error);
+    while (rc == 0 && (rc = bz_cursor_next(cursor, check->error)) == 0) {
+        rc = bz_opening_decode(cursor, &opening, check->error);
+        if (rc != 0)
+            break;
+        if (opening.seq < last.seq || opening.number <= last.number ||
+            opening.seq > check->state->seq || opening.mark.start > check->state->position)
+            fault(check, "the openings of the database do not follow each other");
+        last = opening;
+    }
+    bz_cursor_close(cursor);
+    return rc == BLAZE_END ? 0 : rc;
+}
+
 /* ---- */
 
 static int prepare(struct check *check)
@@ -396,6 +415,8 @@ int bz_db_check(struct bz_db *db, void (*each)(void *context, const char *proble
         rc = check_totals(&check);
     if (rc == 0)
         rc = check_peers(&check);
+    if (rc == 0)
+        rc = check_openings(&check);
     release(&check);
     bz_read_end(check.read);
     return rc == 0 && check.faulty ? BLAZE_ECORRUPT : rc;

@@ -15,7 +15,14 @@ enum { PROOF_MEMBER = 1 };
 enum { GOODBYE_FINAL = 1 };
 enum { PACE_LAZY = 1 };
 enum { HEAD_PARTIAL = 1, HEAD_SCOPED = 2, HEAD_CLAIMS = 4 };
-enum { CHUNK_ZSTD = 1, CHUNK_MORE = 2, CHUNK_LZ4 = 4, CHUNK_ON = 8, CHUNK_MARKERS = 16, CHUNK_OPENING = 32 };
+enum {
+    CHUNK_ZSTD = 1,
+    CHUNK_MORE = 2,
+    CHUNK_LZ4 = 4,
+    CHUNK_ON = 8,
+    CHUNK_MARKERS = 16,
+    CHUNK_OPENING = 32
+};
 
 int bz_frame_peek(struct bz_bytes input, uint8_t *type, struct bz_bytes *payload, size_t *size)
 {
@@ -379,7 +386,8 @@ int bz_chunk_decode(struct bz_bytes payload, struct bz_chunk *out)
     uint8_t flags = bz_read8(&r);
     *out = (struct bz_chunk){
         .more = (flags & CHUNK_MORE) != 0, .markers = (flags & CHUNK_MARKERS) != 0};
-    bool known = packing_of((uint8_t)(flags & ~(CHUNK_MORE | CHUNK_MARKERS | CHUNK_OPENING)), &out->packing);
+    bool known =
+        packing_of((uint8_t)(flags & ~(CHUNK_MORE | CHUNK_MARKERS | CHUNK_OPENING)), &out->packing);
     out->round = bz_read_varint(&r);
     out->from = bz_read_varint(&r);
     out->to = bz_read_varint(&r);

@@ -170,11 +170,11 @@ int bz_pace_decode(struct bz_bytes payload, bool *lazy);
 /* The fixed part of CHANGES; what follows is the body, packed or not. */
 struct bz_chunk {
     enum bz_packing packing;
-    bool more;         /* the head is not reached, and the body has none */
-    bool markers;      /* the body has a section of them */
-    uint64_t round;    /* of the RESUME that it answers */
-    uint64_t from, to; /* positions (from, to] */
-    uint64_t raw_size; /* of the body, unpacked */
+    bool more;                /* the head is not reached, and the body has none */
+    bool markers;             /* the body has a section of them */
+    uint64_t round;           /* of the RESUME that it answers */
+    uint64_t from, to;        /* positions (from, to] */
+    uint64_t raw_size;        /* of the body, unpacked */
     struct bz_trail openings; /* up to that which `to` belongs to, where there are new ones */
     struct bz_bytes body;
 };

@@ -71,9 +71,9 @@ struct bz_sent_chunk {
 
 /* Our changes, on their way to the peer. */
 struct bz_outgoing {
-    bool asked;           /* the peer's RESUME has come */
-    uint64_t round;       /* of that RESUME */
-    uint64_t told;        /* the peer has, or is on its way to have, all up to here */
+    bool asked;                     /* the peer's RESUME has come */
+    uint64_t round;                 /* of that RESUME */
+    uint64_t told;                  /* the peer has, or is on its way to have, all up to here */
     struct bz_opening_mark opening; /* that `told` belongs to, as the peer knows */
     uint64_t walked;      /* looked at up to here: told, and beyond it nothing for this peer */
     uint64_t reached;     /* the last head that the peer is known to have reached */
