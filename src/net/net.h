@@ -150,12 +150,18 @@ int bz_stream_write(struct bz_stream *stream, struct bz_bytes data);
  * succeeds. */
 int bz_stream_write_buf(struct bz_stream *stream, struct bz_buf *buf);
 
+/* Sends what can be sent at once, without waking the loop, and returns how much that was: 0 too
+ * while something is pending, or if the stream is not open. Any thread, but only one at a time, and
+ * until on_close returns. Errors are for the loop to find. Who writes on the loop as well sees to
+ * the order. */
+size_t bz_stream_send_now(struct bz_stream *stream, struct bz_bytes data);
+
 /* Whether write_high or more is waiting to be sent: a writer that respects it stops until
  * on_writable. */
 bool bz_stream_full(const struct bz_stream *stream);
 
 /* Bytes taken over and not yet handed to the system (or, for mem:, to the other end). */
-size_t bz_stream_pending(const struct bz_stream *stream);
+size_t bz_stream_pending(struct bz_stream *stream);
 
 /* Stops and restarts on_data; what the other end writes meanwhile waits, and then holds it up. Does
  * not nest. While paused, the other end's close may go unnoticed. A pause takes effect at once,
@@ -181,7 +187,7 @@ const char *bz_stream_peer(const struct bz_stream *stream);
 
 /* Bytes delivered and taken over so far, TLS and lower layers not counted. */
 uint64_t bz_stream_received(const struct bz_stream *stream);
-uint64_t bz_stream_sent(const struct bz_stream *stream);
+uint64_t bz_stream_sent(struct bz_stream *stream);
 
 /* ---- Listeners ---- */
 

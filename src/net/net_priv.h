@@ -80,6 +80,7 @@ struct bz_queue {
 
 int bz_queue_append(struct bz_queue *queue, struct bz_bytes data); /* all or nothing */
 int bz_queue_take(struct bz_queue *queue, struct bz_buf *buf);     /* leaves `buf` empty */
+struct bz_bytes bz_queue_front(const struct bz_queue *queue);      /* of one that is not empty */
 void bz_queue_consume(struct bz_queue *queue, size_t size);
 void bz_queue_clear(struct bz_queue *queue);
 
@@ -141,6 +142,9 @@ struct bz_transport {
      * with bz_stream_drained(). */
     void (*flush)(struct bz_stream *stream);
 
+    /* Sends what can be sent now, with the stream's `door` held, on any thread. */
+    size_t (*send)(struct bz_stream *stream, struct bz_bytes data);
+
     /* Has bytes come, or not. */
     void (*read)(struct bz_stream *stream, bool on);
 
@@ -166,6 +170,11 @@ struct bz_stream {
     struct bz_stream_options options;
     char *peer;
     struct bz_queue out;
+    pthread_mutex_t door; /* over these, `out` and `tls`, while it is passable; recursive */
+    bool passable;        /* another thread may send */
+    bool broken;          /* and TLS failed when it did */
+    uint64_t passed;      /* bytes that it sent */
+    struct bz_task rest;  /* goes on with what it could not send */
     struct bz_tls *tls;
     struct bz_buf stash;    /* what came while paused and is not decrypted yet */
     struct bz_task restart; /* goes on with the stash */

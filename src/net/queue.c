@@ -72,6 +72,12 @@ int bz_queue_take(struct bz_queue *queue, struct bz_buf *buf)
     return 0;
 }
 
+struct bz_bytes bz_queue_front(const struct bz_queue *queue)
+{
+    const struct bz_chunk *chunk = queue->first;
+    return bz_bytes(chunk->data + chunk->start, chunk->size - chunk->start);
+}
+
 void bz_queue_consume(struct bz_queue *queue, size_t size)
 {
     while (size > 0) {

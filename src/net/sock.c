@@ -13,6 +13,7 @@
 #include "base/alloc.h"
 #include "net/net_priv.h"
 
+#include <errno.h>
 #include <netdb.h>
 #include <stdio.h>
 #include <sys/socket.h>
@@ -393,8 +394,10 @@ static void on_written(uv_write_t *request, int status)
         bz_stream_lost(&sock->base, status);
         return;
     }
+    pthread_mutex_lock(&sock->base.door);
     bz_queue_consume(&sock->base.out, size);
     sock->base.transport->flush(&sock->base);
+    pthread_mutex_unlock(&sock->base.door);
     bz_stream_drained(&sock->base);
 }
 
@@ -423,6 +426,25 @@ static void sock_flush(struct bz_stream *stream)
     }
 }
 
+/* The socket is the transport's until its release, which waits at the door. */
+static size_t sock_send(struct bz_stream *stream, struct bz_bytes data)
+{
+    struct sock *sock = (struct sock *)stream;
+    uv_os_fd_t fd;
+    if (uv_fileno(&sock->uv.handle, &fd) != 0)
+        return 0;
+    size_t sent = 0;
+    while (sent < data.size) {
+        ssize_t size = send(fd, data.data + sent, data.size - sent, MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (size < 0 && errno == EINTR)
+            continue;
+        if (size <= 0)
+            break;
+        sent += (size_t)size;
+    }
+    return sent;
+}
+
 static void on_shutdown(uv_shutdown_t *request, int status)
 {
     struct sock *sock = request->data;
@@ -443,6 +465,7 @@ const struct bz_transport bz_unix_transport = {
     .size = sizeof(struct sock),
     .connect = unix_connect,
     .flush = sock_flush,
+    .send = sock_send,
     .read = sock_read,
     .end = sock_end,
     .release = sock_release,
@@ -452,6 +475,7 @@ const struct bz_transport bz_tcp_transport = {
     .size = sizeof(struct sock),
     .connect = tcp_connect,
     .flush = sock_flush,
+    .send = sock_send,
     .read = sock_read,
     .end = sock_end,
     .release = sock_release,

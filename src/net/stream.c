@@ -15,6 +15,9 @@
  * queue and one bound. What comes is decrypted only as far as it can be delivered; the rest waits
  * in `stash`, which is at most one read's worth because reading stops meanwhile.
  *
+ * One other thread may send past the loop (bz_stream_send_now). The door, a lock, is over what that
+ * touches: the queue and TLS, except while nobody may pass.
+ *
  * A stream goes away in two steps. close_now() gives back the timer and the transport; when both
  * are back, which the loop tells, released() calls on_close and frees it. So no function here
  * loses its stream under its feet, whatever a callback does.
@@ -26,6 +29,9 @@
 #include <assert.h>
 #include <stdarg.h>
 #include <stdio.h>
+
+/* With TLS, what is sent past the loop at once: more is not urgent. */
+#define PASS_MAX (64u << 10)
 
 void bz_stream_options_init(struct bz_stream_options *options)
 {
@@ -40,6 +46,7 @@ static void free_stream(struct bz_stream *stream)
     bz_tls_free(stream->tls);
     bz_queue_clear(&stream->out);
     bz_buf_release(&stream->stash);
+    pthread_mutex_destroy(&stream->door);
     bz_free(stream->peer);
     bz_free(stream);
 }
@@ -62,12 +69,22 @@ static void on_timer_closed(uv_handle_t *timer)
     bz_stream_released(timer->data);
 }
 
+/* From when this returns on no other thread is sending. */
+static void set_passable(struct bz_stream *stream, bool on)
+{
+    pthread_mutex_lock(&stream->door);
+    stream->passable = on;
+    pthread_mutex_unlock(&stream->door);
+}
+
 /* Begins the last step; stream->reason says why. */
 static void close_now(struct bz_stream *stream)
 {
     assert(stream->state != BZ_STREAM_CLOSED);
     stream->state = BZ_STREAM_CLOSED;
+    set_passable(stream, false);
     bz_loop_cancel(stream->handle.loop, &stream->restart);
+    bz_loop_cancel(stream->handle.loop, &stream->rest);
     stream->held = 2;
     uv_close((uv_handle_t *)&stream->timer, on_timer_closed);
     stream->transport->release(stream);
@@ -134,6 +151,17 @@ static void start_timer(struct bz_stream *stream, uint64_t ms)
 }
 
 static void run_restart(struct bz_task *task);
+static void run_rest(struct bz_task *task);
+
+/* Sending may end in closing, which shuts the door as well. */
+static void init_door(struct bz_stream *stream)
+{
+    pthread_mutexattr_t attributes;
+    pthread_mutexattr_init(&attributes);
+    pthread_mutexattr_settype(&attributes, PTHREAD_MUTEX_RECURSIVE);
+    pthread_mutex_init(&stream->door, &attributes);
+    pthread_mutexattr_destroy(&attributes);
+}
 
 int bz_stream_new(struct bz_stream **out, struct bz_loop *loop,
     const struct bz_transport *transport, const struct bz_stream_options *options, const char *peer)
@@ -153,6 +181,8 @@ int bz_stream_new(struct bz_stream **out, struct bz_loop *loop,
     stream->state = BZ_STREAM_CONNECTING;
     stream->peer = memcpy(name, peer, peer_size);
     stream->restart.run = run_restart;
+    init_door(stream);
+    stream->rest.run = run_rest;
     bz_buf_init(&stream->stash, BZ_READ_SIZE);
     if (options != NULL)
         stream->options = *options;
@@ -223,6 +253,7 @@ static void update_reading(struct bz_stream *stream)
 static void opened(struct bz_stream *stream)
 {
     stream->state = BZ_STREAM_OPEN;
+    set_passable(stream, true);
     uv_timer_stop(&stream->timer);
     if (stream->listener != NULL)
         bz_listener_opened(stream->listener, stream);
@@ -298,9 +329,11 @@ static void input_tls(struct bz_stream *stream)
     while (stream->state == BZ_STREAM_OPEN && !stream->paused) {
         struct bz_bytes plain;
         blaze_error error;
+        pthread_mutex_lock(&stream->door);
         int rc = decrypt(stream, &plain, &error);
         if (stream->out.size > 0)
             stream->transport->flush(stream); /* an answer of TLS's own */
+        pthread_mutex_unlock(&stream->door);
         if (plain.size > 0)
             deliver(stream, plain);
         if (rc == BLAZE_ECLOSED)
@@ -399,7 +432,7 @@ void bz_stream_drained(struct bz_stream *stream)
 {
     end_if_flushed(stream);
     if (stream->state == BZ_STREAM_OPEN && stream->full &&
-        stream->out.size <= stream->options.write_high / 2) {
+        bz_stream_pending(stream) <= stream->options.write_high / 2) {
         stream->full = false;
         if (stream->callbacks != NULL && stream->callbacks->on_writable != NULL)
             stream->callbacks->on_writable(stream->context, stream);
@@ -439,7 +472,7 @@ static int write_tls(struct bz_stream *stream, struct bz_bytes data)
     return rc;
 }
 
-int bz_stream_write(struct bz_stream *stream, struct bz_bytes data)
+static int write_bytes(struct bz_stream *stream, struct bz_bytes data)
 {
     int rc = check_write(stream, data.size);
     if (rc != 0 || data.size == 0)
@@ -450,7 +483,15 @@ int bz_stream_write(struct bz_stream *stream, struct bz_bytes data)
     return rc != 0 ? rc : written(stream, data.size);
 }
 
-int bz_stream_write_buf(struct bz_stream *stream, struct bz_buf *buf)
+int bz_stream_write(struct bz_stream *stream, struct bz_bytes data)
+{
+    pthread_mutex_lock(&stream->door);
+    int rc = write_bytes(stream, data);
+    pthread_mutex_unlock(&stream->door);
+    return rc;
+}
+
+static int write_buf(struct bz_stream *stream, struct bz_buf *buf)
 {
     size_t size = buf->size;
     int rc = check_write(stream, size);
@@ -466,14 +507,70 @@ int bz_stream_write_buf(struct bz_stream *stream, struct bz_buf *buf)
     return rc != 0 ? rc : written(stream, size);
 }
 
+int bz_stream_write_buf(struct bz_stream *stream, struct bz_buf *buf)
+{
+    pthread_mutex_lock(&stream->door);
+    int rc = write_buf(stream, buf);
+    pthread_mutex_unlock(&stream->door);
+    return rc;
+}
+
+/* ---- Sending past the loop ---- */
+
+/* Encrypts and sends; what the system does not take at once is the loop's to send. */
+static size_t pass_tls(struct bz_stream *stream, struct bz_bytes data)
+{
+    struct bz_queue *out = &stream->out;
+    if (data.size > PASS_MAX)
+        return 0;
+    /* Part of a record may be lost: the stream is of no more use, and what follows is neither. */
+    stream->broken = bz_tls_write(stream->tls, data) != 0;
+    bool stuck = stream->broken;
+    while (!stuck && out->size > 0) {
+        struct bz_bytes front = bz_queue_front(out);
+        size_t sent = stream->transport->send(stream, front);
+        bz_queue_consume(out, sent);
+        stuck = sent < front.size;
+    }
+    if (stuck)
+        bz_loop_post(stream->handle.loop, &stream->rest);
+    return data.size;
+}
+
+static void run_rest(struct bz_task *task)
+{
+    struct bz_stream *stream =
+        (struct bz_stream *)((char *)task - offsetof(struct bz_stream, rest));
+    pthread_mutex_lock(&stream->door);
+    if (stream->broken)
+        bz_stream_fail(stream, BLAZE_ENOMEM, "%s: out of memory", stream->peer);
+    else
+        stream->transport->flush(stream);
+    pthread_mutex_unlock(&stream->door);
+}
+
+size_t bz_stream_send_now(struct bz_stream *stream, struct bz_bytes data)
+{
+    size_t size = 0;
+    pthread_mutex_lock(&stream->door);
+    if (stream->passable && !stream->broken && stream->out.size == 0 && data.size > 0)
+        size = stream->tls == NULL ? stream->transport->send(stream, data) : pass_tls(stream, data);
+    stream->passed += size;
+    pthread_mutex_unlock(&stream->door);
+    return size;
+}
+
 bool bz_stream_full(const struct bz_stream *stream)
 {
     return stream->full;
 }
 
-size_t bz_stream_pending(const struct bz_stream *stream)
+size_t bz_stream_pending(struct bz_stream *stream)
 {
-    return stream->out.size;
+    pthread_mutex_lock(&stream->door);
+    size_t size = stream->out.size;
+    pthread_mutex_unlock(&stream->door);
+    return size;
 }
 
 /* ---- Closing ---- */
@@ -487,6 +584,7 @@ void bz_stream_close(struct bz_stream *stream)
         return;
     }
     stream->state = BZ_STREAM_FLUSHING;
+    set_passable(stream, false);
     bz_buf_release(&stream->stash);
     bz_loop_cancel(stream->handle.loop, &stream->restart);
     start_timer(stream, stream->options.close_ms);
@@ -525,7 +623,10 @@ uint64_t bz_stream_received(const struct bz_stream *stream)
     return stream->received;
 }
 
-uint64_t bz_stream_sent(const struct bz_stream *stream)
+uint64_t bz_stream_sent(struct bz_stream *stream)
 {
-    return stream->sent;
+    pthread_mutex_lock(&stream->door);
+    uint64_t passed = stream->passed;
+    pthread_mutex_unlock(&stream->door);
+    return stream->sent + passed;
 }

@@ -502,6 +502,85 @@ static void callers_beyond_the_limit_are_hung_up_on(void **state)
     bz_loop_close(host.loop);
 }
 
+struct piece {
+    struct end *end;
+    struct bz_bytes data;
+    int rc;
+};
+
+static void write_piece(void *context)
+{
+    struct piece *piece = context;
+    piece->rc = bz_stream_write(piece->end->stream, piece->data);
+}
+
+/* The test's thread sends; what it cannot send at once the loop does, before anything that follows.
+ * Both directions are busy, and the reader stops for a while. */
+static void what_another_thread_sends_past_the_loop_stays_in_order(void **state)
+{
+    enum { GOAL = 6 << 20, MOST = 100000 };
+    static uint8_t data[MOST];
+    struct pair pair;
+    struct rng rng = {7};
+    pair_init(&pair, state);
+    pair.right->goal = 3u << 20;
+    pair.right->pause_at = 1;
+    pair_open(&pair, state);
+    struct bz_stream *stream = look_at(pair.left).stream;
+    uint64_t sent = 0, passed = 0;
+    bool resumed = false;
+    while (sent < GOAL) {
+        uint64_t r = rng_next(&rng);
+        size_t size = (size_t)(r >> 8) % (r & 1 ? MOST : 100) + 1;
+        if (size > GOAL - sent)
+            size = (size_t)(GOAL - sent);
+        fill(data, sent, size);
+        size_t now = bz_stream_send_now(stream, bz_bytes(data, size));
+        assert_true(now <= size);
+        struct piece rest = {.end = pair.left, .data = bz_bytes(data + now, size - now)};
+        if (now < size)
+            bz_loop_call(pair.left->loop, write_piece, &rest);
+        assert_int_equal(rest.rc, 0);
+        sent += size;
+        passed += now;
+        if (!resumed && sent > GOAL / 2) {
+            resumed = true;
+            bz_loop_call(pair.right->loop, resume_now, pair.right);
+        }
+    }
+    WAIT_UNTIL(pair.right->received == GOAL && pair.left->received == pair.right->goal);
+    assert_true(passed > 0 && passed < GOAL);
+    assert_true(bz_stream_sent(stream) == GOAL);
+    bz_loop_call(pair.left->loop, close_now, pair.left);
+    pair_wait_closed(&pair);
+    assert_int_equal(pair.left->reason.code, 0);
+    pair_finish(&pair);
+}
+
+static void send_after_close(void *context)
+{
+    struct end *end = context;
+    uint8_t byte = 0;
+    bz_stream_close(end->stream);
+    size_t sent = bz_stream_send_now(end->stream, bz_bytes(&byte, 1));
+    NOTE(end->wrong += sent);
+}
+
+static void nothing_is_sent_past_the_loop_once_a_stream_closes(void **state)
+{
+    struct pair pair;
+    pair_init(&pair, state);
+    pair.right->pause_at = 1; /* so that the stream stays until the loops are closed */
+    pair_open(&pair, state);
+    struct bz_stream *stream = look_at(pair.left).stream;
+    uint8_t byte;
+    fill(&byte, 0, 1);
+    assert_int_equal(bz_stream_send_now(stream, bz_bytes(&byte, 1)), 1);
+    assert_int_equal(bz_stream_send_now(stream, bz_bytes(&byte, 0)), 0);
+    bz_loop_call(pair.left->loop, send_after_close, pair.left);
+    pair_finish(&pair);
+}
+
 /* Whatever either end does, and whenever, each end gets exactly one on_close, as its last call. */
 static void chaos_ends_well(void **state)
 {
@@ -572,6 +651,8 @@ int main(void)
         EACH(streams_outlive_their_listener),
         EACH(many_streams_live_side_by_side),
         EACH(callers_beyond_the_limit_are_hung_up_on),
+        EACH(what_another_thread_sends_past_the_loop_stays_in_order),
+        EACH(nothing_is_sent_past_the_loop_once_a_stream_closes),
         EACH(chaos_ends_well),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -102,6 +102,37 @@ static void one_that_is_held_up_holds_up_no_other(void **state)
     bz_pool_close(pool);
 }
 
+struct handing {
+    struct work *next;
+    struct bz_strand strand;
+    bool stays; /* until the other has run, which has to be on another thread then */
+};
+
+static void run_handing(struct bz_strand *strand)
+{
+    struct handing *handing = (struct handing *)((char *)strand - offsetof(struct handing, strand));
+    bz_strand_post_next(handing->next->pool, &handing->next->strand);
+    if (!handing->stays)
+        return;
+    bz_pool_share(handing->next->pool);
+    WAIT_UNTIL(handing->next->runs == 1);
+}
+
+static void what_is_posted_next_runs_behind_the_poster_or_beside_it(void **state)
+{
+    (void)state;
+    for (unsigned turn = 0; turn < 200; turn++) {
+        struct bz_pool *pool;
+        assert_int_equal(bz_pool_open(&pool, 1 + turn % 3, NULL), 0);
+        struct work next = {.strand.run = run_work, .pool = pool};
+        struct handing first = {
+            .next = &next, .strand.run = run_handing, .stays = turn % 3 > 0 && turn % 2 == 0};
+        bz_strand_post(pool, &first.strand);
+        WAIT_UNTIL(next.runs == 1);
+        bz_pool_close(pool);
+    }
+}
+
 static void a_cancelled_strand_does_not_run(void **state)
 {
     (void)state;
@@ -287,6 +318,7 @@ int main(void)
         cmocka_unit_test(a_strand_never_runs_beside_itself),
         cmocka_unit_test(posts_during_a_run_make_one_more_run),
         cmocka_unit_test(one_that_is_held_up_holds_up_no_other),
+        cmocka_unit_test(what_is_posted_next_runs_behind_the_poster_or_beside_it),
         cmocka_unit_test(a_cancelled_strand_does_not_run),
         cmocka_unit_test(a_secret_is_made_once_and_kept),
         cmocka_unit_test(keys_prove_membership_and_access_apart),

@@ -15,12 +15,25 @@ struct bz_pool {
     pthread_cond_t ended; /* a run has ended */
     struct bz_strand *first;
     struct bz_strand *last;
+    unsigned queued; /* strands */
+    unsigned asleep; /* threads, those that are being woken included */
+    unsigned woken;  /* of them */
     bool closing;
     unsigned count;
     pthread_t threads[MAX_THREADS];
 };
 
 /* ---- The queue, under the lock ---- */
+
+/* Whether a thread is to be woken, beyond those on their way here, when `coming` of those that are
+ * awake come by themselves. */
+static bool wants_thread(struct bz_pool *pool, unsigned coming)
+{
+    if (pool->queued <= pool->woken + coming || pool->asleep == pool->woken)
+        return false;
+    pool->woken++;
+    return true;
+}
 
 static void push(struct bz_pool *pool, struct bz_strand *strand)
 {
@@ -31,7 +44,7 @@ static void push(struct bz_pool *pool, struct bz_strand *strand)
     else
         pool->last->next = strand;
     pool->last = strand;
-    pthread_cond_signal(&pool->work);
+    pool->queued++;
 }
 
 static struct bz_strand *pop(struct bz_pool *pool)
@@ -40,6 +53,7 @@ static struct bz_strand *pop(struct bz_pool *pool)
     pool->first = strand->next;
     if (pool->first == NULL)
         pool->last = NULL;
+    pool->queued--;
     strand->queued = false;
     return strand;
 }
@@ -58,6 +72,7 @@ static void take_out(struct bz_pool *pool, struct bz_strand *strand)
         before->next = strand->next;
     if (pool->last == strand)
         pool->last = before;
+    pool->queued--;
     strand->queued = false;
 }
 
@@ -66,8 +81,11 @@ static void take_out(struct bz_pool *pool, struct bz_strand *strand)
 static void run_one(struct bz_pool *pool)
 {
     struct bz_strand *strand = pop(pool);
+    bool wake = wants_thread(pool, 0);
     strand->running = true;
     pthread_mutex_unlock(&pool->lock);
+    if (wake)
+        pthread_cond_signal(&pool->work);
     strand->run(strand);
     pthread_mutex_lock(&pool->lock);
     strand->running = false;
@@ -78,6 +96,15 @@ static void run_one(struct bz_pool *pool)
     pthread_cond_broadcast(&pool->ended);
 }
 
+static void sleep_until_woken(struct bz_pool *pool)
+{
+    pool->asleep++;
+    pthread_cond_wait(&pool->work, &pool->lock);
+    pool->asleep--;
+    if (pool->woken > 0)
+        pool->woken--;
+}
+
 static void *run_pool(void *context)
 {
     struct bz_pool *pool = context;
@@ -86,20 +113,42 @@ static void *run_pool(void *context)
         if (pool->first != NULL)
             run_one(pool);
         else
-            pthread_cond_wait(&pool->work, &pool->lock);
+            sleep_until_woken(pool);
     }
     pthread_mutex_unlock(&pool->lock);
     return NULL;
 }
 
-void bz_strand_post(struct bz_pool *pool, struct bz_strand *strand)
+static void post(struct bz_pool *pool, struct bz_strand *strand, unsigned coming)
 {
     pthread_mutex_lock(&pool->lock);
     if (strand->running)
         strand->again = true;
     else if (!strand->queued)
         push(pool, strand);
+    bool wake = wants_thread(pool, coming);
     pthread_mutex_unlock(&pool->lock);
+    if (wake) /* without the lock, for which the woken thread would have to wait */
+        pthread_cond_signal(&pool->work);
+}
+
+void bz_strand_post(struct bz_pool *pool, struct bz_strand *strand)
+{
+    post(pool, strand, 0);
+}
+
+void bz_strand_post_next(struct bz_pool *pool, struct bz_strand *strand)
+{
+    post(pool, strand, 1);
+}
+
+void bz_pool_share(struct bz_pool *pool)
+{
+    pthread_mutex_lock(&pool->lock);
+    bool wake = wants_thread(pool, 0);
+    pthread_mutex_unlock(&pool->lock);
+    if (wake)
+        pthread_cond_signal(&pool->work);
 }
 
 void bz_strand_cancel(struct bz_pool *pool, struct bz_strand *strand)

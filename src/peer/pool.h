@@ -32,6 +32,12 @@ struct bz_strand {
  * strand that waits already is not queued twice. Any thread. */
 void bz_strand_post(struct bz_pool *pool, struct bz_strand *strand);
 
+/* The same, from within the run of another strand of the pool that is about to end: that thread
+ * goes on with it, and none is woken to do so. If the run goes on after all, bz_pool_share() gives
+ * what waits to others. */
+void bz_strand_post_next(struct bz_pool *pool, struct bz_strand *strand);
+void bz_pool_share(struct bz_pool *pool);
+
 /* Takes a waiting strand back and waits until it is not running. Then its storage may go, if nobody
  * posts it any more. Any thread but from within its own run. */
 void bz_strand_cancel(struct bz_pool *pool, struct bz_strand *strand);
