@@ -56,6 +56,7 @@ static int db_new(struct bz_db **out, const char *path, const struct bz_db_optio
     pthread_cond_init(&db->settled, NULL);
     bz_watch_init(&db->watch);
     bz_settler_init(&db->settler);
+    db->settler.by_hand = options->settles_by_hand;
     if (!options->memory) {
         size_t size = strlen(path) + 1;
         db->path = bz_malloc(size);

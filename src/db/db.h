@@ -57,8 +57,9 @@ struct bz_db_options {
     uint64_t (*wall_ms)(void *context);
     int (*entropy)(void *context, void *data, size_t size);
     void *context;
-    uint64_t boot; /* of the system, by number; 0: the system's */
-    uint64_t mark; /* in memory: of the identity file; a copy has another */
+    uint64_t boot;        /* of the system, by number; 0: the system's */
+    uint64_t mark;        /* in memory: of the identity file; a copy has another */
+    bool settles_by_hand; /* no thread settles, but bz_db_settle_pass() when it is called */
 };
 
 int bz_db_open(
@@ -216,6 +217,10 @@ int bz_db_settle(
  * no policies. Nothing happens to a database that is blind or opened read-only. */
 int bz_db_keep_policies(struct bz_db *db, blaze_error *error);
 
+/* One pass of the standing settler over all that is in conflict, by resolvers and policies, on this
+ * thread. *settled, unless NULL: the records written to. What cannot be read is left out and
+ * counted. For its thread, and for the simulator. */
+int bz_db_settle_pass(struct bz_db *db, uint64_t *settled, blaze_error *error);
 /* Records in conflict, at least, that the standing settler of this process has met and could not
  * read, when it looked last. */
 uint64_t bz_db_unsettled(const struct bz_db *db);

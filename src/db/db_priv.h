@@ -181,7 +181,7 @@ struct bz_settler {
     bool keeps; /* the policies */
     bool started;
     uint64_t policies; /* as they were when another process had last committed, as a hash */
-    bool by_hand;      /* never changes: no thread, bz_settler_pass() is called instead */
+    bool by_hand;      /* never changes: no thread, bz_db_settle_pass() is called instead */
     _Atomic(uint64_t) unreadable; /* records in conflict that the last pass could not read */
     bool behind; /* only the thread looks: something failed, everything must be looked at */
 };
@@ -498,9 +498,6 @@ void bz_settler_release(struct bz_settler *settler);
 void bz_settler_look(struct bz_db *db);
 /* Another process has committed: perhaps a policy. */
 void bz_settler_poll(struct bz_db *db);
-/* One pass of the standing settler over all that is listed, on this thread. *settled, unless NULL:
- * the records written to. For its own thread; and for who has switched that off (by_hand). */
-int bz_settler_pass(struct bz_db *db, uint64_t *settled, blaze_error *error);
 
 /* ---- index.c ---- */
 

@@ -163,13 +163,13 @@ static void the_standing_settler_goes_past_it_and_counts_it(void **state)
     uint64_t settled = 0;
     part(&p);
     assert_int_equal(bz_db_unsettled(p.a), 0);
-    must(bz_settler_pass(p.a, &settled, error));
+    must(bz_db_settle_pass(p.a, &settled, error));
     assert_int_equal(settled, 1);
     assert_int_equal(bz_db_unsettled(p.a), 1);
-    must(bz_settler_pass(p.a, &settled, error));
+    must(bz_db_settle_pass(p.a, &settled, error));
     assert_int_equal(settled, 0);
     give_a_kind(p.a, 1, 0); /* this is now a version that knows it */
-    must(bz_settler_pass(p.a, &settled, error));
+    must(bz_db_settle_pass(p.a, &settled, error));
     assert_int_equal(settled, 1);
     assert_int_equal(bz_db_unsettled(p.a), 0);
     check_all(p.a);

@@ -515,7 +515,7 @@ static bool has_rules(struct bz_db *db)
     return some || (keeps && bz_db_has_policies(db));
 }
 
-int bz_settler_pass(struct bz_db *db, uint64_t *settled, blaze_error *error)
+int bz_db_settle_pass(struct bz_db *db, uint64_t *settled, blaze_error *error)
 {
     struct batch batch = {.db = db};
     int rc = settle_listed(&batch, NULL, error);
@@ -545,7 +545,7 @@ static int look_at_changed(struct bz_db *db, const struct bz_event *events, size
 static void on_events(void *context, const struct bz_event *events, size_t count)
 {
     struct bz_db *db = context;
-    int rc = count == 0 || db->settler.behind ? bz_settler_pass(db, NULL, NULL)
+    int rc = count == 0 || db->settler.behind ? bz_db_settle_pass(db, NULL, NULL)
                                               : look_at_changed(db, events, count);
     db->settler.behind = rc != 0; /* the next commit, or the next wake, tries it again */
 }
