@@ -183,7 +183,7 @@ static void begin(struct work *w, uint64_t n)
 /* Trains a dictionary as a session does, which takes a thousand records. */
 static bool learn(struct work *w)
 {
-    const struct bz_dictionary *made = NULL;
+    struct bz_dictionary *made = NULL;
     for (uint64_t i = 0; i < w->n && made == NULL; i++) {
         expect(
             bz_form_write(&w->out, bytes_at(&w->bodies, w->body[i]), name_of, w->names, &w->plain));

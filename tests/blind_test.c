@@ -25,6 +25,7 @@ struct meeting {
     struct bz_replica replicas[2];
     struct bz_session_auth auths[2];
     struct session_pipe pipe;
+    uint64_t bytes; /* that the last session took, both ways */
 };
 
 static const blaze_id database = {{7}};
@@ -93,18 +94,21 @@ static void meet(struct meeting *m, struct node *a, struct node *b, int codes[2]
         assert_false(status.diverged);
     }
     assert_true(codes[0] != 0 || pipe_live(&m->pipe));
+    m->bytes = m->pipe.ends[0].delivered + m->pipe.ends[1].delivered;
     pipe_close(&m->pipe);
     for (int i = 0; i < 2; i++)
         bz_db_replica_close(&m->replicas[i]);
 }
 
-static void must_meet(struct node *a, struct node *b)
+/* The bytes that it took, both ways. */
+static uint64_t must_meet(struct node *a, struct node *b)
 {
     struct meeting m = {0};
     int codes[2];
     meet(&m, a, b, codes);
     assert_int_equal(codes[0], 0);
     assert_int_equal(codes[1], 0);
+    return m.bytes;
 }
 
 /* ---- records ---- */
@@ -211,7 +215,7 @@ static void a_dictionary_is_trained_once_kept_by_the_blind_and_opens_for_all(voi
     write_orders(&a, 0, 3000);
     must_meet(&a, &blind);
     assert_int_equal(dictionaries_of(&blind), 1);
-    assert_int_equal(dictionaries_of(&a), 0);
+    assert_int_equal(dictionaries_of(&a), 1);
     must_meet(&b, &blind);
     assert_orders(&b, 3000);
     uint64_t before = stored_bytes(&blind), clear_before = stored_bytes(&a);
@@ -229,6 +233,55 @@ static void a_dictionary_is_trained_once_kept_by_the_blind_and_opens_for_all(voi
     close_node(&b);
     close_node(&c);
     close_node(&blind);
+}
+
+static void a_session_with_one_record_is_told_no_dictionary_that_is_there(void **state)
+{
+    (void)state;
+    struct node a, b, blind;
+    open_node(&a, "a", false, 1);
+    open_node(&b, "b", false, 1);
+    open_node(&blind, "blind", true, 1);
+    write_orders(&a, 0, 3000);
+    must_meet(&a, &blind);
+    must_meet(&b, &blind);
+    for (uint64_t i = 0; i < 4; i++) {
+        struct node *from = i % 2 ? &b : &a, *to = i % 2 ? &a : &b;
+        uint64_t idle = must_meet(from, &blind);
+        write_orders(from, 3000 + i, 1);
+        assert_in_range(must_meet(from, &blind), idle, 1000);
+        assert_in_range(must_meet(to, &blind), idle, 1100); /* and what others have */
+        assert_in_range(idle, 0, 800);
+    }
+    assert_orders(&a, 3004);
+    assert_orders(&b, 3004);
+    close_node(&a);
+    close_node(&b);
+    close_node(&blind);
+}
+
+static void a_new_blind_hub_is_told_the_dictionary_that_a_member_has(void **state)
+{
+    (void)state;
+    struct node a, b, blind[2];
+    open_node(&a, "a", false, 1);
+    open_node(&b, "b", false, 1);
+    open_node(&blind[0], "blind 0", true, 1);
+    open_node(&blind[1], "blind 1", true, 1);
+    write_orders(&a, 0, 3000);
+    must_meet(&a, &blind[0]);
+    must_meet(&a, &blind[1]);
+    assert_int_equal(dictionaries_of(&a), 1);
+    assert_int_equal(dictionaries_of(&blind[1]), 1);
+    must_meet(&b, &blind[1]);
+    must_meet(&b, &blind[0]);
+    assert_int_equal(dictionaries_of(&b), 1);
+    assert_int_equal(dictionaries_of(&blind[0]), 1);
+    assert_orders(&b, 3000);
+    close_node(&a);
+    close_node(&b);
+    close_node(&blind[0]);
+    close_node(&blind[1]);
 }
 
 static void one_blind_hub_feeds_another(void **state)
@@ -469,14 +522,45 @@ static void each_allocation_that_fails_harms_nothing(void **state)
     bz_alloc_set_fault(NULL, NULL);
 }
 
+static void each_allocation_that_fails_leaves_dictionaries_as_they_are(void **state)
+{
+    (void)state;
+    struct node a, b, blind;
+    bool reached = true;
+    open_node(&a, "a", false, 1);
+    open_node(&blind, "blind", true, 1);
+    write_orders(&a, 0, 1000);
+    must_meet(&a, &blind);
+    bz_alloc_set_fault(fault, NULL);
+    for (uint64_t n = 0; reached; n++) {
+        write_orders(&a, 1000 + n, 1);
+        reached = meet_short_of_memory(&a, &blind, n);
+        must_meet(&a, &blind);
+        open_node(&b, "b", false, 1);
+        assert_true(meet_short_of_memory(&b, &blind, n) || !reached);
+        must_meet(&b, &blind);
+        assert_int_equal(dictionaries_of(&b), 1);
+        close_node(&b);
+        assert_true(n < 2000);
+    }
+    bz_alloc_set_fault(NULL, NULL);
+    assert_int_equal(dictionaries_of(&a), 1);
+    assert_int_equal(dictionaries_of(&blind), 1);
+    close_node(&a);
+    close_node(&blind);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_dictionary_is_trained_once_kept_by_the_blind_and_opens_for_all),
+        cmocka_unit_test(a_session_with_one_record_is_told_no_dictionary_that_is_there),
+        cmocka_unit_test(a_new_blind_hub_is_told_the_dictionary_that_a_member_has),
         cmocka_unit_test(one_blind_hub_feeds_another),
         cmocka_unit_test(who_has_another_secret_is_let_in_nowhere),
         cmocka_unit_test(what_a_blind_side_forges_ends_the_session_and_changes_nothing),
         cmocka_unit_test(each_allocation_that_fails_harms_nothing),
+        cmocka_unit_test(each_allocation_that_fails_leaves_dictionaries_as_they_are),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -253,10 +253,16 @@ int bz_catalog_add_field(
 
 /* ---- dictionaries ---- */
 
+static bool is_sealed_dictionary(struct bz_bytes sealed)
+{
+    return sealed.size >= BZ_CATALOG_DICTIONARY_BYTES_MIN &&
+           sealed.size <= BZ_CATALOG_DICTIONARY_BYTES_MAX;
+}
+
 int bz_catalog_add_dictionary(
     struct bz_catalog *catalog, struct bz_bytes sealed, uint32_t *number, blaze_error *error)
 {
-    if (sealed.size == 0 || sealed.size > BZ_CATALOG_DICTIONARY_BYTES_MAX)
+    if (!is_sealed_dictionary(sealed))
         return bz_error_set(error, BLAZE_ELIMIT, "a dictionary of %zu bytes", sealed.size);
     if (bz_names_find(catalog->dictionaries, sealed, number) == 0)
         return 0;
@@ -278,11 +284,6 @@ int bz_catalog_dictionary(
 }
 
 /* ---- loading ---- */
-
-static bool is_sealed_dictionary(struct bz_bytes sealed)
-{
-    return sealed.size >= 1 && sealed.size <= BZ_CATALOG_DICTIONARY_BYTES_MAX;
-}
 
 struct name_load {
     struct blaze_names *names;

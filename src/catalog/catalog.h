@@ -40,6 +40,7 @@ extern const char *const bz_map_names[BZ_MAP_COUNT];
 #define BZ_CATALOG_INDEXES_MAX          64u /* of one collection */
 #define BZ_CATALOG_SEALED_NAME_MAX      320u
 #define BZ_CATALOG_DICTIONARIES_MAX     64u
+#define BZ_CATALOG_DICTIONARY_BYTES_MIN 32u
 #define BZ_CATALOG_DICTIONARY_BYTES_MAX (33u << 10)
 
 struct bz_index {
@@ -107,7 +108,7 @@ int bz_catalog_add_node(
 int bz_catalog_add_field(
     struct bz_catalog *catalog, struct bz_bytes name, uint32_t *number, blaze_error *error);
 
-/* Dictionaries that members have sealed, in a blind catalog; numbers and bytes as those of names.
+/* Dictionaries that members have sealed; numbers and bytes as those of names.
  * BLAZE_ELIMIT for too many or too large a one. */
 int bz_catalog_add_dictionary(
     struct bz_catalog *catalog, struct bz_bytes sealed, uint32_t *number, blaze_error *error);

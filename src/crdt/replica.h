@@ -162,8 +162,8 @@ struct bz_replica_ops {
     int (*identity)(void *context, struct bz_identity *out);
 
     /* The meaning of a number of ours: 16 bytes of node id, or the UTF-8 name (of a blind replica:
-     * its bytes; it alone has dictionaries). Borrowed until the replica is closed. BLAZE_ENOTFOUND.
-     */
+     * its bytes), or a dictionary in its sealed form. Borrowed until the replica is closed.
+     * BLAZE_ENOTFOUND. */
     int (*meaning)(void *context, enum bz_term term, uint32_t number, struct bz_bytes *out);
 
     /* All zero for a node never met. */

@@ -72,8 +72,6 @@ int bz_apply_resolve(struct bz_apply *apply, enum bz_term term, struct bz_bytes 
     case BZ_TERM_FIELD:
         return bz_catalog_add_field(catalog, meaning, number, error);
     case BZ_TERM_DICTIONARY:
-        if (!apply->txn->db->identity.blind)
-            break;
         return bz_catalog_add_dictionary(catalog, meaning, number, error);
     case BZ_TERM_NODE:
         if (meaning.size != sizeof id)

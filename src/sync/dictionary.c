@@ -7,7 +7,7 @@
 #include <zstd.h>
 
 #define LEVEL          1
-#define TRAINED_BYTES  (8u << 10) /* of a dictionary: each session begins with being told it */
+#define TRAINED_BYTES  (8u << 10) /* of a dictionary: each copy is told it once */
 #define SAMPLES_MAX    1000u
 #define SAMPLES_MIN    50u /* fewer teach nothing */
 #define SAMPLE_BYTES   (256u << 10)
@@ -55,7 +55,8 @@ static struct bz_dictionary *find(struct bz_dictionaries *d, uint32_t id)
     return NULL;
 }
 
-int bz_dictionaries_add(struct bz_dictionaries *d, struct bz_bytes bytes)
+int bz_dictionaries_add(
+    struct bz_dictionaries *d, struct bz_bytes bytes, const uint8_t name[BZ_DICTIONARY_NAME])
 {
     uint32_t id = bytes.size > BZ_DICTIONARY_MAX ? 0 : ZDICT_getDictID(bytes.data, bytes.size);
     if (id == 0)
@@ -68,13 +69,16 @@ int bz_dictionaries_add(struct bz_dictionaries *d, struct bz_bytes bytes)
     if (copy == NULL)
         return BLAZE_ENOMEM;
     memcpy(copy, bytes.data, bytes.size);
-    d->list[d->count++] = (struct bz_dictionary){.id = id, .bytes = bz_bytes(copy, bytes.size)};
+    struct bz_dictionary *added = &d->list[d->count++];
+    *added = (struct bz_dictionary){.id = id, .bytes = bz_bytes(copy, bytes.size)};
+    memcpy(added->name, name, sizeof added->name);
     return 0;
 }
 
 /* From the samples that there are; no dictionary is made of such as have nothing in common. */
 static int train(struct bz_dictionaries *d)
 {
+    static const uint8_t none[BZ_DICTIONARY_NAME];
     uint8_t *bytes = bz_malloc(TRAINED_BYTES);
     if (bytes == NULL)
         return BLAZE_ENOMEM;
@@ -82,13 +86,13 @@ static int train(struct bz_dictionaries *d)
     size_t size =
         ZDICT_trainFromBuffer(bytes, TRAINED_BYTES, d->samples.data, d->sizes, d->sampled);
     if (!ZDICT_isError(size))
-        rc = bz_dictionaries_add(d, bz_bytes(bytes, size));
+        rc = bz_dictionaries_add(d, bz_bytes(bytes, size), none);
     bz_free(bytes);
     return rc == BLAZE_EPROTO ? 0 : rc;
 }
 
 int bz_dictionaries_sample(
-    struct bz_dictionaries *d, struct bz_bytes sample, const struct bz_dictionary **made)
+    struct bz_dictionaries *d, struct bz_bytes sample, struct bz_dictionary **made)
 {
     *made = NULL;
     if (d->tried || d->count > 0 || sample.size > SAMPLE_LONGEST)
@@ -113,10 +117,10 @@ const struct ZSTD_CDict_s *bz_dictionaries_compress(struct bz_dictionaries *d)
 {
     if (d->count == 0)
         return NULL;
-    struct bz_dictionary *first = &d->list[0];
-    if (first->compress == NULL)
-        first->compress = ZSTD_createCDict(first->bytes.data, first->bytes.size, LEVEL);
-    return first->compress;
+    struct bz_dictionary *used = &d->list[d->used];
+    if (used->compress == NULL)
+        used->compress = ZSTD_createCDict(used->bytes.data, used->bytes.size, LEVEL);
+    return used->compress;
 }
 
 int bz_dictionaries_decompress(

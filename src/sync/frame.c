@@ -154,6 +154,8 @@ void bz_welcome_encode(struct bz_buf *out, const struct bz_welcome *welcome)
     bz_buf_append_varint(out, welcome->position);
     bz_buf_append_varint(out, welcome->chunk);
     bz_buf_append_varint(out, welcome->window);
+    if (welcome->dictionaries.size > 0)
+        bz_buf_append_sized(out, welcome->dictionaries);
 }
 
 int bz_welcome_decode(struct bz_bytes payload, struct bz_welcome *out)
@@ -162,6 +164,9 @@ int bz_welcome_decode(struct bz_bytes payload, struct bz_welcome *out)
     out->position = bz_read_varint(&r);
     out->chunk = bz_read_varint(&r);
     out->window = bz_read_varint(&r);
+    out->dictionaries = bz_reader_left(&r) > 0 ? bz_read_sized(&r) : bz_bytes(NULL, 0);
+    if (out->dictionaries.size % BZ_DICTIONARY_NAME != 0)
+        return BLAZE_EPROTO;
     return r.ok && out->chunk > 0 && out->window > 0 ? 0 : BLAZE_EPROTO;
 }
 
@@ -445,7 +450,8 @@ static bool meaning_valid(enum bz_term term, struct bz_bytes meaning, bool opaqu
     if (term == BZ_TERM_NODE)
         return meaning.size == sizeof(blaze_id);
     if (term == BZ_TERM_DICTIONARY)
-        return opaque && meaning.size >= 1 && meaning.size <= BZ_DICTIONARY_SEALED;
+        return opaque && meaning.size >= BZ_DICTIONARY_LEAST &&
+               meaning.size <= BZ_DICTIONARY_SEALED;
     if (opaque)
         return meaning.size >= 1 && meaning.size <= BZ_NAME_OPAQUE_MAX;
     return meaning.size >= 1 && meaning.size <= BLAZE_MAX_NAME && bz_utf8_valid(meaning) &&

@@ -96,10 +96,12 @@ void bz_proof_encode(struct bz_buf *out, const struct bz_proof *proof);
 int bz_proof_decode(struct bz_bytes payload, struct bz_proof *out);
 
 struct bz_welcome {
-    uint64_t position; /* of the head of the sender's log */
-    uint64_t chunk;    /* the largest chunk that it likes to get, decompressed */
-    uint64_t window;   /* bytes of CHANGES that may be on their way to it */
+    uint64_t position;            /* of the head of the sender's log */
+    uint64_t chunk;               /* the largest chunk that it likes to get, decompressed */
+    uint64_t window;              /* bytes of CHANGES that may be on their way to it */
+    struct bz_bytes dictionaries; /* names of those it has; none unless one side is blind */
 };
+/* What is decoded points into the payload. */
 void bz_welcome_encode(struct bz_buf *out, const struct bz_welcome *welcome);
 int bz_welcome_decode(struct bz_bytes payload, struct bz_welcome *out);
 

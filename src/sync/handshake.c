@@ -191,15 +191,21 @@ static int check_proof(struct bz_session *s, const struct bz_proof *proof, blaze
 
 /* ---- what follows once the peer is known ---- */
 
-static void send_welcome(struct bz_session *s)
+static int send_welcome(struct bz_session *s)
 {
+    struct bz_buf names;
+    bz_buf_init(&names, BZ_DICTIONARIES_MAX * BZ_DICTIONARY_NAME);
+    int rc = bz_opaque_names(s, &names);
     struct bz_welcome welcome = {
         .position = s->replica.ops->position(s->replica.context),
         .chunk = s->options.chunk_bytes,
         .window = s->in.window,
+        .dictionaries = bz_buf_bytes(&names),
     };
     bz_welcome_encode(&s->scratch, &welcome);
     bz_session_send(s, BZ_FRAME_WELCOME);
+    bz_buf_release(&names);
+    return rc;
 }
 
 /* What we have, for a peer whose log we have no position in. */
@@ -273,8 +279,8 @@ static int settle(struct bz_session *s, blaze_error *error)
         s->in.held = known.held;
     }
     s->in.scope = known.scope;
-    send_welcome(s);
-    return bz_handshake_ask(s, error);
+    rc = send_welcome(s);
+    return rc != 0 ? bz_error_code(error, rc) : bz_handshake_ask(s, error);
 }
 
 /* ---- frames ---- */
@@ -362,6 +368,7 @@ static int on_welcome(struct bz_session *s, struct bz_bytes payload, blaze_error
     if (bz_welcome_decode(payload, &welcome) != 0)
         return bz_error_set(error, BLAZE_EPROTO, "the peer's welcome is malformed");
     s->in.head = welcome.position;
+    bz_opaque_there(s, welcome.dictionaries);
     bz_outgoing_adapt(s);
     s->out.window = welcome.window;
     s->out.chunk_bytes = s->options.chunk_bytes;

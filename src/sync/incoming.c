@@ -112,13 +112,15 @@ static int define(struct bz_session *s, struct bz_apply *apply,
     uint32_t ours;
     struct bz_bytes meaning = definition->meaning;
     if (definition->term == BZ_TERM_DICTIONARY && s->opaque.active)
-        return bz_opaque_learn(s, meaning, error);
+        return bz_opaque_learn(s, apply, meaning, error);
     int rc = s->opaque.active ? bz_opaque_name(s, definition->term, meaning, &meaning) : 0;
     if (rc != 0)
         return bz_error_set(error, rc, "the peer gives a name that no member has given it");
     rc = s->replica.ops->resolve(apply, definition->term, meaning, &ours, error);
     if (rc != 0)
         return rc;
+    if (definition->term == BZ_TERM_DICTIONARY)
+        bz_opaque_there(s, bz_bytes(meaning.data, BZ_DICTIONARY_NAME));
     rc = bz_terms_learn(&s->in.terms, definition->term, definition->number, ours);
     return rc != 0 ? bz_error_set(error, rc, "the peer defines a number twice") : 0;
 }
@@ -212,20 +214,31 @@ static int read_head(struct bz_session *s, struct bz_body_reader *body, struct b
     return bz_scope_head(s, &fixed, head);
 }
 
+struct bz_peer_state bz_incoming_peer(const struct bz_session *s)
+{
+    return (struct bz_peer_state){
+        .epoch = s->peer_epoch,
+        .cursor = s->in.cursor,
+        .reached = s->in.reached,
+        .seen_ms = s->wall_ms,
+        .partial = s->in.partial,
+        .trail = s->in.trail,
+        .scoped = s->out.scoped,
+        .held = s->in.held,
+        .scope = s->in.scope,
+    };
+}
+
 static int commit(struct bz_session *s, struct bz_apply *apply, const struct bz_chunk *chunk,
     const struct bz_head *head, bool *diverged, blaze_error *error)
 {
-    struct bz_peer_state state = {
-        .epoch = s->peer_epoch,
-        .cursor = chunk->to,
-        .reached = head != NULL ? chunk->to : s->in.reached,
-        .seen_ms = s->wall_ms,
-        .partial = head != NULL ? head->partial : s->in.partial,
-        .trail = s->in.trail,
-        .scoped = s->out.scoped,
-        .held = head != NULL ? 0 : s->in.held,
-        .scope = s->in.scope,
-    };
+    struct bz_peer_state state = bz_incoming_peer(s);
+    state.cursor = chunk->to;
+    if (head != NULL) {
+        state.reached = chunk->to;
+        state.partial = head->partial;
+        state.held = 0;
+    }
     bz_trail_add(&state.trail, &chunk->openings);
     int rc = s->replica.ops->apply_commit(apply, &state, head, diverged, error);
     if (rc == 0) {

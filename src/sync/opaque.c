@@ -55,15 +55,6 @@ void bz_opaque_release(struct bz_session *s)
     s->opaque = (struct bz_opaque){0};
 }
 
-int bz_opaque_begin(struct bz_session *s)
-{
-    bz_dictionaries_init(&s->opaque.dictionaries);
-    s->opaque.form.dictionaries = &s->opaque.dictionaries;
-    int rc = s->auth.seal->begin(s->auth.context, &s->self.database, &s->opaque.sealer);
-    s->opaque.active = rc == 0;
-    return rc;
-}
-
 /* ---- names ---- */
 
 int bz_opaque_meaning(
@@ -98,41 +89,139 @@ int bz_opaque_name(
 
 /* ---- dictionaries ---- */
 
-int bz_opaque_learn(struct bz_session *s, struct bz_bytes meaning, blaze_error *error)
+/* Those that were kept. */
+static int load_dictionaries(struct bz_session *s)
+{
+    struct bz_bytes sealed, dictionary;
+    for (uint32_t i = 0; i < BZ_DICTIONARIES_MAX; i++) {
+        int rc = s->replica.ops->meaning(s->replica.context, BZ_TERM_DICTIONARY, i, &sealed);
+        if (rc == BLAZE_ENOTFOUND)
+            return 0;
+        if (rc == 0)
+            rc = bz_opaque_name(s, BZ_TERM_DICTIONARY, sealed, &dictionary);
+        if (rc == 0)
+            rc = bz_dictionaries_add(&s->opaque.dictionaries, dictionary, sealed.data);
+        if (rc != 0)
+            return rc == BLAZE_EPROTO ? BLAZE_ECORRUPT : rc;
+    }
+    return 0;
+}
+
+int bz_opaque_begin(struct bz_session *s)
+{
+    bz_dictionaries_init(&s->opaque.dictionaries);
+    s->opaque.form.dictionaries = &s->opaque.dictionaries;
+    int rc = s->auth.seal->begin(s->auth.context, &s->self.database, &s->opaque.sealer);
+    s->opaque.active = rc == 0;
+    return rc == 0 ? load_dictionaries(s) : rc;
+}
+
+int bz_opaque_names(struct bz_session *s, struct bz_buf *out)
+{
+    struct bz_bytes sealed;
+    int rc = s->self.blind || s->opaque.active ? 0 : BLAZE_ENOTFOUND;
+    for (uint32_t i = 0; rc == 0 && i < BZ_DICTIONARIES_MAX; i++) {
+        rc = s->replica.ops->meaning(s->replica.context, BZ_TERM_DICTIONARY, i, &sealed);
+        if (rc == 0 && sealed.size >= BZ_DICTIONARY_NAME)
+            bz_buf_append(out, sealed.data, BZ_DICTIONARY_NAME);
+    }
+    return rc == 0 || rc == BLAZE_ENOTFOUND ? out->error : rc;
+}
+
+bool bz_opaque_is_there(const struct bz_session *s, const uint8_t *name)
+{
+    const struct bz_dictionaries_there *there = &s->out.there;
+    for (uint32_t i = 0; i < there->count; i++) {
+        if (memcmp(there->names[i], name, BZ_DICTIONARY_NAME) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* Of what this side has, it uses what the peer has too. */
+static void choose(struct bz_session *s)
+{
+    struct bz_dictionaries *d = &s->opaque.dictionaries;
+    for (uint32_t i = d->count; i-- > 0;) {
+        if (bz_opaque_is_there(s, d->list[i].name))
+            d->used = i;
+    }
+}
+
+void bz_opaque_there(struct bz_session *s, struct bz_bytes names)
+{
+    struct bz_dictionaries_there *there = &s->out.there;
+    for (size_t at = 0; at + BZ_DICTIONARY_NAME <= names.size; at += BZ_DICTIONARY_NAME) {
+        if (there->count < BZ_DICTIONARIES_MAX && !bz_opaque_is_there(s, names.data + at))
+            memcpy(there->names[there->count++], names.data + at, BZ_DICTIONARY_NAME);
+    }
+    choose(s);
+}
+
+int bz_opaque_learn(
+    struct bz_session *s, struct bz_apply *apply, struct bz_bytes meaning, blaze_error *error)
 {
     struct bz_bytes dictionary;
+    uint32_t number;
     int rc = bz_opaque_name(s, BZ_TERM_DICTIONARY, meaning, &dictionary);
     if (rc == 0)
-        rc = bz_dictionaries_add(&s->opaque.dictionaries, dictionary);
+        rc = bz_dictionaries_add(&s->opaque.dictionaries, dictionary, meaning.data);
+    if (rc == 0) {
+        bz_opaque_there(s, bz_bytes(meaning.data, BZ_DICTIONARY_NAME));
+        return s->replica.ops->resolve(apply, BZ_TERM_DICTIONARY, meaning, &number, error);
+    }
     if (rc == BLAZE_ENOMEM)
         return bz_error_code(error, rc);
-    return rc == 0 ? 0 : bz_error_set(error, rc, "the peer gives a dictionary that is none");
+    return bz_error_set(error, rc, "the peer gives a dictionary that is none");
 }
 
 struct bz_bytes bz_opaque_to_tell(struct bz_session *s)
 {
     struct bz_opaque *q = &s->opaque;
-    if (!q->trained || q->train_told)
+    const struct bz_dictionary *used = &q->dictionaries.list[q->dictionaries.used];
+    if (q->told || q->dictionaries.count == 0 || bz_opaque_is_there(s, used->name))
         return bz_bytes(NULL, 0);
-    return q->dictionaries.list[0].bytes;
+    return used->bytes;
 }
 
 bool bz_opaque_waits(const struct bz_session *s)
 {
-    return s->opaque.active && s->in.head > 0 && !s->in.begun && s->opaque.dictionaries.count == 0;
+    return s->opaque.active && s->out.there.count > 0 && s->opaque.dictionaries.count == 0 &&
+           !s->in.begun;
+}
+
+/* In a commit of its own, which leaves what is known of the peer as it is. */
+static int keep(struct bz_session *s, struct bz_bytes sealed)
+{
+    struct bz_apply *apply;
+    uint32_t number;
+    struct bz_peer_state state = bz_incoming_peer(s);
+    int rc = s->replica.ops->apply_begin(s->replica.context, &s->status.peer, &apply, NULL);
+    if (rc != 0)
+        return rc;
+    rc = s->replica.ops->resolve(apply, BZ_TERM_DICTIONARY, sealed, &number, NULL);
+    if (rc == 0)
+        return s->replica.ops->apply_commit(apply, &state, NULL, NULL, NULL);
+    s->replica.ops->apply_abort(apply);
+    return rc;
 }
 
 /* Learns from a body, unless there is a dictionary. */
 static int learn_from(struct bz_session *s)
 {
     struct bz_opaque *q = &s->opaque;
-    const struct bz_dictionary *made;
-    struct bz_bytes content = bz_form_content(&q->form);
+    struct bz_dictionary *made;
+    struct bz_bytes sealed, content = bz_form_content(&q->form);
     if (content.size == 0)
         return 0;
     int rc = bz_dictionaries_sample(&q->dictionaries, content, &made);
-    q->trained |= made != NULL;
-    return rc;
+    if (rc != 0 || made == NULL)
+        return rc;
+    rc = bz_opaque_meaning(s, BZ_TERM_DICTIONARY, made->bytes, &sealed);
+    if (rc != 0)
+        return rc;
+    memcpy(made->name, sealed.data, sizeof made->name);
+    return keep(s, sealed);
 }
 
 /* ---- collections ---- */

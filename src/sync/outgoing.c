@@ -146,7 +146,7 @@ int bz_outgoing_resume(struct bz_session *s, const struct bz_resume *resume, bla
     bz_packer_rest_compressor(&s->packer);
     bz_terms_told_release(&o->terms);
     o->dictionaries = 0;
-    s->opaque.train_told = false;
+    s->opaque.told = false;
     bz_vector_release(&o->has);
     bz_vector_release(&o->heads);
     bool usable = memcmp(&resume->epoch, &s->self.epoch, sizeof resume->epoch) == 0;
@@ -229,29 +229,37 @@ static int tell(struct bz_session *s, enum bz_term term, uint32_t number)
     return s->out.defined.error;
 }
 
-/* Tells all dictionaries that there are: those which a blind replica keeps for others, or the one
- * that was trained here. They stand before the records that they are used in. */
-static int tell_dictionaries(struct bz_session *s)
+/* What a blind replica keeps for others it tells before any record, for it cannot know in which
+ * they are used. */
+static int tell_kept_dictionaries(struct bz_session *s)
 {
     struct bz_outgoing *o = &s->out;
-    struct bz_bytes trained = bz_opaque_to_tell(s);
-    int rc = 0;
-    while (rc == 0 && s->self.blind) {
+    for (; s->self.blind; o->dictionaries++) {
         struct bz_bytes sealed;
-        if (s->replica.ops->meaning(
-                s->replica.context, BZ_TERM_DICTIONARY, o->dictionaries, &sealed) != 0)
-            break;
-        rc = tell(s, BZ_TERM_DICTIONARY, o->dictionaries++);
+        int rc = s->replica.ops->meaning(
+            s->replica.context, BZ_TERM_DICTIONARY, o->dictionaries, &sealed);
+        if (rc == 0 && !bz_opaque_is_there(s, sealed.data))
+            rc = tell(s, BZ_TERM_DICTIONARY, o->dictionaries);
+        if (rc != 0)
+            return rc == BLAZE_ENOTFOUND ? 0 : rc;
     }
-    if (trained.size == 0 || rc != 0)
-        return rc;
+    return 0;
+}
+
+/* It stands before the records that it is used in. */
+static int tell_used_dictionary(struct bz_session *s)
+{
+    struct bz_outgoing *o = &s->out;
+    struct bz_bytes used = bz_opaque_to_tell(s);
+    if (used.size == 0)
+        return 0;
     struct bz_definition definition = {.term = BZ_TERM_DICTIONARY};
-    rc = bz_opaque_meaning(s, BZ_TERM_DICTIONARY, trained, &definition.meaning);
+    int rc = bz_opaque_meaning(s, BZ_TERM_DICTIONARY, used, &definition.meaning);
     if (rc != 0)
         return rc;
     bz_definition_append(&o->defined, &definition);
     o->definitions++;
-    s->opaque.train_told = true;
+    s->opaque.told = true;
     return o->defined.error;
 }
 
@@ -288,7 +296,7 @@ static int add_record(struct bz_session *s, const struct bz_change *change)
         bz_arena_reset(&s->in.arena);
         rc = bz_opaque_seal(s, &s->in.arena, change, &rec);
         if (rc == 0)
-            rc = tell_dictionaries(s);
+            rc = tell_used_dictionary(s);
     }
     if (rc != 0)
         return rc;
@@ -334,7 +342,7 @@ static int gather(struct bz_session *s, bool *at_end, blaze_error *error)
     bz_buf_clear(&o->recorded);
     bz_buf_clear(&o->marked);
     o->definitions = o->records = o->markers = 0;
-    int told = tell_dictionaries(s);
+    int told = tell_kept_dictionaries(s);
     if (told != 0)
         return bz_error_code(error, told);
     if (o->carry.size > 0) {

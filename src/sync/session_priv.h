@@ -69,6 +69,12 @@ struct bz_sent_chunk {
     uint64_t claimed; /* that head, of a partial replica, claims its own writes up to here */
 };
 
+/* The dictionaries that the peer has, if one side is blind. */
+struct bz_dictionaries_there {
+    uint8_t names[BZ_DICTIONARIES_MAX][BZ_DICTIONARY_NAME];
+    uint32_t count;
+};
+
 /* Our changes, on their way to the peer. */
 struct bz_outgoing {
     bool asked;                     /* the peer's RESUME has come */
@@ -95,6 +101,7 @@ struct bz_outgoing {
     uint64_t walk_since_ms;
     struct bz_terms_told terms;
     uint32_t dictionaries; /* of a blind replica: numbers below this are told */
+    struct bz_dictionaries_there there;
 
     struct bz_buf defined; /* the chunk being built */
     struct bz_buf recorded;
@@ -181,8 +188,7 @@ struct bz_opaque {
     void *sealer;
     struct bz_form form;
     struct bz_dictionaries dictionaries;
-    bool trained;    /* the first dictionary was made here */
-    bool train_told; /* in this round */
+    bool told; /* the dictionary that is used, in this round */
     struct bz_buf name;
     struct bz_buf plain;
     struct bz_buf sealed;
@@ -294,12 +300,18 @@ int bz_opaque_meaning(
 /* The name in it. BLAZE_EPROTO if no member has sealed it. */
 int bz_opaque_name(
     struct bz_session *s, enum bz_term term, struct bz_bytes meaning, struct bz_bytes *out);
-/* A dictionary that the peer tells. */
-int bz_opaque_learn(struct bz_session *s, struct bz_bytes meaning, blaze_error *error);
-/* Whether the peer may have a dictionary that it has not told yet, as it does in its first chunk.
+/* Appends the names of the dictionaries that this side has; nothing unless one side is blind. */
+int bz_opaque_names(struct bz_session *s, struct bz_buf *out);
+/* The names of those that the peer has. */
+void bz_opaque_there(struct bz_session *s, struct bz_bytes names);
+bool bz_opaque_is_there(const struct bz_session *s, const uint8_t *name);
+/* A dictionary that the peer tells, which is kept. */
+int bz_opaque_learn(
+    struct bz_session *s, struct bz_apply *apply, struct bz_bytes meaning, blaze_error *error);
+/* Whether the peer has a dictionary to tell where there is none yet, as it does in its first chunk.
  */
 bool bz_opaque_waits(const struct bz_session *s);
-/* The dictionary that was trained here and is not told yet, in clear; empty if there is none. */
+/* The dictionary that is used, in clear, if the peer is to be told; else empty. */
 struct bz_bytes bz_opaque_to_tell(struct bz_session *s);
 /* The record with sealed bodies, in the arena. */
 int bz_opaque_seal(struct bz_session *s, struct bz_arena *arena, const struct bz_change *change,
@@ -358,6 +370,8 @@ int bz_incoming_chunk(struct bz_session *s, struct bz_bytes payload, blaze_error
  * (reconcile.c), and if that is done already, asks for everything, once. */
 int bz_incoming_compare(struct bz_session *s, bool diverged, blaze_error *error);
 void bz_incoming_ack(struct bz_session *s); /* sends ACK if one is due */
+/* What is known of the peer now, as commits keep it. */
+struct bz_peer_state bz_incoming_peer(const struct bz_session *s);
 /* The peer will not go on with its stream of compression. */
 int bz_incoming_rest(struct bz_session *s, blaze_error *error);
 bool bz_incoming_done(const struct bz_session *s);
