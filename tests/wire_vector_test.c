@@ -131,6 +131,8 @@ static int describe_welcome(struct bz_bytes payload, struct bz_buf *text, struct
         return rc;
     bz_buf_printf(text, "position %llu chunk %llu window %llu", NUMBER(w.position), NUMBER(w.chunk),
         NUMBER(w.window));
+    if (w.dictionaries.size > 0)
+        say_hex(text, "dictionaries", w.dictionaries.data, w.dictionaries.size);
     bz_welcome_encode(again, &w);
     return 0;
 }

@@ -154,8 +154,7 @@ void bz_welcome_encode(struct bz_buf *out, const struct bz_welcome *welcome)
     bz_buf_append_varint(out, welcome->position);
     bz_buf_append_varint(out, welcome->chunk);
     bz_buf_append_varint(out, welcome->window);
-    if (welcome->dictionaries.size > 0)
-        bz_buf_append_sized(out, welcome->dictionaries);
+    bz_buf_append_sized(out, welcome->dictionaries);
 }
 
 int bz_welcome_decode(struct bz_bytes payload, struct bz_welcome *out)
