@@ -186,8 +186,7 @@ struct bz_bytes bz_opaque_to_tell(struct bz_session *s)
 
 bool bz_opaque_waits(const struct bz_session *s)
 {
-    return s->opaque.active && s->out.there.count > 0 && s->opaque.dictionaries.count == 0 &&
-           !s->in.begun;
+    return s->opaque.active && s->in.head > 0 && !s->in.begun && s->opaque.dictionaries.count == 0;
 }
 
 /* In a commit of its own, which leaves what is known of the peer as it is. */

@@ -308,8 +308,8 @@ bool bz_opaque_is_there(const struct bz_session *s, const uint8_t *name);
 /* A dictionary that the peer tells, which is kept. */
 int bz_opaque_learn(
     struct bz_session *s, struct bz_apply *apply, struct bz_bytes meaning, blaze_error *error);
-/* Whether the peer has a dictionary to tell where there is none yet, as it does in its first chunk.
- */
+/* Whether the peer may have a dictionary to tell where there is none yet, as it does in its first
+ * chunk. */
 bool bz_opaque_waits(const struct bz_session *s);
 /* The dictionary that is used, in clear, if the peer is to be told; else empty. */
 struct bz_bytes bz_opaque_to_tell(struct bz_session *s);
