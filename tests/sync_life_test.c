@@ -254,6 +254,143 @@ static void a_shorter_retention_is_kept_to(void **state)
     world_close(&w);
 }
 
+/* ---- where there are blind copies ---- */
+
+/* The peer says that all was collected, and has nothing. What is believed of that. */
+static uint64_t removed_by_word(struct site *s, bool from_blind)
+{
+    struct bz_replica replica;
+    struct bz_coverage_row row = {.node = fake_id(77)};
+    struct bz_coverage told = {.rows = &row, .count = 1, .blind = from_blind};
+    struct bz_range range = {.collection = NOTES, .whole = true};
+    struct bz_arena arena;
+    struct bz_vv all;
+    uint64_t removed = 0;
+    bool stale = false;
+    bz_arena_init(&arena);
+    assert_int_equal(bz_db_replica_open(s->db, &replica, NULL), 0);
+    assert_int_equal(replica.ops->version(replica.context, &arena, &all), 0);
+    struct bz_told *entries = calloc(all.count, sizeof *entries);
+    for (uint32_t i = 0; i < all.count; i++) {
+        struct bz_bytes id;
+        assert_int_equal(
+            replica.ops->meaning(replica.context, BZ_TERM_NODE, all.entries[i].node, &id), 0);
+        memcpy(&entries[i].node, id.data, sizeof entries[i].node);
+        entries[i].seq = all.entries[i].seq + 1;
+    }
+    told.purged = row.vv = (struct bz_told_vv){entries, all.count};
+    told.purged_stamp = UINT64_MAX;
+    memset(&range.last, 0xff, sizeof range.last);
+    assert_int_equal(replica.ops->coverage_learn(replica.context, &told, &stale, NULL), 0);
+    assert_int_equal(
+        replica.ops->range_remove(replica.context, &range, NULL, 0, &all, &removed, NULL), 0);
+    assert_int_equal(stale, removed > 0);
+    assert_int_equal(stale, is_stale(s));
+    bz_db_replica_close(&replica);
+    bz_arena_release(&arena);
+    free(entries);
+    return removed;
+}
+
+static void nobody_is_believed_that_records_are_gone_where_there_are_blind_copies(void **state)
+{
+    (void)state;
+    struct world w;
+    world_open(&w, 31, CHAIN, 3);
+    all_links(&w);
+    insert_many(&w.site[0], 40);
+    settle(&w);
+    assert_int_equal(removed_by_word(&w.site[2], false), 40); /* a member may delete all */
+    world_close(&w);
+
+    world_open_with(&w, 32, CHAIN, 4, 1);
+    all_links(&w);
+    insert_many(&w.site[1], 40);
+    settle(&w);
+    pass(&w, MINUTE);
+    /* 0 is blind; 3 has never met it, and knows that there is one. */
+    for (uint32_t i = 1; i < w.sites; i++) {
+        assert_int_equal(removed_by_word(&w.site[i], true), 0);
+        assert_int_equal(removed_by_word(&w.site[i], false), 0);
+        assert_int_equal(state_at(&w, i).records, 40);
+    }
+    write_one(&w.site[3], 10, "goes on");
+    settle(&w);
+    assert_equal(&w);
+    world_close(&w);
+}
+
+/* Who learns of blind copies while it is stale is not stale any more. */
+static void a_stale_replica_that_learns_of_blind_copies_keeps_what_it_has(void **state)
+{
+    (void)state;
+    struct world w;
+    world_open(&w, 33, CHAIN, 2);
+    all_links(&w);
+    insert_many(&w.site[0], 40);
+    settle(&w);
+    cut_off(&w, 1);
+    struct bz_replica replica;
+    struct bz_told gone = {fake_id(66), 5};
+    struct bz_coverage told = {.purged = {&gone, 1}};
+    bool stale = false;
+    assert_int_equal(bz_db_replica_open(w.site[1].db, &replica, NULL), 0);
+    assert_int_equal(replica.ops->coverage_learn(replica.context, &told, &stale, NULL), 0);
+    assert_true(stale && is_stale(&w.site[1]));
+    told = (struct bz_coverage){.blind = true};
+    assert_int_equal(replica.ops->coverage_learn(replica.context, &told, &stale, NULL), 0);
+    assert_false(stale || is_stale(&w.site[1]));
+    bz_db_replica_close(&replica);
+    assert_int_equal(state_at(&w, 1).records, 40);
+    world_close(&w);
+}
+
+/* New sessions, whatever alarm there is in them. */
+static void renew_links(struct world *w)
+{
+    for (uint32_t k = 0; k < w->links; k++)
+        link_down(&w->link[k]);
+    all_links(w);
+    for (int i = 0; i < 2; i++) {
+        wake_all(w);
+        while (step(w))
+            ;
+        for (uint32_t k = 0; k < w->links; k++)
+            w->link[k].pipe.now_ms += 6000;
+    }
+}
+
+static void blind_copies_have_silent_replicas_waited_for(void **state)
+{
+    (void)state;
+    struct world w;
+    struct bz_identity lost;
+    world_open_with(&w, 34, STAR, 4, 1);
+    all_links(&w);
+    insert_many(&w.site[1], 300);
+    settle(&w);
+    pass(&w, MINUTE);
+    cut_off(&w, 3);
+    delete_some(&w.site[2], 0, 100);
+    for (int i = 0; i < 12; i++)
+        pass(&w, 5 * DAY);
+    for (uint32_t i = 0; i < 3; i++)
+        assert_int_equal(state_at(&w, i).purged, 0);
+    bz_db_identity(w.site[3].db, &lost);
+    assert_int_equal(bz_db_forget(w.site[1].db, &lost.node, NULL), 0);
+    for (int i = 0; i < 20; i++)
+        pass(&w, MINUTE);
+    for (uint32_t i = 0; i < 3; i++)
+        assert_int_equal(state_at(&w, i).purged, 100);
+    /* It was forgotten and is back: what it has is there again, everywhere. */
+    for (int i = 0; i < 4; i++)
+        renew_links(&w);
+    assert_equal(&w);
+    for (uint32_t i = 0; i < w.sites; i++)
+        assert_int_equal(state_at(&w, i).records, 300);
+    world_close(&w);
+}
+
 static void what_was_never_shared_goes_at_once(void **state)
 {
     (void)state;
@@ -314,19 +451,8 @@ static void one_history(uint64_t seed, uint32_t blind)
             ;
     }
     /* Whatever alarm there was, in new sessions all is well. */
-    for (int i = 0; i < 6; i++) {
-        for (uint32_t k = 0; k < w.links; k++)
-            link_down(&w.link[k]);
-        all_links(&w);
-        wake_all(&w);
-        while (step(&w))
-            ;
-        for (uint32_t k = 0; k < w.links; k++)
-            w.link[k].pipe.now_ms += 6000;
-        wake_all(&w);
-        while (step(&w))
-            ;
-    }
+    for (int i = 0; i < 6; i++)
+        renew_links(&w);
     assert_equal(&w);
     world_close(&w);
 }
@@ -347,6 +473,9 @@ int main(void)
         cmocka_unit_test(a_comparison_moves_little),
         cmocka_unit_test(a_forgotten_replica_is_not_waited_for),
         cmocka_unit_test(a_shorter_retention_is_kept_to),
+        cmocka_unit_test(nobody_is_believed_that_records_are_gone_where_there_are_blind_copies),
+        cmocka_unit_test(a_stale_replica_that_learns_of_blind_copies_keeps_what_it_has),
+        cmocka_unit_test(blind_copies_have_silent_replicas_waited_for),
         cmocka_unit_test(what_was_never_shared_goes_at_once),
         cmocka_unit_test(all_are_equal_in_the_end_whoever_was_stale),
     };

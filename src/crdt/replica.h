@@ -91,6 +91,7 @@ struct bz_change {
     blaze_id id;
     struct bz_rec rec;
     enum bz_change_kind kind;
+    bool anew; /* of a peer that tells everything anew, since we show something else than it */
 };
 
 /* Of a cursor in our log. */
@@ -137,6 +138,7 @@ struct bz_coverage {
     uint64_t purged_stamp;    /* and their greatest stamp */
     struct bz_coverage_row *rows;
     uint32_t count;
+    bool blind; /* there are blind copies of the database */
 };
 
 /* The visible records of a collection with ids in (after, last]. */

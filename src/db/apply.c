@@ -155,15 +155,22 @@ static int number_peer(struct bz_apply *apply, blaze_error *error)
  * A record that is not here, and all of whose writes have been here, was deleted and collected: it
  * does not come back. One that holds a write that is new comes in whole; if the sender has left
  * out what it thinks we have, it is asked again: BLAZE_ENOTFOUND.
+ *
+ * Where blind copies may have told what has been here, a record that a peer shows and we do not may
+ * be one that was withheld: if all is told anew because of such a difference, it is taken in.
  */
 static int check_absent(
-    struct bz_db_txn *txn, const struct bz_rec *rec, bool *collected, blaze_error *error)
+    struct bz_db_txn *txn, const struct bz_change *change, bool *collected, blaze_error *error)
 {
+    const struct bz_rec *rec = &change->rec;
     struct bz_vv covered;
+    bool hearsay = false;
     int rc = bz_collected_here(txn, &covered, error);
+    if (rc == 0 && change->anew)
+        rc = bz_hearsay_load(txn->db, txn->view, &hearsay, error);
     if (rc != 0)
         return rc;
-    *collected = covered.count > 0 && bz_vv_includes(&covered, &rec->rvv);
+    *collected = !hearsay && covered.count > 0 && bz_vv_includes(&covered, &rec->rvv);
     if (*collected || (rec->has_life && rec->has_rest))
         return 0;
     return bz_error_set(error, BLAZE_ENOTFOUND, "a part of a record that is not here");
@@ -190,7 +197,7 @@ static int apply_one(
     if (rc != 0 || drop)
         return rc;
     if (!found)
-        rc = check_absent(txn, &change->rec, &collected, error);
+        rc = check_absent(txn, change, &collected, error);
     if (rc != 0 || collected)
         return rc;
     rc = bz_rec_merge(&txn->arena, found ? &local : NULL, &change->rec, txn->state.position + 1,

@@ -18,6 +18,16 @@
  *           (reconcile.c). A write that makes a record whose id may once have been collected
  *           supersedes all of this that was here, so that what is left of it elsewhere does not
  *           become its sibling.
+ *
+ * Most of this is hearsay, and who carries it may be blind, and of ill will: it could say of any
+ * record that it was collected, and has it deleted by those who believe that, or of any replica
+ * that it has what it never got. So where blind copies are known of, by meeting one or from whoever
+ * has met one, and from then on for ever:
+ *
+ *   nobody is told what was collected, so nobody is stale, and comparing deletes nothing;
+ *   a replica is waited for however long it is silent, unless it is forgotten;
+ *   who has been forgotten and comes back brings back what the others have deleted meanwhile: if
+ *   what two replicas show differs, what was collected is taken in again (apply.c).
  */
 
 #include "db/db_priv.h"
@@ -236,6 +246,24 @@ int bz_collected_here(struct bz_db_txn *txn, struct bz_vv *out, blaze_error *err
     return rc;
 }
 
+/* ---- hearsay ---- */
+
+static struct bz_bytes blind_key(void)
+{
+    return bz_bytes("blind", 5);
+}
+
+int bz_hearsay_load(struct bz_db *db, struct bz_view *view, bool *out, blaze_error *error)
+{
+    struct bz_bytes value;
+    *out = true;
+    if (db->identity.blind)
+        return 0;
+    int rc = bz_view_get(view, BZ_MAP_META, blind_key(), &value, error);
+    *out = rc == 0;
+    return rc == BLAZE_ENOTFOUND ? 0 : rc;
+}
+
 int bz_stale_load(struct bz_view *view, bool *out, blaze_error *error)
 {
     struct bz_bytes value;
@@ -293,13 +321,14 @@ struct lowest {
     struct bz_vv *vv;
     const blaze_id *but; /* NULL, or whose rows do not count */
     uint64_t now_ms, retention_ms;
+    bool patient; /* silent ones count too */
 };
 
 static bool counts(const struct lowest *l, const struct row *row)
 {
     if (row->forgotten || (l->but != NULL && memcmp(&row->node, l->but, sizeof row->node) == 0))
         return false;
-    return l->now_ms < row->seen_ms || l->now_ms - row->seen_ms <= l->retention_ms;
+    return l->patient || l->now_ms < row->seen_ms || l->now_ms - row->seen_ms <= l->retention_ms;
 }
 
 static int lower(void *context, const struct row *row)
@@ -368,6 +397,8 @@ static int floor_but(struct bz_db *db, struct bz_view *view, const struct bz_sta
     int rc = bz_version_vector(view, state->self, state->seq, arena, out, error);
     if (rc == 0)
         rc = bz_retention_load(view, &l.retention_ms, error);
+    if (rc == 0)
+        rc = bz_hearsay_load(db, view, &l.patient, error);
     if (rc == 0)
         rc = each_row(view, arena, lower, &l, error);
     struct silent silent = {view, arena, &l};
@@ -450,6 +481,8 @@ static int tell_all(struct telling *t, struct bz_read *read)
         rc = bz_version_vector(read->view, state->self, state->seq, t->arena, &own, NULL);
     if (rc == 0)
         rc = bz_purged_load(read->view, t->arena, &purged, NULL);
+    if (rc == 0)
+        rc = bz_hearsay_load(t->db, read->view, &t->out->blind, NULL);
     if (rc == 0)
         rc = tell_vv(t, &purged.vv, &t->out->purged);
     t->out->purged_stamp = purged.stamp;
@@ -583,10 +616,28 @@ static int note_unknown(void *context, const blaze_id *node)
     return bz_coverage_note(txn->db, txn->txn, node, false, NULL);
 }
 
+/* Whether there are blind copies; what was believed of others before is none of it now. */
+static int learn_blind(struct bz_db_txn *txn, bool told, bool *known, blaze_error *error)
+{
+    bool stale = false;
+    int rc = bz_hearsay_load(txn->db, txn->view, known, error);
+    if (rc != 0 || *known || !told)
+        return rc;
+    *known = true;
+    txn->changed = true;
+    rc = bz_txn_put(txn->txn, BZ_MAP_META, blind_key(), bz_bytes("", 0), error);
+    if (rc == 0)
+        rc = bz_stale_load(txn->view, &stale, error);
+    return rc == 0 && stale ? bz_stale_store(txn, false, error) : rc;
+}
+
 static int learn_all(
     struct bz_db_txn *txn, const struct bz_coverage *told, bool *stale, blaze_error *error)
 {
-    int rc = learn_purged(txn, told, stale, error);
+    bool hearsay = false;
+    int rc = learn_blind(txn, told->blind, &hearsay, error);
+    if (rc == 0 && !hearsay)
+        rc = learn_purged(txn, told, stale, error);
     for (uint32_t i = 0; rc == 0 && i < told->count; i++)
         rc = learn_row(txn, &told->rows[i], error);
     bz_arena_reset(&txn->arena);
@@ -643,6 +694,8 @@ int bz_read_replicas(struct bz_read *read,
     struct listing listing = {&lowest, each, context};
     bz_arena_reset(&read->arena);
     int rc = bz_retention_load(read->view, &lowest.retention_ms, error);
+    if (rc == 0)
+        rc = bz_hearsay_load(read->db, read->view, &lowest.patient, error);
     return rc != 0 ? rc : each_row(read->view, &read->arena, list_row, &listing, error);
 }
 

@@ -572,6 +572,8 @@ int bz_purged_raise(struct bz_db_txn *txn, const struct bz_vv *vv, uint64_t stam
     blaze_error *error);
 /* Of the writes of what was collected, those that have been here; in the transaction's arena. */
 int bz_collected_here(struct bz_db_txn *txn, struct bz_vv *out, blaze_error *error);
+/* Whether what others tell may come from a blind copy, of whatever will: see coverage.c. */
+int bz_hearsay_load(struct bz_db *db, struct bz_view *view, bool *out, blaze_error *error);
 /* Whether this copy may hold records that all others have collected. */
 int bz_stale_load(struct bz_view *view, bool *out, blaze_error *error);
 int bz_stale_store(struct bz_db_txn *txn, bool stale, blaze_error *error);

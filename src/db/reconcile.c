@@ -6,8 +6,8 @@
  * A replica that was away for long may hold records that all others have deleted and collected: no
  * trace of them is left that could be sent. So it compares, and where it finds a record that its
  * peer does not show, all of whose writes the peer has had, and that can have been collected, it
- * deletes it. Any other difference
- * is none of this file's: it goes by the change log.
+ * deletes it. Any other difference is none of this file's: it goes by the change log. Where there
+ * are blind copies nothing is deleted (coverage.c).
  */
 
 #include "db/db_priv.h"
@@ -157,8 +157,12 @@ static int remove_some(struct removal *r, struct bz_db *db, const struct bz_rang
     if (rc != 0)
         return rc;
     bz_arena_reset(&txn->arena);
+    bool hearsay = false;
     rc = bz_purged_load(txn->view, &txn->arena, &r->purged, error);
-    if (rc == 0 && bz_catalog_collection(db->catalog, from->collection, &collection) == 0)
+    if (rc == 0)
+        rc = bz_hearsay_load(db, txn->view, &hearsay, error);
+    if (rc == 0 && !hearsay &&
+        bz_catalog_collection(db->catalog, from->collection, &collection) == 0)
         rc = look(r, txn, collection, from, error);
     for (uint32_t i = 0; rc == 0 && i < r->found_count; i++)
         rc = bz_write_collected(txn, collection, &r->found[i], error);

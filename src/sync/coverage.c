@@ -107,6 +107,16 @@ uint64_t bz_coverage_deadline(const struct bz_session *s)
 
 /* ---- hearing ---- */
 
+int bz_coverage_warn(struct bz_session *s, blaze_error *error)
+{
+    const struct bz_replica *replica = &s->replica;
+    const struct bz_coverage coverage = {.blind = true};
+    bool stale;
+    if (!s->opaque.active || replica->ops->coverage_learn == NULL)
+        return 0;
+    return replica->ops->coverage_learn(replica->context, &coverage, &stale, error);
+}
+
 int bz_coverage_heard(struct bz_session *s, struct bz_bytes payload, blaze_error *error)
 {
     struct bz_coverage coverage = {0};

@@ -16,6 +16,7 @@
 /* Rows times nodes, the collected dots being a row: what a receiver has to lay out. */
 #define CELLS_MAX 262144u
 
+enum { COVERED_BLIND = 1 };
 enum { ROW_FORGOTTEN = 1, ROW_FLOOR = 2 };
 
 static int compare_nodes(const void *a, const void *b)
@@ -101,6 +102,7 @@ int bz_covered_encode(
         return rc;
     if (table.count > NODES_MAX || (uint64_t)(coverage->count + 1) * table.count > CELLS_MAX)
         return BLAZE_ELIMIT;
+    bz_buf_append8(out, coverage->blind ? COVERED_BLIND : 0);
     bz_buf_append_varint(out, table.count);
     for (uint32_t i = 0; i < table.count; i++)
         bz_summary_append(out, &table.entries[i].node, table.entries[i].seq);
@@ -178,6 +180,7 @@ int bz_covered_decode(struct bz_bytes payload, struct bz_arena *arena, struct bz
     struct bz_reader r = bz_reader(payload);
     struct bz_told_vv table;
     uint32_t budget = CELLS_MAX;
+    out->blind = (bz_read8(&r) & COVERED_BLIND) != 0;
     int rc = read_table(&r, arena, &table);
     if (rc == 0)
         rc = read_differences(&r, arena, &table, true, &budget, &out->purged);

@@ -387,7 +387,8 @@ static int on_resume(struct bz_session *s, struct bz_bytes payload, blaze_error 
         return bz_error_set(error, BLAZE_EPROTO, "the peer's request is malformed");
     s->step = BZ_STEP_OPEN;
     s->reconciles = (s->peer_features & own_features(s) & BZ_FEATURE_RECONCILE) != 0;
-    return bz_outgoing_resume(s, &resume, error);
+    int rc = bz_coverage_warn(s, error);
+    return rc != 0 ? rc : bz_outgoing_resume(s, &resume, error);
 }
 
 static const char *step_names[] = {"HELLO", "ENROL", "PROOF", "WELCOME", "RESUME"};

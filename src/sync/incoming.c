@@ -129,7 +129,7 @@ static int apply_record(struct bz_session *s, struct bz_apply *apply,
     const struct bz_record *record, blaze_error *error)
 {
     struct bz_incoming *in = &s->in;
-    struct bz_change change = {.id = record->id};
+    struct bz_change change = {.id = record->id, .anew = in->round > 0};
     bz_arena_reset(&in->arena);
     int64_t collection = bz_terms_ours(&in->terms, BZ_TERM_COLLECTION, record->collection);
     int rc = collection < 0 ? (int)collection : 0;

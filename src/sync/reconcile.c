@@ -12,6 +12,8 @@
  *   all had
  *   RANGES  the next ones              ->
  *
+ * Not with a blind side: it would be believed that a record is gone, which no member has said.
+ *
  * Each side asks for itself, when it has the other's head; so it compares with a database that has
  * all that its version vector says. Nothing is kept: whoever is interrupted begins anew.
  *
@@ -46,16 +48,21 @@ static int malformed(blaze_error *error)
     return bz_error_set(error, BLAZE_EPROTO, "the peer compares records in a malformed way");
 }
 
+static bool is_blind(const struct bz_session *s)
+{
+    return s->opaque.active || s->self.blind;
+}
+
 /* ---- asking ---- */
 
 void bz_reconcile_ask(struct bz_session *s)
 {
-    s->reconcile.due = true;
+    s->reconcile.due = !is_blind(s);
 }
 
 bool bz_reconcile_helps(const struct bz_session *s)
 {
-    return s->reconciles && !s->reconcile.done && bz_scope_whole(s);
+    return s->reconciles && !s->reconcile.done && !is_blind(s) && bz_scope_whole(s);
 }
 
 /* A copy of a part cannot answer: what it does not show is not gone. It may ask, though. */
@@ -131,15 +138,12 @@ static int next_collection(struct bz_reconcile *c)
 static int send_ranges(struct bz_session *s, struct bz_bytes name, struct bz_bytes ranges)
 {
     struct bz_reconcile *c = &s->reconcile;
-    int rc = s->opaque.active ? bz_opaque_meaning(s, BZ_TERM_COLLECTION, name, &name) : 0;
-    if (rc != 0)
-        return rc;
     bz_buf_append_sized(&s->scratch, name);
     bz_buf_append8(&s->scratch, c->whole ? RANGES_WHOLE : 0);
     bz_buf_append(&s->scratch, &c->after, sizeof c->after);
     bz_buf_append_varint(&s->scratch, c->asked_count);
     bz_buf_append(&s->scratch, ranges.data, ranges.size);
-    rc = s->scratch.error;
+    int rc = s->scratch.error;
     bz_session_send(s, BZ_FRAME_RANGES);
     c->waiting = true;
     return rc;
@@ -336,11 +340,7 @@ static int answer(struct answer *a, struct bz_reader *r)
     if (!r->ok || range.collection.size == 0 || range.collection.size > NAME_MAX || count == 0 ||
         count > BZ_RANGES_MAX)
         return BLAZE_EPROTO;
-    int rc = 0;
-    if (s->opaque.active)
-        rc = bz_opaque_name(s, BZ_TERM_COLLECTION, range.collection, &range.collection);
-    if (rc == 0)
-        rc = answer_all(a, r, &range, count);
+    int rc = answer_all(a, r, &range, count);
     if (rc != 0)
         return rc;
     bz_buf_append_varint(&s->scratch, a->answered);
@@ -353,6 +353,8 @@ static int answer(struct answer *a, struct bz_reader *r)
 int bz_reconcile_ranges(struct bz_session *s, struct bz_bytes payload, blaze_error *error)
 {
     struct bz_reader r = bz_reader(payload);
+    if (is_blind(s))
+        return malformed(error);
     if (s->in.scope != 0)
         return bz_error_set(error, BLAZE_EPROTO,
             "the peer takes this copy of a part for one of the whole database");

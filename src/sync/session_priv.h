@@ -349,6 +349,8 @@ int bz_covered_encode(
 int bz_covered_decode(struct bz_bytes payload, struct bz_arena *arena, struct bz_coverage *out);
 
 /* ---- coverage.c ---- */
+/* Before anything of a blind peer is believed: see db/coverage.c. */
+int bz_coverage_warn(struct bz_session *s, blaze_error *error);
 int bz_coverage_run(struct bz_session *s, bool *more, blaze_error *error);
 int bz_coverage_heard(struct bz_session *s, struct bz_bytes payload, blaze_error *error);
 uint64_t bz_coverage_deadline(const struct bz_session *s);
