@@ -120,6 +120,27 @@ static void check_have(struct bz_bytes bytes)
     bz_buf_release(&again);
 }
 
+static void check_covered(struct bz_bytes bytes)
+{
+    struct bz_coverage first = {0}, second = {0};
+    struct bz_arena arena;
+    struct bz_buf a, b;
+    bz_arena_init(&arena);
+    bz_buf_init(&a, 1u << 24);
+    bz_buf_init(&b, 1u << 24);
+    int rc = bz_covered_decode(bytes, &arena, &first);
+    REQUIRE(rc == 0 || rc == BLAZE_EPROTO);
+    if (rc == 0 && first.count > 0) {
+        REQUIRE(bz_covered_encode(&a, &arena, &first, true) == 0);
+        REQUIRE(bz_covered_decode(bz_buf_bytes(&a), &arena, &second) == 0);
+        REQUIRE(bz_covered_encode(&b, &arena, &second, true) == 0);
+        REQUIRE(bz_bytes_equal(bz_buf_bytes(&a), bz_buf_bytes(&b)));
+    }
+    bz_buf_release(&a);
+    bz_buf_release(&b);
+    bz_arena_release(&arena);
+}
+
 static void check_packed(struct bz_bytes bytes)
 {
     if (bytes.size < 2)
@@ -143,7 +164,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size == 0)
         return 0;
     struct bz_bytes payload = bz_bytes(data + 1, size - 1);
-    switch (data[0] % 13) {
+    switch (data[0] % 14) {
     case 0:
         check_frames(payload);
         break;
@@ -180,8 +201,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     case 11:
         check_have(payload);
         break;
-    default:
+    case 12:
         check_packed(payload);
+        break;
+    default:
+        check_covered(payload);
     }
     return 0;
 }

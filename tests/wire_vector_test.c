@@ -18,8 +18,8 @@
 #define PARTS_MAX     6
 
 static const char *const frame_names[] = {"", "HELLO", "ENROL", "PROOF", "WELCOME", "REFUSE",
-    "RESUME", "CHANGES", "ACK", "PING", "PONG",
-    "BYE", [BZ_FRAME_HAVE] = "HAVE", [BZ_FRAME_PACE] = "PACE", [BZ_FRAME_REST] = "REST"};
+    "RESUME", "CHANGES", "ACK", "PING", "PONG", "BYE", [BZ_FRAME_COVERED] = "COVERED",
+    [BZ_FRAME_HAVE] = "HAVE", [BZ_FRAME_PACE] = "PACE", [BZ_FRAME_REST] = "REST"};
 
 /* ---- the file ---- */
 
@@ -308,6 +308,36 @@ static int describe_have(struct bz_bytes payload, struct bz_buf *text, struct bz
     return rc == BLAZE_END ? 0 : rc;
 }
 
+static void say_vv(struct bz_buf *text, const struct bz_told_vv *vv)
+{
+    for (uint32_t i = 0; i < vv->count; i++) {
+        say_hex(text, "of", &vv->entries[i].node, 16);
+        bz_buf_printf(text, " up to %llu", NUMBER(vv->entries[i].seq));
+    }
+}
+
+static int describe_covered(struct bz_bytes payload, struct bz_buf *text, struct bz_buf *again)
+{
+    struct bz_coverage c;
+    struct bz_arena arena;
+    bz_arena_init(&arena);
+    int rc = bz_covered_decode(payload, &arena, &c);
+    if (rc == 0) {
+        bz_buf_printf(
+            text, "%scollected to %llu", c.blind ? "blind copies " : "", NUMBER(c.purged_stamp));
+        say_vv(text, &c.purged);
+        for (uint32_t i = 0; i < c.count; i++) {
+            say_hex(text, "row", &c.rows[i].node, 16);
+            bz_buf_printf(text, "%s%s age %llu", c.rows[i].forgotten ? " forgotten" : "",
+                c.rows[i].floor ? " floor" : "", NUMBER(c.rows[i].age_ms));
+            say_vv(text, &c.rows[i].vv);
+        }
+        assert_int_equal(bz_covered_encode(again, &arena, &c, true), 0);
+    }
+    bz_arena_release(&arena);
+    return rc;
+}
+
 static int describe_pace(struct bz_bytes payload, struct bz_buf *text, struct bz_buf *again)
 {
     bool lazy;
@@ -325,8 +355,8 @@ static int describe(
     static int (*const by_type[])(struct bz_bytes, struct bz_buf *, struct bz_buf *) = {NULL,
         describe_hello, describe_enrol, describe_proof, describe_welcome, describe_goodbye,
         describe_resume, describe_changes, describe_ack, describe_ping, describe_ping,
-        describe_goodbye, [BZ_FRAME_HAVE] = describe_have, [BZ_FRAME_PACE] = describe_pace,
-        [BZ_FRAME_REST] = describe_rest};
+        describe_goodbye, [BZ_FRAME_COVERED] = describe_covered, [BZ_FRAME_HAVE] = describe_have,
+        [BZ_FRAME_PACE] = describe_pace, [BZ_FRAME_REST] = describe_rest};
     assert_true(type < sizeof by_type / sizeof *by_type && by_type[type] != NULL);
     return by_type[type](payload, text, again);
 }

@@ -6,7 +6,7 @@
  * nodes are named once, in a table, each with the seq that the sender itself has, and a row says
  * only where it differs from that.
  */
-#include "sync/session_priv.h"
+#include "sync/frame.h"
 
 #include <stdlib.h>
 

@@ -245,4 +245,11 @@ int bz_body_head(struct bz_body_reader *body, struct bz_body_head *out);
 int bz_body_next_entry(struct bz_body_reader *body, struct bz_dot *out);
 int bz_body_end(struct bz_body_reader *body);
 
+/* COVERED, in coverage_code.c; both work in the arena. The first row is the sender's own; without
+ * `ages` they are 0. BLAZE_ELIMIT: too much to tell; BLAZE_ENOMEM. */
+int bz_covered_encode(
+    struct bz_buf *out, struct bz_arena *arena, const struct bz_coverage *coverage, bool ages);
+/* BLAZE_EPROTO, BLAZE_ENOMEM. */
+int bz_covered_decode(struct bz_bytes payload, struct bz_arena *arena, struct bz_coverage *out);
+
 #endif

@@ -340,14 +340,6 @@ int bz_lazy_have(struct bz_session *s, struct bz_bytes payload, blaze_error *err
 int bz_lazy_pace(struct bz_session *s, struct bz_bytes payload, blaze_error *error);
 /* A chunk of so many records has come, of which so many changed something here. */
 void bz_lazy_judge(struct bz_session *s, uint64_t records, uint64_t changed);
-/* ---- coverage_code.c ---- */
-/* The first row is the sender's own; without `ages` they are 0. Works in the arena. BLAZE_ELIMIT:
- * too much to tell; BLAZE_ENOMEM. */
-int bz_covered_encode(
-    struct bz_buf *out, struct bz_arena *arena, const struct bz_coverage *coverage, bool ages);
-/* In the arena. BLAZE_EPROTO, BLAZE_ENOMEM. */
-int bz_covered_decode(struct bz_bytes payload, struct bz_arena *arena, struct bz_coverage *out);
-
 /* ---- coverage.c ---- */
 /* Before anything of a blind peer is believed: see db/coverage.c. */
 int bz_coverage_warn(struct bz_session *s, blaze_error *error);
