@@ -273,6 +273,11 @@ struct bz_store *bz_db_store(struct bz_db *db)
     return db->store;
 }
 
+enum bz_durability bz_db_apply_durability(const struct bz_db *db)
+{
+    return db->apply_durability;
+}
+
 /* ---- settings ---- */
 
 static int setting_key(struct bz_buf *out, const char *name, blaze_error *error)

@@ -83,6 +83,7 @@ int bz_db_close(struct bz_db *db, blaze_error *error);
 
 void bz_db_identity(struct bz_db *db, struct bz_identity *out);
 struct bz_store *bz_db_store(struct bz_db *db);
+enum bz_durability bz_db_apply_durability(const struct bz_db *db); /* that it was opened with */
 
 /* Small durable values beside the data (the secret, the hub's URL), not replicated. `value` empty
  * removes. get appends; BLAZE_ENOTFOUND. */

@@ -8,7 +8,7 @@
 #include "hub/hub.h"
 
 #include "base/alloc.h"
-#include "db/db_priv.h"
+#include "db/db.h"
 #include "hub/hub_priv.h"
 #include "peer/member.h"
 #include "peer/peer.h"
@@ -581,7 +581,7 @@ static void databases_are_as_durable_as_the_hub_was_opened_for(void **state)
         share(&a, &place);
         pthread_mutex_lock(&place.hub->lock);
         assert_non_null(place.hub->hosted);
-        assert_int_equal(place.hub->hosted->db->apply_durability, durabilities[i]);
+        assert_int_equal(bz_db_apply_durability(place.hub->hosted->db), durabilities[i]);
         pthread_mutex_unlock(&place.hub->lock);
         copy_close(&a);
         place_close(&place);
