@@ -1,0 +1,345 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Partial replicas where things go wrong: every allocation fails once, a peer's scope or markers
+ * are malformed, the copy becomes another node, or is opened read-only.
+ */
+#include "sync_world.h"
+
+#include "base/alloc.h"
+#include "crdt/scope.h"
+#include "db/db_priv.h"
+#include "sync/frame.h"
+
+static const struct bz_bytes notes = {(const uint8_t *)"notes", 5};
+
+static void scope_bytes(struct bz_buf *out, const char *collection, const char *filter)
+{
+    struct bz_scope_item item = {bz_bytes_text(collection), bz_bytes_text(filter)};
+    bz_buf_init(out, BZ_SCOPE_BYTES_MAX);
+    bz_scope_append(out, &item);
+}
+
+static int set_scope(struct bz_db *db, const char *filter)
+{
+    struct bz_buf scope;
+    scope_bytes(&scope, "notes", filter);
+    int rc = bz_db_scope_set(db, bz_buf_bytes(&scope), NULL);
+    bz_buf_release(&scope);
+    return rc;
+}
+
+static void put(struct bz_db *db, uint64_t id, const char *kind)
+{
+    blaze_doc *doc;
+    struct bz_db_txn *txn;
+    blaze_id record = fake_id(id);
+    assert_int_equal(blaze_doc_new(&doc), 0);
+    blaze_doc_add_string(doc, "kind", kind);
+    assert_int_equal(bz_db_begin(db, &txn, NULL), 0);
+    assert_int_equal(bz_db_upsert(txn, notes, &record, doc, NULL), 0);
+    assert_int_equal(bz_db_commit(txn, BZ_DURABLE_RELAXED, NULL), 0);
+    blaze_doc_free(doc);
+}
+
+static uint64_t count_of(struct bz_db *db)
+{
+    struct bz_read *read;
+    uint64_t count = 0;
+    assert_int_equal(bz_read_begin(db, &read, NULL), 0);
+    int rc = bz_read_count(read, notes, &count, NULL);
+    assert_true(rc == 0 || rc == BLAZE_ENOTFOUND);
+    bz_read_end(read);
+    return count;
+}
+
+static void exchange(struct world *w)
+{
+    for (int turn = 0; turn < 3; turn++) {
+        for (uint32_t i = 0; i < w->links; i++) {
+            if (w->link[i].up && !pipe_live(&w->link[i].pipe))
+                link_down(&w->link[i]);
+        }
+        all_links(w);
+        wake_all(w);
+        for (uint64_t steps = 0; step(w); steps++)
+            assert_true(steps < STEPS);
+    }
+}
+
+/* ---- memory ---- */
+
+static struct {
+    uint64_t at, count;
+} fault;
+
+static int fail_at(void *context)
+{
+    (void)context;
+    return ++fault.count == fault.at;
+}
+
+static int evict_first(struct bz_db *db)
+{
+    blaze_id first = fake_id(1);
+    return bz_db_evict(db, notes, &first, 1, NULL);
+}
+
+static int widen(struct bz_db *db)
+{
+    return set_scope(db, "");
+}
+
+static int narrow(struct bz_db *db)
+{
+    return set_scope(db, "kind = \"b\"");
+}
+
+/* Does `what` with every allocation failing once: all or nothing, and where it did not fail for
+ * that, `undo`. Leaves it done. */
+static void with_faults(
+    struct bz_db *db, int (*what)(struct bz_db *db), int (*undo)(struct bz_db *db))
+{
+    uint64_t failed = 0;
+    fault.at = 1;
+    for (bool all = false; !all; fault.at++) {
+        fault.count = 0;
+        bz_alloc_set_fault(fail_at, NULL);
+        int rc = what(db);
+        bz_alloc_set_fault(NULL, NULL);
+        all = fault.count < fault.at;
+        assert_true(rc == (all ? 0 : BLAZE_ENOMEM) || (!all && rc == 0));
+        assert_int_equal(bz_db_check(db, NULL, NULL, NULL), 0);
+        failed += rc != 0;
+        if (rc == 0 && !all && undo == NULL)
+            break;
+        if (rc == 0 && !all)
+            assert_int_equal(undo(db), 0);
+    }
+    assert_true(failed > 0);
+    assert_true(fault.at > 10);
+}
+
+static void every_allocation_of_a_change_of_scope_may_fail(void **state)
+{
+    (void)state;
+    struct world w;
+    world_open(&w, 1, CHAIN, 2);
+    struct bz_db *full = w.site[0].db, *part = w.site[1].db;
+    for (uint64_t i = 1; i <= 6; i++)
+        put(full, i, i % 2 ? "a" : "b");
+    assert_int_equal(set_scope(part, "kind = \"a\""), 0);
+    exchange(&w);
+    assert_int_equal(count_of(part), 3);
+    put(part, 1, "a"); /* so that letting go of it is noted */
+    exchange(&w);
+    with_faults(part, evict_first, NULL);
+    assert_int_equal(count_of(part), 2);
+    with_faults(part, widen, narrow);
+    exchange(&w);
+    assert_int_equal(count_of(part), 6);
+    with_faults(part, narrow, widen);
+    exchange(&w); /* one holds a write of this node */
+    assert_int_equal(count_of(part), 3);
+    world_close(&w);
+}
+
+/* The same of an exchange: it ends, or it goes on, and the next one completes it. */
+static void every_allocation_of_an_exchange_may_fail(void **state)
+{
+    (void)state;
+    struct world w;
+    world_open(&w, 2, CHAIN, 2);
+    struct bz_db *full = w.site[0].db, *part = w.site[1].db;
+    for (uint64_t i = 1; i <= 4; i++)
+        put(full, i, "a");
+    assert_int_equal(set_scope(part, "kind = \"a\""), 0);
+    exchange(&w);
+    uint64_t failed = 0;
+    fault.at = 1;
+    for (bool all = false; !all; fault.at += 3) {
+        put(full, 1 + fault.at % 4, fault.at % 2 ? "b" : "a"); /* one leaves, or comes */
+        put(part, 5, "b");                                     /* and one goes */
+        fault.count = 0;
+        bz_alloc_set_fault(fail_at, NULL);
+        wake_all(&w);
+        while (step(&w))
+            ;
+        bz_alloc_set_fault(NULL, NULL);
+        all = fault.count < fault.at;
+        failed += !all;
+        for (int k = 0; k < 2; k++) {
+            int code = pipe_status(&w.link[0].pipe, k).code;
+            assert_true(
+                code == 0 || code == BLAZE_ENOMEM || code == BLAZE_ECLOSED || code == BLAZE_EPROTO);
+        }
+        exchange(&w);
+        uint64_t expected = 0;
+        struct bz_read *read;
+        assert_int_equal(bz_read_begin(full, &read, NULL), 0);
+        for (uint64_t i = 1; i <= 4; i++) {
+            blaze_id id = fake_id(i);
+            blaze_value doc, kind;
+            assert_int_equal(bz_read_get(read, notes, &id, &doc, NULL), 0);
+            assert_int_equal(blaze_value_field(&doc, "kind", &kind), 0);
+            expected += kind.as.text.data[0] == 'a';
+        }
+        bz_read_end(read);
+        assert_int_equal(count_of(part), expected);
+        assert_int_equal(bz_db_check(part, NULL, NULL, NULL), 0);
+    }
+    assert_true(failed > 20);
+    assert_int_equal(count_of(full), 5);
+    world_close(&w);
+}
+
+/* ---- another node ---- */
+
+static void a_partial_replica_that_becomes_another_node_claims_anew_and_loses_nothing(void **state)
+{
+    (void)state;
+    struct world w;
+    struct bz_identity before, after;
+    struct bz_read *read;
+    struct bz_scope_kept kept;
+    struct bz_arena arena;
+    world_open(&w, 3, CHAIN, 2);
+    struct bz_db *full = w.site[0].db, *part = w.site[1].db;
+    assert_int_equal(set_scope(part, "kind = \"a\""), 0);
+    put(part, 1, "b");
+    exchange(&w);
+    assert_int_equal(count_of(part), 0); /* let go of: a write of this node is not here any more */
+    link_down(&w.link[0]);
+    put(part, 2, "b"); /* nobody else has it */
+    bz_db_identity(part, &before);
+    assert_int_equal(bz_identity_outlived(part, &before.node, NULL), 0);
+    bz_db_identity(part, &after);
+    assert_memory_not_equal(&before.node, &after.node, sizeof before.node);
+    bz_arena_init(&arena);
+    assert_int_equal(bz_read_begin(part, &read, NULL), 0);
+    assert_int_equal(bz_scope_load(read->view, &arena, &kept, NULL), 0);
+    bz_read_end(read);
+    assert_int_equal(kept.gave, 0);
+    bz_arena_release(&arena);
+    bool more;
+    assert_int_equal(bz_scope_sweep(part, 0, &more, NULL), 0);
+    assert_int_equal(count_of(part), 1); /* though it holds nothing of the node that this is now */
+    put(part, 3, "a");
+    exchange(&w);
+    assert_int_equal(count_of(full), 3);
+    assert_int_equal(count_of(part), 1);
+    world_close(&w);
+}
+
+/* ---- hostile bytes ---- */
+
+static int decode(const struct bz_buf *payload)
+{
+    struct bz_resume resume;
+    return bz_resume_decode(bz_buf_bytes(payload), &resume);
+}
+
+static int decode_scope(struct bz_bytes scope)
+{
+    struct bz_buf payload;
+    bz_buf_init(&payload, 1u << 20);
+    bz_resume_encode(&payload, &(struct bz_resume){.scope = scope});
+    int rc = decode(&payload);
+    bz_buf_release(&payload);
+    return rc;
+}
+
+static void a_scope_beyond_the_limits_is_refused_before_it_is_understood(void **state)
+{
+    (void)state;
+    struct bz_buf scope;
+    static char filter[BZ_SCOPE_FILTER_MAX + 2];
+    memset(filter, 'x', sizeof filter - 1);
+    scope_bytes(&scope, "a", filter); /* a byte too long */
+    assert_int_equal(decode_scope(bz_buf_bytes(&scope)), BLAZE_EPROTO);
+    bz_buf_clear(&scope);
+    for (uint32_t i = 0; i <= BZ_SCOPE_COLLECTIONS_MAX; i++) { /* one too many */
+        char name[8];
+        snprintf(name, sizeof name, "c%03u", i);
+        struct bz_scope_item item = {bz_bytes_text(name), bz_bytes(NULL, 0)};
+        bz_scope_append(&scope, &item);
+        if (i + 1 == BZ_SCOPE_COLLECTIONS_MAX)
+            assert_int_equal(decode_scope(bz_buf_bytes(&scope)), 0);
+    }
+    assert_int_equal(decode_scope(bz_buf_bytes(&scope)), BLAZE_EPROTO);
+    bz_buf_release(&scope);
+}
+
+/* A scope that is sound as bytes and is none for whoever has to ask it. */
+static void a_peer_whose_scope_cannot_be_understood_is_told_why(void **state)
+{
+    (void)state;
+    char deep[200];
+    memset(deep, '(', sizeof deep - 1);
+    deep[sizeof deep - 1] = '\0';
+    const struct {
+        const char *filter;
+        int code;
+    } bad[] = {{"kind = ", BLAZE_ESYNTAX}, {deep, BLAZE_ELIMIT}, {"\xff\xfe", BLAZE_ESYNTAX}};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        struct world w;
+        struct bz_buf scope;
+        struct bz_db_txn *txn;
+        world_open(&w, 4, CHAIN, 2);
+        put(w.site[0].db, 1, "a");
+        scope_bytes(&scope, "notes", bad[i].filter);
+        /* As a member would that does not check what it asks for. */
+        struct bz_scope_kept kept = {.generation = 1, .scope = bz_buf_bytes(&scope)};
+        assert_int_equal(bz_db_begin(w.site[1].db, &txn, NULL), 0);
+        txn->state.position++;
+        txn->changed = true;
+        assert_int_equal(bz_scope_store(txn->txn, &kept, NULL), 0);
+        assert_int_equal(bz_db_commit(txn, BZ_DURABLE_RELAXED, NULL), 0);
+        all_links(&w);
+        wake_all(&w);
+        while (step(&w))
+            ;
+        struct bz_session_status status = pipe_status(&w.link[0].pipe, 0);
+        assert_int_equal(status.phase, BZ_SESSION_CLOSED);
+        assert_true(strstr(status.reason, "filter on 'notes'") != NULL ||
+                    pipe_status(&w.link[0].pipe, 1).code != 0);
+        assert_int_equal(count_of(w.site[0].db), 1);
+        bz_buf_release(&scope);
+        world_close(&w);
+    }
+}
+
+static void markers_that_are_malformed_are_refused(void **state)
+{
+    (void)state;
+    static const blaze_id id;
+    struct bz_dot falling[] = {{2, 1}, {1, 1}}, none[] = {{1, 0}}, beyond[] = {{UINT32_MAX, 1}};
+    const struct bz_vv bad[] = {{NULL, 0}, {falling, 2}, {none, 1}, {beyond, 1}};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        struct bz_buf body;
+        struct bz_body_reader reader = {0};
+        struct bz_arena arena;
+        struct bz_marker marker;
+        bz_arena_init(&arena);
+        bz_buf_init(&body, 1000);
+        bz_buf_append_varint(&body, 1);
+        bz_marker_append(&body, &(struct bz_marker){.collection = 0, .id = id, .rvv = bad[i]});
+        reader.reader = bz_reader(bz_buf_bytes(&body));
+        assert_int_equal(bz_body_markers(&reader), 0);
+        assert_int_equal(bz_body_next_marker(&reader, &arena, &marker), BLAZE_EPROTO);
+        bz_buf_release(&body);
+        bz_arena_release(&arena);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_allocation_of_a_change_of_scope_may_fail),
+        cmocka_unit_test(every_allocation_of_an_exchange_may_fail),
+        cmocka_unit_test(a_partial_replica_that_becomes_another_node_claims_anew_and_loses_nothing),
+        cmocka_unit_test(a_scope_beyond_the_limits_is_refused_before_it_is_understood),
+        cmocka_unit_test(a_peer_whose_scope_cannot_be_understood_is_told_why),
+        cmocka_unit_test(markers_that_are_malformed_are_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
