@@ -211,7 +211,7 @@ static void a_partial_replica_that_becomes_another_node_claims_anew_and_loses_no
     link_down(&w.link[0]);
     put(part, 2, "b"); /* nobody else has it */
     bz_db_identity(part, &before);
-    assert_int_equal(bz_identity_outlived(part, &before.node, NULL), 0);
+    assert_int_equal(bz_identity_outlived(part, &before.node, NULL, NULL), 0);
     bz_db_identity(part, &after);
     assert_memory_not_equal(&before.node, &after.node, sizeof before.node);
     bz_arena_init(&arena);
