@@ -30,10 +30,7 @@
     X(ROLLBACK_UNNOTICED, "no new identity after relaxed commits were lost")                       \
     X(OUTLIVED_UNNOTICED, "no new identity when a peer has seen more of this node's writes")       \
     X(COPY_UNNOTICED, "no new identity for a copied directory")                                    \
-    X(VECTOR_SKIPS_ONE, "a peer's version vector is thought to cover one write more")              \
-    X(OPENING_NOT_NOTED, "a copy that was put back notes no opening of its own")                   \
-    X(FORK_UNNOTICED, "no new identity when a peer's cursor is of a log that is no more")          \
-    X(NOT_REISSUED, "what was written since the copy was put back keeps its dots")
+    X(VECTOR_SKIPS_ONE, "a peer's version vector is thought to cover one write more")
 
 enum bz_mutant {
     BZ_MUTANT_NONE,

@@ -156,8 +156,7 @@ static int note(
 int bz_opening_note(struct bz_db_txn *txn, blaze_error *error)
 {
     struct bz_db *db = txn->db;
-    if (txn->state.position == txn->begun || atomic_load(&db->opening_noted) ||
-        BZ_MUTANT(OPENING_NOT_NOTED))
+    if (txn->state.position == txn->begun || atomic_load(&db->opening_noted))
         return 0;
     txn->notes_opening = true;
     return note(db, txn->txn, txn->begun, txn->begun_seq, error);
@@ -291,7 +290,7 @@ int bz_opening_reissue(struct bz_db_txn *txn, const struct bz_fork *fork, blaze_
 {
     struct bz_cursor *cursor = NULL;
     uint64_t end = txn->state.position;
-    if (fork->seq == fork->last_seq || BZ_MUTANT(NOT_REISSUED))
+    if (fork->seq == fork->last_seq)
         return 0;
     /* Same seqs under the new node: those below are nobody's. */
     txn->state.seq = fork->last_seq;

@@ -121,8 +121,6 @@ static int recognize(
     if (rc == 0)
         rc = bz_opening_recognize(read->view, state->position, cursor, trail, out, NULL);
     bz_read_end(read);
-    if (BZ_MUTANT(FORK_UNNOTICED))
-        *out = *out == BZ_CURSOR_OUTLIVED && cursor <= position(context) ? BZ_CURSOR_GOOD : *out;
     return rc;
 }
 
