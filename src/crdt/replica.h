@@ -73,6 +73,7 @@ struct bz_head {
     struct bz_vv vv;
     struct bz_hash128 digest;
     uint64_t records; /* alive */
+    uint64_t purged;  /* deleted records that were ever collected here */
     bool partial;     /* the log holds writes beyond vv: parts of what others are still sending */
     bool scoped;      /* of a partial replica: vv says what it has been shown within its scope */
     bool claims; /* scoped: all of its own writes up to vv are in the log or were sent before */

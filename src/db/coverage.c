@@ -292,6 +292,20 @@ int bz_retention_load(struct bz_view *view, uint64_t *ms, blaze_error *error)
     return 0;
 }
 
+int bz_db_collects(struct bz_db *db, bool *out, blaze_error *error)
+{
+    struct bz_read *read = NULL;
+    struct bz_bytes value;
+    int rc = bz_read_begin(db, &read, error);
+    if (rc != 0)
+        return rc;
+    rc = bz_view_get(read->view, BZ_MAP_META, bz_bytes("setting/retention", 17), &value, error);
+    bz_read_end(read);
+    if (rc == 0 || rc == BLAZE_ENOTFOUND)
+        *out = rc == 0;
+    return rc == BLAZE_ENOTFOUND ? 0 : rc;
+}
+
 int bz_read_retention(struct bz_read *read, uint64_t *ms, blaze_error *error)
 {
     return bz_retention_load(read->view, ms, error);

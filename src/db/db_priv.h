@@ -577,6 +577,8 @@ int bz_hearsay_load(struct bz_db *db, struct bz_view *view, bool *out, blaze_err
 /* Whether this copy may hold records that all others have collected. */
 int bz_stale_load(struct bz_view *view, bool *out, blaze_error *error);
 int bz_stale_store(struct bz_db_txn *txn, bool stale, blaze_error *error);
+/* Whether a retention was set, and so deleted records are collected without being asked to. */
+int bz_db_collects(struct bz_db *db, bool *out, blaze_error *error);
 int bz_retention_load(struct bz_view *view, uint64_t *ms, blaze_error *error);
 /* Notes a replica of which nothing else is known, or that is no more. */
 int bz_coverage_note(

@@ -129,10 +129,14 @@ static uint64_t coverage_mark(void *context)
     return atomic_load(&((struct bz_db *)context)->coverage_mark);
 }
 
+/* By itself a copy collects only if it was told for how long to wait for others. */
 static int collect(void *context, bool *more, blaze_error *error)
 {
     uint64_t collected = 0;
-    return bz_db_collect(context, &collected, more, error);
+    bool asked = false;
+    *more = false;
+    int rc = bz_db_collects(context, &asked, error);
+    return rc != 0 || !asked ? rc : bz_db_collect(context, &collected, more, error);
 }
 
 /* ---- sending ---- */
@@ -311,6 +315,11 @@ static int changes_head(struct bz_changes *changes, struct bz_head *out)
     head.claims =
         head.scoped && (changes->scope.gave == 0 ||
                            bz_vv_get(&changes->receiver.vv, state->self) >= changes->scope.gave);
+    struct bz_purged purged;
+    if (rc == 0)
+        rc = bz_purged_load(changes->read->view, &changes->arena, &purged, NULL);
+    if (rc == 0)
+        head.purged = purged.count;
     if (rc == 0 && !head.scoped)
         rc = bz_peers_partial(changes->db, changes->read->view, &head.partial, NULL);
     if (rc == 0)

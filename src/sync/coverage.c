@@ -97,6 +97,17 @@ int bz_coverage_run(struct bz_session *s, bool *more, blaze_error *error)
     return rc;
 }
 
+/* A walk passes over what was collected while it went on, and its head covers it. So the peer has
+ * to hear of it first: else it would take itself to have had all of it. */
+int bz_coverage_before_head(struct bz_session *s, const struct bz_head *head, blaze_error *error)
+{
+    struct bz_covering *c = &s->covering;
+    if (!s->reconciles || !c->begun || c->purged == head->purged)
+        return 0;
+    c->purged = head->purged;
+    return send(s, false, error);
+}
+
 uint64_t bz_coverage_deadline(const struct bz_session *s)
 {
     if (!s->reconciles || !s->covering.begun || s->lazy.asked || !is_live(s) ||

@@ -519,8 +519,12 @@ static int finish_walk(struct bz_session *s, blaze_error *error)
         o->walked = head.position;
     bool news = o->limit == UINT64_MAX ? has_news(s, &head.vv) : bz_lazy_news(s);
     if (o->head_due || o->records + o->markers > 0 || news ||
-        o->walked - o->told >= BZ_QUIET_POSITIONS)
+        o->walked - o->told >= BZ_QUIET_POSITIONS) {
+        rc = bz_coverage_before_head(s, &head, error);
+        if (rc != 0)
+            return rc;
         rc = make_frame(s, &head);
+    }
     if (rc != 0)
         return bz_error_code(error, rc);
     close_walk(s);

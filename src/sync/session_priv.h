@@ -163,6 +163,7 @@ struct bz_covering {
     uint64_t looked_ms, sent_ms;
     struct bz_hash128 digest; /* of what was told */
     size_t size;              /* in so many bytes */
+    uint64_t purged;          /* what the last head said of it */
 };
 
 #define BZ_RANGES_MAX 64u
@@ -345,6 +346,8 @@ void bz_lazy_judge(struct bz_session *s, uint64_t records, uint64_t changed);
 int bz_coverage_warn(struct bz_session *s, blaze_error *error);
 int bz_coverage_run(struct bz_session *s, bool *more, blaze_error *error);
 int bz_coverage_heard(struct bz_session *s, struct bz_bytes payload, blaze_error *error);
+/* Before a head is told. */
+int bz_coverage_before_head(struct bz_session *s, const struct bz_head *head, blaze_error *error);
 uint64_t bz_coverage_deadline(const struct bz_session *s);
 
 /* ---- reconcile.c ---- */
