@@ -130,7 +130,8 @@ BLAZE_API int blaze_status(blaze_db *db, char **out, blaze_error *error);
 /*
  * What remains of a deleted record is removed once all replicas know that it is deleted
  * (docs/replication.md). A database whose retention was set does so by itself while it syncs;
- * blaze_collect() does it now, also for one that was never shared. *collected (may be NULL) is how many records went.
+ * blaze_collect() does it now, also for one that was never shared. *collected (may be NULL) is how
+ * many records went.
  */
 BLAZE_API int blaze_collect(blaze_db *db, uint64_t *collected, blaze_error *error);
 

@@ -102,7 +102,7 @@ static inline void begin_scene(struct scene *s)
     uint64_t alive;
     s->digest = fake_digest(s->fake, &alive);
     s->replica = (struct bz_replica){&fake_ops, s->fake};
-    s->auth = (struct bz_session_auth){fake_mac, fake_random, &s->keys};
+    s->auth = (struct bz_session_auth){.mac = fake_mac, .random = fake_random, .context = &s->keys};
     s->host = (struct bz_session_host){open_scene, NULL, s};
     s->options = (struct bz_session_options){.host = &s->host, .chunk_bytes = 1000};
     bz_buf_init(&s->out, 64u << 20);
@@ -142,7 +142,8 @@ static inline void shake_hands(struct scene *s, enum bz_frame_type until)
         expect_frame(s, BZ_FRAME_RESUME, &theirs);
     }
     if (until > BZ_FRAME_WELCOME) {
-        bz_welcome_encode(&s->out, &(struct bz_welcome){500, 100000, 1000000});
+        bz_welcome_encode(
+            &s->out, &(struct bz_welcome){.position = 500, .chunk = 100000, .window = 1000000});
         bz_buf_append(&s->out, "later", 5);
         send_frame(s, BZ_FRAME_WELCOME);
     }
