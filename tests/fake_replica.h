@@ -52,8 +52,8 @@ struct fake_term {
 
 struct fake {
     struct bz_identity identity;
-    struct fake_term terms[3][FAKE_TERMS];
-    uint32_t term_count[3];
+    struct fake_term terms[BZ_TERM_DICTIONARY + 1][FAKE_TERMS];
+    uint32_t term_count[BZ_TERM_DICTIONARY + 1];
     struct fake_record *records;
     uint32_t count;
     uint64_t position, seq, clock;
