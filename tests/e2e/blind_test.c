@@ -66,7 +66,7 @@ static unsigned search_files(const char *path, const char *const *words, size_t 
 
 /* A mapping larger than this is the shadow of a sanitizer, which has terabytes of it and none of
  * what the process has. */
-#define MAPPING_MAX (1ul << 36)
+#define MAPPING_MAX (1ul << 30)
 
 /* All that a process has in memory. */
 static unsigned search_memory(pid_t pid, const char *const *words, size_t count)
