@@ -103,28 +103,9 @@ static void end(struct bench_session *s)
     free(s);
 }
 
-/* Errors of the adds stick in the document and come out of the write. */
 static blaze_doc *whole(struct bench_session *s, const struct bench_record *record)
 {
-    blaze_doc_clear(s->doc);
-    for (size_t f = 0; f < ORDER_FIELDS; f++) {
-        const struct bench_value *v = &record->values[f];
-        const char *name = bench_orders.fields[f].name;
-        switch (bench_orders.fields[f].type) {
-        case BENCH_TEXT:
-            blaze_doc_add_text(s->doc, name, v->as.text.data, v->as.text.size);
-            break;
-        case BENCH_INT:
-            blaze_doc_add_int(s->doc, name, v->as.integer);
-            break;
-        case BENCH_DOUBLE:
-            blaze_doc_add_double(s->doc, name, v->as.number);
-            break;
-        case BENCH_BOOL:
-            blaze_doc_add_bool(s->doc, name, v->as.boolean);
-            break;
-        }
-    }
+    bench_document(s->doc, &bench_orders, record);
     return s->doc;
 }
 

@@ -41,25 +41,7 @@ static void close_codec(void *codec)
 static void encode(void *codec, const struct bench_record *record, struct bz_buf *out)
 {
     struct blaze_codec *c = codec;
-    blaze_doc_clear(c->doc);
-    for (size_t f = 0; f < c->schema->count; f++) {
-        const struct bench_value *v = &record->values[f];
-        const char *name = c->schema->fields[f].name;
-        switch (c->schema->fields[f].type) {
-        case BENCH_TEXT:
-            blaze_doc_add_text(c->doc, name, v->as.text.data, v->as.text.size);
-            break;
-        case BENCH_INT:
-            blaze_doc_add_int(c->doc, name, v->as.integer);
-            break;
-        case BENCH_DOUBLE:
-            blaze_doc_add_double(c->doc, name, v->as.number);
-            break;
-        case BENCH_BOOL:
-            blaze_doc_add_bool(c->doc, name, v->as.boolean);
-            break;
-        }
-    }
+    bench_document(c->doc, c->schema, record);
     blaze_value value;
     if (blaze_doc_value(c->doc, &value) != 0 || bz_doc_intern(out, &value, c->names) != 0)
         bench_die("blazebinary: a record could not be encoded");

@@ -67,25 +67,7 @@ static void add_body(struct work *w, uint64_t i, blaze_doc *doc)
     char text[BENCH_TEXT_MAX];
     blaze_value value;
     bench_order(i, &record, text);
-    blaze_doc_clear(doc);
-    for (size_t f = 0; f < bench_orders.count; f++) {
-        const struct bench_value *v = &record.values[f];
-        const char *name = bench_orders.fields[f].name;
-        switch (bench_orders.fields[f].type) {
-        case BENCH_TEXT:
-            blaze_doc_add_text(doc, name, v->as.text.data, v->as.text.size);
-            break;
-        case BENCH_INT:
-            blaze_doc_add_int(doc, name, v->as.integer);
-            break;
-        case BENCH_DOUBLE:
-            blaze_doc_add_double(doc, name, v->as.number);
-            break;
-        case BENCH_BOOL:
-            blaze_doc_add_bool(doc, name, v->as.boolean);
-            break;
-        }
-    }
+    bench_document(doc, &bench_orders, &record);
     expect(blaze_doc_value(doc, &value));
     size_t at = w->bodies.size;
     expect(bz_doc_intern(&w->bodies, &value, w->names));

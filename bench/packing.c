@@ -70,29 +70,6 @@ static struct bz_db *open_memory(const char *name)
     return db;
 }
 
-static void fill(blaze_doc *doc, const struct bench_schema *schema, const struct bench_record *r)
-{
-    blaze_doc_clear(doc);
-    for (size_t f = 0; f < schema->count; f++) {
-        const struct bench_value *v = &r->values[f];
-        const char *name = schema->fields[f].name;
-        switch (schema->fields[f].type) {
-        case BENCH_TEXT:
-            blaze_doc_add_text(doc, name, v->as.text.data, v->as.text.size);
-            break;
-        case BENCH_INT:
-            blaze_doc_add_int(doc, name, v->as.integer);
-            break;
-        case BENCH_DOUBLE:
-            blaze_doc_add_double(doc, name, v->as.number);
-            break;
-        case BENCH_BOOL:
-            blaze_doc_add_bool(doc, name, v->as.boolean);
-            break;
-        }
-    }
-}
-
 static void load(struct bz_db *db, const struct bench_records *records)
 {
     blaze_doc *doc;
@@ -103,7 +80,7 @@ static void load(struct bz_db *db, const struct bench_records *records)
         for (unsigned b = 0; b < BATCH && i < records->count; b++, i++) {
             blaze_id id;
             bench_id(BENCH_RANDOM_IDS, i, &id);
-            fill(doc, records->schema, &records->items[i]);
+            bench_document(doc, records->schema, &records->items[i]);
             must(bz_db_insert(txn, bz_bytes_text(COLLECTION), &id, doc, NULL), "inserting");
         }
         must(bz_db_commit(txn, BZ_DURABLE_RELAXED, NULL), "committing");

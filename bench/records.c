@@ -93,6 +93,30 @@ static struct bench_value fixed_text(const char *text)
     return (struct bench_value){.as.text = {text, strlen(text)}};
 }
 
+void bench_document(
+    blaze_doc *doc, const struct bench_schema *schema, const struct bench_record *record)
+{
+    blaze_doc_clear(doc);
+    for (size_t f = 0; f < schema->count; f++) {
+        const struct bench_value *v = &record->values[f];
+        const char *name = schema->fields[f].name;
+        switch (schema->fields[f].type) {
+        case BENCH_TEXT:
+            blaze_doc_add_text(doc, name, v->as.text.data, v->as.text.size);
+            break;
+        case BENCH_INT:
+            blaze_doc_add_int(doc, name, v->as.integer);
+            break;
+        case BENCH_DOUBLE:
+            blaze_doc_add_double(doc, name, v->as.number);
+            break;
+        case BENCH_BOOL:
+            blaze_doc_add_bool(doc, name, v->as.boolean);
+            break;
+        }
+    }
+}
+
 void bench_order(uint64_t i, struct bench_record *out, char text[BENCH_TEXT_MAX])
 {
     struct scribe s = {text, text};

@@ -11,6 +11,7 @@
 #include "base/buf.h"
 
 #include <blazedb/id.h>
+#include <blazedb/value.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -66,6 +67,11 @@ enum {
 
 extern const struct bench_schema bench_orders;
 extern const struct bench_schema bench_cities;
+
+/* Makes `doc` what the record is. Errors of the adds stick in the document and come out of its next
+ * use. */
+void bench_document(
+    blaze_doc *doc, const struct bench_schema *schema, const struct bench_record *record);
 
 /* Order `i`; its texts lie in `text`, which the caller keeps as long as the record. */
 void bench_order(uint64_t i, struct bench_record *out, char text[BENCH_TEXT_MAX]);

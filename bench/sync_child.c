@@ -90,30 +90,6 @@ static blaze_doc *new_doc(void)
     return doc;
 }
 
-/* Errors of the adds stick in the document and come out of the write. */
-static void fill_whole(blaze_doc *doc, const struct bench_record *record)
-{
-    blaze_doc_clear(doc);
-    for (size_t f = 0; f < ORDER_FIELDS; f++) {
-        const struct bench_value *v = &record->values[f];
-        const char *name = bench_orders.fields[f].name;
-        switch (bench_orders.fields[f].type) {
-        case BENCH_TEXT:
-            blaze_doc_add_text(doc, name, v->as.text.data, v->as.text.size);
-            break;
-        case BENCH_INT:
-            blaze_doc_add_int(doc, name, v->as.integer);
-            break;
-        case BENCH_DOUBLE:
-            blaze_doc_add_double(doc, name, v->as.number);
-            break;
-        case BENCH_BOOL:
-            blaze_doc_add_bool(doc, name, v->as.boolean);
-            break;
-        }
-    }
-}
-
 static void fill_change(blaze_doc *doc, uint64_t record, uint64_t round)
 {
     const char *status;
@@ -143,7 +119,7 @@ static double load(blaze_db *db, uint64_t n)
         for (uint64_t i = 0; i < count; i++) {
             blaze_id id;
             bench_id(BENCH_RANDOM_IDS, first + i, &id);
-            fill_whole(doc, &records[i]);
+            bench_document(doc, &bench_orders, &records[i]);
             check(blaze_txn_insert(txn, COLLECTION, &id, doc, &error), &error);
         }
         check(blaze_commit_with(txn, BLAZE_FULL, &error), &error);
@@ -341,7 +317,7 @@ static uint64_t replay(blaze_db *db, uint64_t n, uint64_t rounds, double seconds
                     check(blaze_update(db, COLLECTION, &id, doc, &error), &error);
                 } else {
                     bench_order(i, &record, text);
-                    fill_whole(doc, &record);
+                    bench_document(doc, &bench_orders, &record);
                     check(blaze_insert(db, COLLECTION, &id, doc, &error), &error);
                 }
             }
