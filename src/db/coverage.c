@@ -175,6 +175,27 @@ static struct bz_bytes stale_key(void)
     return bz_bytes("stale", 5);
 }
 
+static struct bz_bytes blind_key(void)
+{
+    return bz_bytes("blind", 5);
+}
+
+static struct bz_bytes retention_key(void)
+{
+    return bz_bytes_text("setting/retention");
+}
+
+/* Whether there is a value, whatever it is. */
+static int is_noted(struct bz_view *view, struct bz_bytes key, bool *out, blaze_error *error)
+{
+    struct bz_bytes value;
+    int rc = bz_view_get(view, BZ_MAP_META, key, &value, error);
+    if (rc != 0 && rc != BLAZE_ENOTFOUND)
+        return rc;
+    *out = rc == 0;
+    return 0;
+}
+
 int bz_purged_load(
     struct bz_view *view, struct bz_arena *arena, struct bz_purged *out, blaze_error *error)
 {
@@ -248,28 +269,15 @@ int bz_collected_here(struct bz_db_txn *txn, struct bz_vv *out, blaze_error *err
 
 /* ---- hearsay ---- */
 
-static struct bz_bytes blind_key(void)
-{
-    return bz_bytes("blind", 5);
-}
-
 int bz_hearsay_load(struct bz_db *db, struct bz_view *view, bool *out, blaze_error *error)
 {
-    struct bz_bytes value;
     *out = true;
-    if (db->identity.blind)
-        return 0;
-    int rc = bz_view_get(view, BZ_MAP_META, blind_key(), &value, error);
-    *out = rc == 0;
-    return rc == BLAZE_ENOTFOUND ? 0 : rc;
+    return db->identity.blind ? 0 : is_noted(view, blind_key(), out, error);
 }
 
 int bz_stale_load(struct bz_view *view, bool *out, blaze_error *error)
 {
-    struct bz_bytes value;
-    int rc = bz_view_get(view, BZ_MAP_META, stale_key(), &value, error);
-    *out = rc == 0;
-    return rc == BLAZE_ENOTFOUND ? 0 : rc;
+    return is_noted(view, stale_key(), out, error);
 }
 
 int bz_stale_store(struct bz_db_txn *txn, bool stale, blaze_error *error)
@@ -282,7 +290,7 @@ int bz_stale_store(struct bz_db_txn *txn, bool stale, blaze_error *error)
 int bz_retention_load(struct bz_view *view, uint64_t *ms, blaze_error *error)
 {
     struct bz_bytes value;
-    int rc = bz_view_get(view, BZ_MAP_META, bz_bytes("setting/retention", 17), &value, error);
+    int rc = bz_view_get(view, BZ_MAP_META, retention_key(), &value, error);
     *ms = RETENTION_MS;
     if (rc != 0)
         return rc == BLAZE_ENOTFOUND ? 0 : rc;
@@ -295,15 +303,12 @@ int bz_retention_load(struct bz_view *view, uint64_t *ms, blaze_error *error)
 int bz_db_collects(struct bz_db *db, bool *out, blaze_error *error)
 {
     struct bz_read *read = NULL;
-    struct bz_bytes value;
     int rc = bz_read_begin(db, &read, error);
     if (rc != 0)
         return rc;
-    rc = bz_view_get(read->view, BZ_MAP_META, bz_bytes("setting/retention", 17), &value, error);
+    rc = is_noted(read->view, retention_key(), out, error);
     bz_read_end(read);
-    if (rc == 0 || rc == BLAZE_ENOTFOUND)
-        *out = rc == 0;
-    return rc == BLAZE_ENOTFOUND ? 0 : rc;
+    return rc;
 }
 
 int bz_read_retention(struct bz_read *read, uint64_t *ms, blaze_error *error)
