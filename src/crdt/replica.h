@@ -41,6 +41,9 @@ struct bz_trail {
 };
 /* Adds newer ones. False, and nothing is added, if they do not begin after those that are there. */
 bool bz_trail_add(struct bz_trail *trail, const struct bz_trail *newer);
+/* A count of one byte, then for each a varint start and its id in 8 bytes, little-endian; each
+ * starts before the one before it, the first before `position`. False for what is not so. */
+bool bz_trail_read(struct bz_reader *r, uint64_t position, struct bz_trail *trail);
 
 /* What is known of a peer's log, kept durably under its node id. */
 struct bz_peer_state {

@@ -43,3 +43,16 @@ bool bz_trail_add(struct bz_trail *trail, const struct bz_trail *newer)
         push(trail, newer->marks[i - 1]);
     return true;
 }
+
+bool bz_trail_read(struct bz_reader *r, uint64_t position, struct bz_trail *trail)
+{
+    trail->count = bz_read8(r);
+    bool sound = r->ok && trail->count <= BZ_TRAIL_MAX;
+    for (uint32_t i = 0; sound && i < trail->count; i++) {
+        struct bz_opening_mark *mark = &trail->marks[i];
+        mark->start = bz_read_varint(r);
+        mark->id = bz_read64le(r);
+        sound = r->ok && mark->id != 0 && mark->start < (i == 0 ? position : mark[-1].start);
+    }
+    return sound;
+}

@@ -235,19 +235,6 @@ static uint8_t *put_trail(uint8_t *p, const struct bz_trail *trail)
     return p;
 }
 
-static bool read_trail(struct bz_reader *r, struct bz_trail *trail)
-{
-    trail->count = bz_read8(r);
-    bool sound = r->ok && trail->count <= BZ_TRAIL_MAX;
-    for (uint32_t i = 0; sound && i < trail->count; i++) {
-        struct bz_opening_mark *mark = &trail->marks[i];
-        mark->start = bz_read_varint(r);
-        mark->id = bz_read64le(r);
-        sound = r->ok && mark->id != 0 && (i == 0 || mark->start < mark[-1].start);
-    }
-    return sound;
-}
-
 static int peer_decode(struct bz_bytes value, struct bz_peer_state *out, blaze_error *error)
 {
     struct bz_reader r = bz_reader(value);
@@ -264,7 +251,7 @@ static int peer_decode(struct bz_bytes value, struct bz_peer_state *out, blaze_e
     peer.database = read_id(&r);
     if ((flags & PEER_HELD) != 0)
         peer.held = bz_read_varint(&r);
-    bool trail = read_trail(&r, &peer.trail);
+    bool trail = bz_trail_read(&r, UINT64_MAX, &peer.trail);
     bool sound = trail && flags < 2 * PEER_HELD && (peer.held != 0) == ((flags & PEER_HELD) != 0);
     if (!read_all(&r) || format != PEER_FORMAT || !sound)
         return bz_error_set(error, BLAZE_ECORRUPT, "what is known of a peer is corrupt");

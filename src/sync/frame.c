@@ -216,20 +216,6 @@ static void append_trail(struct bz_buf *out, const struct bz_trail *trail)
     }
 }
 
-/* Each starts before the one before it, the first before a position. */
-static bool read_trail(struct bz_reader *r, uint64_t position, struct bz_trail *trail)
-{
-    trail->count = bz_read8(r);
-    bool sound = r->ok && trail->count <= BZ_TRAIL_MAX;
-    for (uint32_t i = 0; sound && i < trail->count; i++) {
-        struct bz_opening_mark *mark = &trail->marks[i];
-        mark->start = bz_read_varint(r);
-        mark->id = bz_read64le(r);
-        sound = r->ok && mark->id != 0 && mark->start < (i == 0 ? position : mark[-1].start);
-    }
-    return sound;
-}
-
 void bz_resume_encode(struct bz_buf *out, const struct bz_resume *resume)
 {
     bz_buf_append_varint(out, resume->round);
@@ -249,7 +235,7 @@ int bz_resume_decode(struct bz_bytes payload, struct bz_resume *out)
     out->position = bz_read_varint(&r);
     out->reached = bz_read_varint(&r);
     out->summary = bz_read_sized(&r);
-    if (!read_trail(&r, out->position, &out->trail) || out->reached > out->position ||
+    if (!bz_trail_read(&r, out->position, &out->trail) || out->reached > out->position ||
         bz_resume_scope_decode(&r, out) != 0)
         return BLAZE_EPROTO;
     /* Read through once, so that a summary is taken whole or not at all. */
@@ -398,7 +384,7 @@ int bz_chunk_decode(struct bz_bytes payload, struct bz_chunk *out)
     if (out->packing != BZ_PACKING_NONE)
         out->raw_size = bz_read_varint(&r);
     if ((flags & CHUNK_OPENING) != 0)
-        known &= read_trail(&r, out->to, &out->openings) && out->openings.count > 0;
+        known &= bz_trail_read(&r, out->to, &out->openings) && out->openings.count > 0;
     out->body = bz_bytes(r.p, bz_reader_left(&r));
     if (out->packing == BZ_PACKING_NONE)
         out->raw_size = out->body.size;
