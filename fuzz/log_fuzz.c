@@ -8,20 +8,13 @@
  *   1  size of the payload (2 bytes)
  *   3  payload
  */
+#include "require.h"
 #include "store/frame.h"
 #include "store/testing.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 #define SEGMENT "log/0000000000000001.wal"
-
-#define REQUIRE(condition)                                                                         \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);                        \
-            abort();                                                                               \
-        }                                                                                          \
-    } while (0)
 
 enum flaw {
     END = 1,    /* ends the segment; there is no other */

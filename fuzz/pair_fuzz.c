@@ -15,17 +15,10 @@
  */
 #include "sync_world.h"
 
+#include "require.h"
 #include "sync/frame.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define REQUIRE(condition)                                                                         \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);                        \
-            abort();                                                                               \
-        }                                                                                          \
-    } while (0)
 
 #define STORY_MAX 400
 #define TURNS_MAX 20000

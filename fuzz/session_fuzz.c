@@ -12,18 +12,11 @@
  * what they protect is not what is tested.
  */
 #include "fake_replica.h"
+#include "require.h"
 #include "session_pipe.h"
 #include "sync/frame.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define REQUIRE(condition)                                                                         \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);                        \
-            abort();                                                                               \
-        }                                                                                          \
-    } while (0)
 
 #define RUNS_MAX 100000
 

@@ -4,6 +4,7 @@
  * otherwise its checksums are made right first, as far as the pieces can be told, so that what is
  * behind them is reached too.
  */
+#include "require.h"
 #include "store/table.h"
 #include "store/table_guard.h"
 #include "store/testing.h"
@@ -11,14 +12,6 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 #define GUARD 8u /* a checksum */
-
-#define REQUIRE(condition)                                                                         \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);                        \
-            abort();                                                                               \
-        }                                                                                          \
-    } while (0)
 
 static struct bz_test_dir dir;
 

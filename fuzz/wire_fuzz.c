@@ -3,6 +3,7 @@
  * Every decoder of the wire: the first byte picks one, the rest is its payload. What decodes must
  * encode to something that decodes to the same.
  */
+#include "require.h"
 #include "sync/frame.h"
 #include "sync/pack.h"
 
@@ -10,14 +11,6 @@
 #include <stdlib.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define REQUIRE(condition)                                                                         \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);                        \
-            abort();                                                                               \
-        }                                                                                          \
-    } while (0)
 
 /* Decodes, encodes, decodes, encodes: both encodings must be the same. */
 #define ROUND_TRIP(type, name)                                                                     \

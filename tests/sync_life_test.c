@@ -9,7 +9,6 @@
 #define MINUTE 60000u
 #define GOSSIP 5000u /* links pass a tenth of a minute in one, so as not to fall silent */
 #define DAY    86400000u
-#define NOTES  bz_bytes_text("notes")
 
 /* What a database's owner has done now and then. */
 static void maintain(struct site *s)
@@ -19,8 +18,6 @@ static void maintain(struct site *s)
         assert_int_equal(bz_db_collect(s->db, &collected, &more, NULL), 0);
 }
 
-/* Time goes by: enough for sessions to tell what they tell now and then, too little for one to be
- * given up. */
 /* Gossip that is quick enough for what follows, and copies that collect by themselves. */
 static void prepare(struct world *w)
 {
@@ -29,6 +26,8 @@ static void prepare(struct world *w)
         assert_int_equal(bz_db_set_retention(w->site[i].db, 30ull * DAY, NULL), 0);
 }
 
+/* Time goes by: enough for sessions to tell what they tell now and then, too little for one to be
+ * given up. */
 static void pass(struct world *w, uint64_t ms)
 {
     settle(w);
@@ -42,19 +41,6 @@ static void pass(struct world *w, uint64_t ms)
         maintain(&w->site[i]);
 }
 
-static void write_one(struct site *s, uint32_t number, const char *text)
-{
-    blaze_doc *doc;
-    struct bz_db_txn *txn;
-    blaze_id id = fake_id(number);
-    assert_int_equal(blaze_doc_new(&doc), 0);
-    blaze_doc_add_string(doc, "text", text);
-    assert_int_equal(bz_db_begin(s->db, &txn, NULL), 0);
-    assert_int_equal(bz_db_upsert(txn, NOTES, &id, doc, NULL), 0);
-    assert_int_equal(bz_db_commit(txn, BZ_DURABLE_RELAXED, NULL), 0);
-    blaze_doc_free(doc);
-}
-
 static void delete_some(struct site *s, uint32_t first, uint32_t count)
 {
     struct bz_db_txn *txn;
@@ -64,17 +50,6 @@ static void delete_some(struct site *s, uint32_t first, uint32_t count)
         assert_int_equal(bz_db_delete(txn, NOTES, &id, NULL), 0);
     }
     assert_int_equal(bz_db_commit(txn, BZ_DURABLE_RELAXED, NULL), 0);
-}
-
-static bool has(struct site *s, uint32_t number)
-{
-    struct bz_read *read;
-    blaze_id id = fake_id(number);
-    assert_int_equal(bz_read_begin(s->db, &read, NULL), 0);
-    int rc = bz_read_exists(read, NOTES, &id, NULL);
-    bz_read_end(read);
-    assert_true(rc == 0 || rc == BLAZE_ENOTFOUND);
-    return rc == 0;
 }
 
 static struct bz_db_state state_at(struct world *w, uint32_t i)
@@ -148,23 +123,24 @@ static void a_stale_replica_brings_nothing_back_and_loses_nothing(void **state)
         pass(&w, MINUTE);
         cut_off(&w, 3);
         delete_some(&w.site[0], 1000, 1000);
-        write_one(&w.site[3], 5000, "made while away");
-        write_one(&w.site[3], 10, "changed while away");
-        write_one(&w.site[3], 1500, "changed while away, and deleted elsewhere before");
+        write_note(&w.site[3], 5000, "made while away", BZ_DURABLE_RELAXED);
+        write_note(&w.site[3], 10, "changed while away", BZ_DURABLE_RELAXED);
+        write_note(&w.site[3], 1500, "changed while away, and deleted elsewhere before",
+            BZ_DURABLE_RELAXED);
         for (int i = 0; i < 12; i++)
             pass(&w, 5 * DAY);
         for (uint32_t i = 0; i < 3; i++)
             assert_int_equal(state_at(&w, i).purged, 1000);
-        write_one(&w.site[1], 1600, "made anew with an id that was deleted");
+        write_note(&w.site[1], 1600, "made anew with an id that was deleted", BZ_DURABLE_RELAXED);
         all_links(&w);
         for (int i = 0; i < 8; i++)
             pass(&w, MINUTE);
         for (uint32_t i = 0; i < w.sites; i++) {
             assert_false(is_stale(&w.site[i]));
-            assert_true(has(&w.site[i], 5000));
-            assert_true(has(&w.site[i], 1500));
-            assert_true(has(&w.site[i], 1600));
-            assert_false(has(&w.site[i], 1000));
+            assert_true(has_note(&w.site[i], 5000));
+            assert_true(has_note(&w.site[i], 1500));
+            assert_true(has_note(&w.site[i], 1600));
+            assert_false(has_note(&w.site[i], 1000));
             assert_int_equal(state_at(&w, i).records, 2003);
         }
         assert_equal(&w);
@@ -220,7 +196,7 @@ static void a_forgotten_replica_is_not_waited_for(void **state)
     blaze_id nobody = fake_id(99);
     assert_int_equal(bz_db_forget(w.site[0].db, &nobody, &error), BLAZE_ENOTFOUND);
     assert_int_equal(bz_db_forget(w.site[0].db, &lost.node, NULL), 0);
-    write_one(&w.site[0], 70, "something to tell");
+    write_note(&w.site[0], 70, "something to tell", BZ_DURABLE_RELAXED);
     for (int i = 0; i < 4; i++)
         pass(&w, MINUTE);
     /* The other one has heard of it. */
@@ -254,7 +230,7 @@ static void a_shorter_retention_is_kept_to(void **state)
     delete_some(&w.site[1], 0, 20);
     pass(&w, MINUTE);
     pass(&w, 2 * DAY);
-    write_one(&w.site[0], 70, "something to tell");
+    write_note(&w.site[0], 70, "something to tell", BZ_DURABLE_RELAXED);
     pass(&w, MINUTE);
     pass(&w, MINUTE);
     assert_int_equal(state_at(&w, 0).purged, 20);
@@ -324,7 +300,7 @@ static void nobody_is_believed_that_records_are_gone_where_there_are_blind_copie
         assert_int_equal(removed_by_word(&w.site[i], false), 0);
         assert_int_equal(state_at(&w, i).records, 40);
     }
-    write_one(&w.site[3], 10, "goes on");
+    write_note(&w.site[3], 10, "goes on", BZ_DURABLE_RELAXED);
     settle(&w);
     assert_equal(&w);
     world_close(&w);

@@ -8,8 +8,6 @@
 
 #include "store/memory_image.h"
 
-#define NOTES bz_bytes_text("notes")
-
 struct fixture {
     struct world w;
     struct bz_memory_image *image[4];
@@ -27,29 +25,6 @@ static void close_world(struct fixture *f)
     world_close(&f->w);
     for (uint32_t i = 0; i < f->images; i++)
         bz_memory_image_free(f->image[i]);
-}
-
-static void write_note(struct site *s, uint32_t number, const char *text)
-{
-    blaze_doc *doc;
-    struct bz_db_txn *txn;
-    blaze_id id = fake_id(number);
-    assert_int_equal(blaze_doc_new(&doc), 0);
-    blaze_doc_add_string(doc, "text", text);
-    assert_int_equal(bz_db_begin(s->db, &txn, NULL), 0);
-    assert_int_equal(bz_db_upsert(txn, NOTES, &id, doc, NULL), 0);
-    assert_int_equal(bz_db_commit(txn, BZ_DURABLE_FULL, NULL), 0);
-    blaze_doc_free(doc);
-}
-
-static bool has_note(struct site *s, uint32_t number)
-{
-    struct bz_read *read;
-    blaze_id id = fake_id(number);
-    assert_int_equal(bz_read_begin(s->db, &read, NULL), 0);
-    int rc = bz_read_exists(read, NOTES, &id, NULL);
-    bz_read_end(read);
-    return rc == 0;
 }
 
 static uint64_t conflicts_of(struct site *s)
@@ -143,7 +118,7 @@ static void meet_all(struct fixture *f)
 static void write_notes(struct site *s, uint32_t first, uint32_t count, const char *text)
 {
     for (uint32_t i = 0; i < count; i++)
-        write_note(s, first + i, text);
+        write_note(s, first + i, text, BZ_DURABLE_FULL);
 }
 
 static void assert_notes(struct fixture *f, uint32_t first, uint32_t count)
@@ -205,15 +180,15 @@ static void writes_under_the_dots_of_lost_ones_are_siblings_of_them(void **state
         /* Both sides of the story have as many writes, in as many openings. */
         for (uint32_t i = 0; i < openings; i++) {
             reopen(&f, 0, NULL);
-            write_note(&f.w.site[0], i, "lost");
-            write_note(&f.w.site[0], 10 + i, "lost");
+            write_note(&f.w.site[0], i, "lost", BZ_DURABLE_FULL);
+            write_note(&f.w.site[0], 10 + i, "lost", BZ_DURABLE_FULL);
             meet_all(&f);
         }
         reopen(&f, 0, image);
         for (uint32_t i = 0; i < openings; i++) {
             reopen(&f, 0, NULL);
-            write_note(&f.w.site[0], i, "after");
-            write_note(&f.w.site[0], 20 + i, "after");
+            write_note(&f.w.site[0], i, "after", BZ_DURABLE_FULL);
+            write_note(&f.w.site[0], 20 + i, "after", BZ_DURABLE_FULL);
         }
         assert_true(meet_once(&f, 0));
         meet_all(&f);

@@ -250,6 +250,33 @@ static inline void insert_many(struct site *s, uint64_t count)
     blaze_doc_free(doc);
 }
 
+#define NOTES bz_bytes_text("notes")
+
+static inline void write_note(
+    struct site *s, uint32_t number, const char *text, enum bz_durability durability)
+{
+    blaze_doc *doc;
+    struct bz_db_txn *txn;
+    blaze_id id = fake_id(number);
+    assert_int_equal(blaze_doc_new(&doc), 0);
+    blaze_doc_add_string(doc, "text", text);
+    assert_int_equal(bz_db_begin(s->db, &txn, NULL), 0);
+    assert_int_equal(bz_db_upsert(txn, NOTES, &id, doc, NULL), 0);
+    assert_int_equal(bz_db_commit(txn, durability, NULL), 0);
+    blaze_doc_free(doc);
+}
+
+static inline bool has_note(struct site *s, uint32_t number)
+{
+    struct bz_read *read;
+    blaze_id id = fake_id(number);
+    assert_int_equal(bz_read_begin(s->db, &read, NULL), 0);
+    int rc = bz_read_exists(read, NOTES, &id, NULL);
+    bz_read_end(read);
+    assert_true(rc == 0 || rc == BLAZE_ENOTFOUND);
+    return rc == 0;
+}
+
 /* ---- running and comparing ---- */
 
 static inline void wake_all(struct world *w)

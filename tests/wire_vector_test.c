@@ -5,6 +5,7 @@
  * the lines of the session as it is now go to stderr.
  */
 #include "cmocka_all.h"
+#include "hex.h"
 
 #include "base/text.h"
 #include "crypto/keys.h"
@@ -58,17 +59,6 @@ static bool vectors_next(struct vectors *v, const char *kind)
     }
     fclose(v->file);
     return false;
-}
-
-static struct bz_bytes from_hex(const char *text, uint8_t *out)
-{
-    size_t size = strlen(text) / 2;
-    for (size_t i = 0; i < size; i++) {
-        unsigned byte;
-        assert_int_equal(sscanf(text + 2 * i, "%2x", &byte), 1);
-        out[i] = (uint8_t)byte;
-    }
-    return bz_bytes(out, size);
 }
 
 /* ---- frames in words ---- */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The public functions, on databases in memory. */
+#include "api/api_test_util.h"
 #include "base/alloc.h"
-#include "cmocka_all.h"
 
 #include <blazedb.h>
 #include <pthread.h>
@@ -10,15 +10,6 @@
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-static blaze_error error; /* of the call that failed last */
-
-#define OK(call)                                                                                   \
-    do {                                                                                           \
-        int rc_ = call;                                                                            \
-        if (rc_ != BLAZE_OK)                                                                       \
-            fail_msg(#call ": %s: %s", blaze_error_name(rc_), error.text);                         \
-    } while (0)
 
 static blaze_db *open_memory(void)
 {

@@ -4,8 +4,8 @@
  * Nothing of a sealed database stands in clear in any of its files, whatever has happened to it;
  * and the same search does find it in one that is not sealed.
  */
+#include "api/api_test_util.h"
 #include "api_priv.h"
-#include "cmocka_all.h"
 #include "codec/key.h"
 #include "crypto/keys.h"
 
@@ -16,15 +16,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static blaze_error error; /* of the call that failed last */
 static char scratch[64];
-
-#define OK(call)                                                                                   \
-    do {                                                                                           \
-        int rc_ = call;                                                                            \
-        if (rc_ != BLAZE_OK)                                                                       \
-            fail_msg(#call ": %s: %s", blaze_error_name(rc_), error.text);                         \
-    } while (0)
 
 /* ---- what is planted ---- */
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Conflicts through the public functions: two copies and a hub, all in this process. */
-#include "cmocka_all.h"
+#include "api/api_test_util.h"
 
 #include <blazedb.h>
 #include <pthread.h>
@@ -8,15 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-static blaze_error error; /* of the call that failed last */
-
-#define OK(call)                                                                                   \
-    do {                                                                                           \
-        int rc_ = call;                                                                            \
-        if (rc_ != BLAZE_OK)                                                                       \
-            fail_msg(#call ": %s: %s", blaze_error_name(rc_), error.text);                         \
-    } while (0)
 
 struct place {
     char dir[32];

@@ -1,22 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Peers, waiting for links, and what status tells of catching up, through the public functions. */
+#include "api/api_test_util.h"
 #include "api_priv.h"
-#include "cmocka_all.h"
 
 #include "wait.h"
 
 #include <blazedb.h>
 #include <stdio.h>
 #include <string.h>
-
-static blaze_error error; /* of the call that failed last */
-
-#define OK(call)                                                                                   \
-    do {                                                                                           \
-        int rc_ = call;                                                                            \
-        if (rc_ != BLAZE_OK)                                                                       \
-            fail_msg(#call ": %s: %s", blaze_error_name(rc_), error.text);                         \
-    } while (0)
 
 static blaze_db *new_db(const char *name)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Sealed databases through the public functions. */
-#include "cmocka_all.h"
+#include "api/api_test_util.h"
 
 #include <blazedb.h>
 #include <ftw.h>
@@ -10,15 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static blaze_error error; /* of the call that failed last */
 static char scratch[64];
-
-#define OK(call)                                                                                   \
-    do {                                                                                           \
-        int rc_ = call;                                                                            \
-        if (rc_ != BLAZE_OK)                                                                       \
-            fail_msg(#call ": %s: %s", blaze_error_name(rc_), error.text);                         \
-    } while (0)
 
 #define REFUSED(code, words, call)                                                                 \
     do {                                                                                           \

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Sharing, joining and syncing through the public functions, all in one process. */
-#include "cmocka_all.h"
+#include "api/api_test_util.h"
 #include "crypto/keys.h"
 
 #include <blazedb.h>
@@ -12,15 +12,6 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
-
-static blaze_error error; /* of the call that failed last */
-
-#define OK(call)                                                                                   \
-    do {                                                                                           \
-        int rc_ = call;                                                                            \
-        if (rc_ != BLAZE_OK)                                                                       \
-            fail_msg(#call ": %s: %s", blaze_error_name(rc_), error.text);                         \
-    } while (0)
 
 /* ---- a place with a hub and two copies of a database ---- */
 

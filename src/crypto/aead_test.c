@@ -3,6 +3,7 @@
 
 #include "base/alloc.h"
 #include "cmocka_all.h"
+#include "hex.h"
 
 #include <stdio.h>
 
@@ -33,22 +34,11 @@ static const struct vector {
         "76fc6ece0f4e1768cddf8853bb2d551b"},
 };
 
-static struct bz_bytes unhex(const char *text, uint8_t *out)
-{
-    size_t size = strlen(text) / 2;
-    for (size_t i = 0; i < size; i++) {
-        unsigned byte;
-        assert_int_equal(sscanf(text + 2 * i, "%2x", &byte), 1);
-        out[i] = (uint8_t)byte;
-    }
-    return bz_bytes(out, size);
-}
-
 static struct bz_aead *aead_of(const char *key)
 {
     uint8_t bytes[BZ_AEAD_KEY];
     struct bz_aead *aead;
-    unhex(key, bytes);
+    from_hex(key, bytes);
     assert_int_equal(bz_aead_new(&aead, bytes), 0);
     return aead;
 }
@@ -57,10 +47,10 @@ static void check_vector(const struct vector *vector)
 {
     uint8_t nonce[BZ_AEAD_NONCE], more_bytes[TEXT_MAX], plain_bytes[TEXT_MAX];
     uint8_t sealed_bytes[TEXT_MAX + BZ_AEAD_TAG], out[TEXT_MAX + BZ_AEAD_TAG];
-    unhex(vector->nonce, nonce);
-    struct bz_bytes more = unhex(vector->more, more_bytes);
-    struct bz_bytes plain = unhex(vector->plain, plain_bytes);
-    struct bz_bytes sealed = unhex(vector->sealed, sealed_bytes);
+    from_hex(vector->nonce, nonce);
+    struct bz_bytes more = from_hex(vector->more, more_bytes);
+    struct bz_bytes plain = from_hex(vector->plain, plain_bytes);
+    struct bz_bytes sealed = from_hex(vector->sealed, sealed_bytes);
     assert_int_equal(sealed.size, plain.size + BZ_AEAD_TAG);
 
     struct bz_aead *aead = aead_of(vector->key);
@@ -86,10 +76,10 @@ static void sealing_and_opening_work_in_place(void **state)
     const struct vector *vector = &vectors[3];
     uint8_t nonce[BZ_AEAD_NONCE], more_bytes[TEXT_MAX];
     uint8_t plain[TEXT_MAX], sealed[TEXT_MAX + BZ_AEAD_TAG], text[TEXT_MAX + BZ_AEAD_TAG];
-    unhex(vector->nonce, nonce);
-    struct bz_bytes more = unhex(vector->more, more_bytes);
-    size_t size = unhex(vector->plain, plain).size;
-    unhex(vector->sealed, sealed);
+    from_hex(vector->nonce, nonce);
+    struct bz_bytes more = from_hex(vector->more, more_bytes);
+    size_t size = from_hex(vector->plain, plain).size;
+    from_hex(vector->sealed, sealed);
 
     struct bz_aead *aead = aead_of(vector->key);
     memcpy(text, plain, size);
@@ -112,9 +102,9 @@ static void a_change_anywhere_is_noticed(void **state)
     (void)state;
     const struct vector *vector = &vectors[3];
     uint8_t nonce[BZ_AEAD_NONCE], more_bytes[TEXT_MAX], sealed[TEXT_MAX + BZ_AEAD_TAG];
-    unhex(vector->nonce, nonce);
-    struct bz_bytes more = unhex(vector->more, more_bytes);
-    size_t size = unhex(vector->sealed, sealed).size;
+    from_hex(vector->nonce, nonce);
+    struct bz_bytes more = from_hex(vector->more, more_bytes);
+    size_t size = from_hex(vector->sealed, sealed).size;
     struct bz_aead *aead = aead_of(vector->key);
 
     for (size_t i = 0; i < size; i++) {
@@ -175,10 +165,10 @@ static void derived_keys_are_the_known_ones(void **state)
     uint8_t secret[32], out[32], expected[32];
     for (size_t i = 0; i < sizeof secret; i++)
         secret[i] = (uint8_t)i;
-    unhex("7ec3d0c6448676ba9bb7955497a22613579552e3d90028d6733a41ad38001e4f", expected);
+    from_hex("7ec3d0c6448676ba9bb7955497a22613579552e3d90028d6733a41ad38001e4f", expected);
     assert_int_equal(bz_kdf(out, secret, bz_bytes(NULL, 0), "a label"), 0);
     assert_memory_equal(out, expected, sizeof out);
-    unhex("a758af8df1689f024549f30adbb793d2be9528410e3be7af45f999dfebbf8631", expected);
+    from_hex("a758af8df1689f024549f30adbb793d2be9528410e3be7af45f999dfebbf8631", expected);
     assert_int_equal(bz_kdf(out, secret, bz_bytes_text("salt"), "a label"), 0);
     assert_memory_equal(out, expected, sizeof out);
 }

@@ -3,6 +3,7 @@
 
 #include "base/text.h"
 #include "cmocka_all.h"
+#include "hex.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -38,17 +39,6 @@ static struct bz_buf buffer(void)
     struct bz_buf buf;
     bz_buf_init(&buf, 1u << 20);
     return buf;
-}
-
-static struct bz_bytes from_hex(const char *text, uint8_t *out)
-{
-    size_t size = strlen(text) / 2;
-    for (size_t i = 0; i < size; i++) {
-        unsigned byte;
-        assert_int_equal(sscanf(text + 2 * i, "%2x", &byte), 1);
-        out[i] = (uint8_t)byte;
-    }
-    return bz_bytes(out, size);
 }
 
 /* ---- the vectors ---- */

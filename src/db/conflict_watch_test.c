@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "db/test_util.h"
+#include "db/pair_test_util.h"
 
 #include <pthread.h>
 
@@ -45,25 +45,6 @@ static void expect_told(struct told *told, unsigned calls, const char *text)
         pthread_cond_wait(&told->changed, &told->lock);
     assert_string_equal(told->text, text);
     pthread_mutex_unlock(&told->lock);
-}
-
-struct pair {
-    struct world world[2];
-    struct bz_db *a, *b;
-};
-
-static void pair_open(struct pair *p)
-{
-    p->world[0] = (struct world){{1}, 1700000000000u};
-    p->world[1] = (struct world){{2}, 1700000000000u};
-    p->a = open_memory(&p->world[0], BZ_ROLE_CLIENT);
-    p->b = open_memory(&p->world[1], BZ_ROLE_CLIENT);
-}
-
-static void pair_close(struct pair *p)
-{
-    must(bz_db_close(p->a, error));
-    must(bz_db_close(p->b, error));
 }
 
 static void write_apart(struct pair *p, const char *collection, uint32_t n, const char *field)

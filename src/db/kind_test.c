@@ -1,29 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Records with values of a kind that this version does not know: carried, and not read. */
-#include "db/test_util.h"
+#include "db/pair_test_util.h"
 
 #include "db/db_priv.h"
 
 #include <pthread.h>
-
-struct pair {
-    struct world world[2];
-    struct bz_db *a, *b;
-};
-
-static void pair_open(struct pair *p)
-{
-    p->world[0] = (struct world){{1}, 1700000000000u};
-    p->world[1] = (struct world){{2}, 1700000000000u};
-    p->a = open_memory(&p->world[0], BZ_ROLE_CLIENT);
-    p->b = open_memory(&p->world[1], BZ_ROLE_CLIENT);
-}
-
-static void pair_close(struct pair *p)
-{
-    must(bz_db_close(p->a, error));
-    must(bz_db_close(p->b, error));
-}
 
 /* As a newer version would have written it. */
 static void give_a_kind(struct bz_db *db, uint32_t n, uint32_t kind)

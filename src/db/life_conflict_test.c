@@ -1,27 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Records that are deleted here while they are written to there. */
-#include "db/test_util.h"
-
-struct pair {
-    struct world world[2];
-    struct bz_db *a, *b;
-};
-
-static void pair_open(struct pair *p)
-{
-    p->world[0] = (struct world){{1}, 1700000000000u};
-    p->world[1] = (struct world){{2}, 1700000000000u};
-    p->a = open_memory(&p->world[0], BZ_ROLE_CLIENT);
-    p->b = open_memory(&p->world[1], BZ_ROLE_CLIENT);
-}
-
-static void pair_close(struct pair *p)
-{
-    check_all(p->a);
-    check_all(p->b);
-    must(bz_db_close(p->a, error));
-    must(bz_db_close(p->b, error));
-}
+#include "db/pair_test_util.h"
 
 static void pair_sync(struct pair *p)
 {
@@ -102,7 +81,7 @@ static void a_delete_that_lost_and_one_that_won_are_listed_and_counted(void **st
         assert_string_equal(seen.document, "{\"m\":1,\"n\":2}");
         assert_int_equal(state_of(p.a).conflicts, 1);
         expect_json(p.a, "c", 1, delete_wins ? NULL : "{\"m\":1,\"n\":2}");
-        pair_close(&p);
+        pair_close_checked(&p);
     }
 }
 
@@ -120,7 +99,7 @@ static void it_is_kept_or_deleted_whichever_had_won(void **state)
         expect_json(p.b, "c", 1, keep ? "{\"m\":1,\"n\":2}" : NULL);
         assert_int_equal(state_of(p.a).conflicts, 0);
         assert_int_equal(state_of(p.b).conflicts, 0);
-        pair_close(&p);
+        pair_close_checked(&p);
     }
 }
 
@@ -136,7 +115,7 @@ static void a_write_brings_it_back_and_ends_the_conflict(void **state)
         pair_sync(&p);
         expect_json(p.a, "c", 1, "{\"m\":7}");
         assert_int_equal(state_of(p.a).conflicts, 0);
-        pair_close(&p);
+        pair_close_checked(&p);
     }
 }
 
@@ -154,7 +133,7 @@ static void an_update_or_a_delete_of_what_is_there_ends_it(void **state)
         pair_sync(&p);
         expect_json(p.b, "c", 1, i == 0 ? "{\"m\":7,\"n\":2}" : NULL);
         assert_int_equal(state_of(p.b).conflicts, 0);
-        pair_close(&p);
+        pair_close_checked(&p);
     }
 }
 
@@ -181,7 +160,7 @@ static void what_is_in_no_such_conflict_is_left_alone(void **state)
     }
     must(bz_db_commit(txn, BZ_DURABLE_FULL, error));
     expect_json(p.a, "c", 1, "{\"m\":1}");
-    pair_close(&p);
+    pair_close_checked(&p);
 }
 
 static void rules_leave_life_alone_and_settle_the_fields_when_it_is_back(void **state)
@@ -206,7 +185,7 @@ static void rules_leave_life_alone_and_settle_the_fields_when_it_is_back(void **
     assert_int_equal(state_of(p.a).conflicts, 0);
     pair_sync(&p);
     expect_json(p.b, "c", 1, "{\"m\":3}");
-    pair_close(&p);
+    pair_close_checked(&p);
 }
 
 static void nothing_is_listed_of_what_a_blind_copy_holds(void **state)
