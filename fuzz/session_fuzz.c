@@ -29,14 +29,6 @@ struct scene {
     struct bz_session_options options[2];
 };
 
-static int constant_mac(void *context, bool member, struct bz_bytes transcript, uint8_t out[32])
-{
-    (void)context;
-    (void)transcript;
-    memset(out, member ? 'm' : 'a', 32);
-    return 0;
-}
-
 static int host_open(void *context, const blaze_id *database, struct bz_replica *replica,
     struct bz_session_auth *auth, blaze_error *error)
 {
@@ -66,7 +58,7 @@ static void scene_init(struct scene *s)
                 k % 3 ? "title" : "text", bz_bytes_text("some words of the one or the other"));
     }
     fake_write(s->fakes[0], "notes", 3, NULL, bz_bytes_text(""));
-    s->auth = (struct bz_session_auth){constant_mac, fake_random, &s->keys};
+    s->auth = (struct bz_session_auth){fake_constant_mac, fake_random, &s->keys};
     s->host = (struct bz_session_host){host_open, host_enrol, s};
     s->options[0] = (struct bz_session_options){
         .connecting = true, .replica = &s->replicas[0], .auth = &s->auth, .chunk_bytes = 200};

@@ -544,6 +544,16 @@ static inline int fake_mac(void *context, bool member, struct bz_bytes transcrip
     return 0;
 }
 
+/* The same whatever the transcript: for sessions whose bytes are changed on the way. */
+static inline int fake_constant_mac(
+    void *context, bool member, struct bz_bytes transcript, uint8_t out[32])
+{
+    (void)context;
+    (void)transcript;
+    memset(out, member ? 'm' : 'a', 32);
+    return 0;
+}
+
 static inline int fake_random(void *context, void *data, size_t size)
 {
     struct fake_keys *keys = context;

@@ -53,14 +53,6 @@ static uint64_t wall(void *context)
     return ((struct side *)context)->wall_ms++;
 }
 
-static int constant_mac(void *context, bool member, struct bz_bytes transcript, uint8_t out[32])
-{
-    (void)context;
-    (void)transcript;
-    memset(out, member ? 'm' : 'a', 32);
-    return 0;
-}
-
 static int host_opens(void *context, const blaze_id *database, struct bz_replica *replica,
     struct bz_session_auth *auth, blaze_error *error)
 {
@@ -68,7 +60,7 @@ static int host_opens(void *context, const blaze_id *database, struct bz_replica
     (void)database;
     (void)error;
     *replica = sides[1].replica;
-    *auth = (struct bz_session_auth){constant_mac, constant, &sides[1]};
+    *auth = (struct bz_session_auth){fake_constant_mac, constant, &sides[1]};
     return 0;
 }
 
@@ -150,7 +142,7 @@ static void write_phase(int side, int phase)
 static struct bz_session_options options_of(int side)
 {
     static struct bz_session_auth auth;
-    auth = (struct bz_session_auth){constant_mac, constant, &sides[0]};
+    auth = (struct bz_session_auth){fake_constant_mac, constant, &sides[0]};
     return side == 0 ? (struct bz_session_options){.connecting = true,
                            .replica = &sides[0].replica,
                            .auth = &auth,

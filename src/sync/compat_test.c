@@ -23,14 +23,6 @@ struct scene {
     bool seen;
 };
 
-static int constant_mac(void *context, bool member, struct bz_bytes transcript, uint8_t out[32])
-{
-    (void)context;
-    (void)transcript;
-    memset(out, member ? 'm' : 'a', 32);
-    return 0;
-}
-
 static int host_open(void *context, const blaze_id *database, struct bz_replica *replica,
     struct bz_session_auth *auth, blaze_error *error)
 {
@@ -57,7 +49,7 @@ static int meet(int changed, size_t at, const uint8_t *bytes, size_t count)
 {
     struct scene s = {
         .keys = {1, 2, 3}, .changed = changed, .at = at, .bytes = bytes, .count = count};
-    s.auth = (struct bz_session_auth){constant_mac, fake_random, &s.keys};
+    s.auth = (struct bz_session_auth){fake_constant_mac, fake_random, &s.keys};
     s.host = (struct bz_session_host){host_open, NULL, &s};
     for (int i = 0; i < 2; i++) {
         s.fakes[i] = fake_new(7, (uint64_t)i + 1);
