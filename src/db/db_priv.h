@@ -18,6 +18,8 @@
  *   conflicts.c listing what was written apart
  *   policy.c    rules by which conflicts are settled
  *   settle.c    settling them
+ *   settler.c   having that done whenever there are some
+ *   resolver.c  functions of the program in place of policies
  *   conflict_watch.c  being told of them
  *   walk.c      walks over the key ranges of a plan
  *   find.c      rows
@@ -171,7 +173,7 @@ struct bz_health {
     bool told[BZ_WARNING_KINDS];
 };
 
-/* Has the observers' thread settle, if there is anything to settle by; see settle.c. */
+/* Has the observers' thread settle, if there is anything to settle by; see settler.c. */
 struct bz_settler {
     pthread_mutex_t starting;     /* taken before `lock` */
     struct bz_observer *observer; /* NULL: nothing to do yet */
@@ -491,6 +493,22 @@ struct bz_claim bz_claim_of(const struct bz_conflict *conflict);
 
 /* 0, BLAZE_EREADONLY, or BLAZE_EPERM if the database is blind. */
 int bz_db_may_settle(const struct bz_db *db, blaze_error *error);
+/* Settles what is in conflict in records that have changed. */
+int bz_settle_changed(struct bz_db *db, const struct bz_event *events, size_t count);
+
+/* ---- resolver.c ---- */
+
+/* That of a collection, kept from being taken away until it is given back; NULL: it has none. */
+struct bz_resolver *bz_resolver_take(struct bz_db *db, struct bz_bytes collection);
+void bz_resolver_give(struct bz_db *db, struct bz_resolver *resolver);
+int bz_resolver_call(const struct bz_resolver *resolver, const struct bz_conflict *fields,
+    uint32_t count, blaze_doc *values);
+void bz_resolvers_free(struct bz_settler *settler);
+
+/* ---- settler.c ---- */
+
+/* Starts it, unless it runs, and has it look at everything. */
+int bz_settler_start(struct bz_db *db, blaze_error *error);
 void bz_settler_init(struct bz_settler *settler);
 void bz_settler_stop(struct bz_db *db); /* no call is running when this returns */
 void bz_settler_release(struct bz_settler *settler);

@@ -18,9 +18,6 @@
  * by S2, the node with the greatest id makes none; the next makes at most one for each of that
  * node's, which are finite in number; and so on down to the least. What is asked for expressly
  * (bz_db_settle()) does not heed S2: it is one pass.
- *
- * The standing settler is an observer with nothing to show: it is woken for a first look at all
- * that is listed, and then looks at what changes.
  */
 
 #include "db/db_priv.h"
@@ -31,16 +28,6 @@
 
 #define BATCH_RECORDS 64u
 #define BATCH_BYTES   (4u << 20) /* of records, as they are stored */
-
-struct bz_resolver {
-    struct bz_resolver *next;
-    struct bz_bytes collection; /* owned */
-    bz_resolve_fn *fn;
-    void *context;
-    void (*release)(void *context);
-    unsigned running;
-    bool removed;
-};
 
 /* One write to come. Those of a record follow each other. */
 struct settled {
@@ -143,10 +130,10 @@ static int decide_by_policy(struct bz_read *read, enum bz_policy given,
     return rc == 0 ? 0 : bz_error_code(error, rc);
 }
 
-static int decide_by_call(bz_resolve_fn *fn, void *context, const struct bz_conflict *fields,
+static int decide_by_call(const struct bz_resolver *resolver, const struct bz_conflict *fields,
     uint32_t count, struct decision *decisions, blaze_doc *values, blaze_error *error)
 {
-    if (fn(context, fields, count, values) != 0) {
+    if (bz_resolver_call(resolver, fields, count, values) != 0) {
         blaze_doc_clear(values);
         return 0;
     }
@@ -162,61 +149,17 @@ static int decide_by_call(bz_resolve_fn *fn, void *context, const struct bz_conf
     return 0;
 }
 
-/* The one registered for a collection, kept from being taken away; NULL if there is none. */
-static struct bz_resolver *resolver_take(struct bz_db *db, struct bz_bytes collection)
-{
-    struct bz_settler *settler = &db->settler;
-    pthread_mutex_lock(&settler->lock);
-    struct bz_resolver *r = settler->resolvers;
-    while (r != NULL && (r->removed || !bz_bytes_equal(r->collection, collection)))
-        r = r->next;
-    if (r != NULL)
-        r->running++;
-    pthread_mutex_unlock(&settler->lock);
-    return r;
-}
-
-static void resolver_free(struct bz_resolver *resolver)
-{
-    if (resolver->release != NULL)
-        resolver->release(resolver->context);
-    bz_free((void *)resolver->collection.data);
-    bz_free(resolver);
-}
-
-/* With the lock held: takes a removed one out of the list once nothing runs. */
-static void resolver_reap(struct bz_settler *settler, struct bz_resolver *resolver)
-{
-    if (!resolver->removed || resolver->running > 0)
-        return;
-    struct bz_resolver **at = &settler->resolvers;
-    while (*at != resolver)
-        at = &(*at)->next;
-    *at = resolver->next;
-    resolver_free(resolver);
-}
-
-static void resolver_give(struct bz_db *db, struct bz_resolver *resolver)
-{
-    struct bz_settler *settler = &db->settler;
-    pthread_mutex_lock(&settler->lock);
-    resolver->running--;
-    pthread_cond_broadcast(&settler->idle);
-    resolver_reap(settler, resolver);
-    pthread_mutex_unlock(&settler->lock);
-}
-
 static int decide(struct batch *batch, struct bz_read *read, const struct bz_conflict *fields,
     uint32_t count, struct decision *decisions, blaze_doc *values, blaze_error *error)
 {
     enum bz_policy given = batch->expressly != NULL ? batch->expressly->policy : BZ_POLICY_UNSET;
     struct bz_resolver *resolver =
-        given == BZ_POLICY_UNSET ? resolver_take(batch->db, fields[0].collection) : NULL;
+        given == BZ_POLICY_UNSET ? bz_resolver_take(batch->db, fields[0].collection) : NULL;
     if (resolver != NULL) {
-        int rc = batch->expressly ? 0 /* it is called on the observers' thread only */
-                                  : decide_by_call(resolver->fn, resolver->context, fields, count,
-                                        decisions, values, error);
-        resolver_give(batch->db, resolver);
+        int rc = batch->expressly
+                     ? 0 /* it is called on the observers' thread only */
+                     : decide_by_call(resolver, fields, count, decisions, values, error);
+        bz_resolver_give(batch->db, resolver);
         return rc;
     }
     int rc = 0;
@@ -482,7 +425,7 @@ int bz_db_settle(
     return rc;
 }
 
-/* ---- the standing settler ---- */
+/* ---- for the standing settler ---- */
 
 static int settle_changed(struct batch *batch, const struct bz_event *events, size_t count)
 {
@@ -505,16 +448,6 @@ static int settle_changed(struct batch *batch, const struct bz_event *events, si
     return rc == 0 ? flush(batch, NULL) : rc;
 }
 
-/* Whether there is anything to settle by. */
-static bool has_rules(struct bz_db *db)
-{
-    struct bz_settler *settler = &db->settler;
-    pthread_mutex_lock(&settler->lock);
-    bool some = settler->resolvers != NULL, keeps = settler->keeps;
-    pthread_mutex_unlock(&settler->lock);
-    return some || (keeps && bz_db_has_policies(db));
-}
-
 int bz_db_settle_pass(struct bz_db *db, uint64_t *settled, blaze_error *error)
 {
     struct batch batch = {.db = db};
@@ -532,7 +465,7 @@ uint64_t bz_db_unsettled(const struct bz_db *db)
     return atomic_load(&db->settler.unreadable);
 }
 
-static int look_at_changed(struct bz_db *db, const struct bz_event *events, size_t count)
+int bz_settle_changed(struct bz_db *db, const struct bz_event *events, size_t count)
 {
     struct batch batch = {.db = db};
     int rc = settle_changed(&batch, events, count);
@@ -540,173 +473,4 @@ static int look_at_changed(struct bz_db *db, const struct bz_event *events, size
         atomic_store(&db->settler.unreadable, batch.unreadable);
     batch_release(&batch);
     return rc;
-}
-
-static void on_events(void *context, const struct bz_event *events, size_t count)
-{
-    struct bz_db *db = context;
-    int rc = count == 0 || db->settler.behind ? bz_db_settle_pass(db, NULL, NULL)
-                                              : look_at_changed(db, events, count);
-    db->settler.behind = rc != 0; /* the next commit, or the next wake, tries it again */
-}
-
-/* Starts it, unless it runs, and has it look at everything. */
-static int start(struct bz_db *db, blaze_error *error)
-{
-    struct bz_settler *settler = &db->settler;
-    int rc = 0;
-    if (settler->by_hand)
-        return 0;
-    pthread_mutex_lock(&settler->starting);
-    if (settler->observer == NULL)
-        rc = bz_db_observe(db, bz_bytes(NULL, 0), on_events, db, &settler->observer, error);
-    if (rc == 0) {
-        pthread_mutex_lock(&settler->lock);
-        settler->started = true;
-        pthread_mutex_unlock(&settler->lock);
-        bz_watch_wake(settler->observer);
-    }
-    pthread_mutex_unlock(&settler->starting);
-    return rc;
-}
-
-void bz_settler_look(struct bz_db *db)
-{
-    if (has_rules(db))
-        start(db, NULL); /* if it cannot start now, the next look may */
-}
-
-/* Whether the policies are others than when this was asked last. */
-static bool policies_changed(struct bz_db *db)
-{
-    struct bz_settler *settler = &db->settler;
-    struct bz_read *read = NULL;
-    uint64_t sum = 0;
-    if (bz_read_begin(db, &read, NULL) != 0)
-        return false; /* the next commit has it looked at again */
-    int rc = bz_policy_sum(read->view, &sum, NULL);
-    bz_read_end(read);
-    if (rc != 0)
-        return false;
-    pthread_mutex_lock(&settler->lock);
-    bool changed = settler->policies != sum;
-    settler->policies = sum;
-    pthread_mutex_unlock(&settler->lock);
-    return changed;
-}
-
-void bz_settler_poll(struct bz_db *db)
-{
-    struct bz_settler *settler = &db->settler;
-    pthread_mutex_lock(&settler->lock);
-    bool keeps = settler->keeps, started = settler->started;
-    pthread_mutex_unlock(&settler->lock);
-    if (keeps && (policies_changed(db) || !started))
-        bz_settler_look(db);
-}
-
-int bz_db_keep_policies(struct bz_db *db, blaze_error *error)
-{
-    if (db->read_only || db->identity.blind)
-        return 0;
-    pthread_mutex_lock(&db->settler.lock);
-    db->settler.keeps = true;
-    pthread_mutex_unlock(&db->settler.lock);
-    return has_rules(db) ? start(db, error) : 0;
-}
-
-/* With the lock held: takes the resolver of a collection away, and waits for its calls. */
-static void remove_resolver(struct bz_db *db, struct bz_bytes collection)
-{
-    struct bz_settler *settler = &db->settler;
-    struct bz_resolver *r = settler->resolvers;
-    while (r != NULL && (r->removed || !bz_bytes_equal(r->collection, collection)))
-        r = r->next;
-    if (r == NULL)
-        return;
-    r->removed = true;
-    if (r->running > 0 && db->watch.thread_runs && pthread_equal(pthread_self(), db->watch.thread))
-        return; /* its own call does the rest */
-    r->running++;
-    while (r->running > 1)
-        pthread_cond_wait(&settler->idle, &settler->lock);
-    r->running--;
-    resolver_reap(settler, r);
-}
-
-static struct bz_resolver *resolver_new(struct bz_bytes collection)
-{
-    uint8_t *name = bz_malloc(collection.size);
-    struct bz_resolver *resolver = bz_zalloc(sizeof *resolver);
-    if (name == NULL || resolver == NULL) {
-        bz_free(name);
-        bz_free(resolver);
-        return NULL;
-    }
-    memcpy(name, collection.data, collection.size);
-    resolver->collection = bz_bytes(name, collection.size);
-    return resolver;
-}
-
-int bz_db_set_resolver(struct bz_db *db, struct bz_bytes collection, bz_resolve_fn *fn,
-    void *context, void (*release)(void *context), blaze_error *error)
-{
-    struct bz_settler *settler = &db->settler;
-    struct bz_resolver *added = NULL;
-    int rc = bz_db_may_settle(db, error);
-    if (rc == 0 && !bz_catalog_name_valid(collection))
-        rc = bz_error_set(error, BLAZE_EINVAL, "not a collection's name");
-    if (rc == 0 && fn != NULL && (added = resolver_new(collection)) == NULL)
-        rc = bz_error_code(error, BLAZE_ENOMEM);
-    if (rc != 0) {
-        if (release != NULL)
-            release(context);
-        return rc;
-    }
-    if (added != NULL) {
-        added->fn = fn;
-        added->context = context;
-        added->release = release;
-    }
-    pthread_mutex_lock(&settler->lock);
-    remove_resolver(db, collection);
-    if (added != NULL) {
-        added->next = settler->resolvers;
-        settler->resolvers = added;
-    }
-    pthread_mutex_unlock(&settler->lock);
-    rc = added == NULL ? 0 : start(db, error);
-    if (rc != 0) {
-        pthread_mutex_lock(&settler->lock);
-        remove_resolver(db, collection);
-        pthread_mutex_unlock(&settler->lock);
-    }
-    return rc;
-}
-
-void bz_settler_init(struct bz_settler *settler)
-{
-    *settler = (struct bz_settler){0};
-    pthread_mutex_init(&settler->lock, NULL);
-    pthread_mutex_init(&settler->starting, NULL);
-    pthread_cond_init(&settler->idle, NULL);
-}
-
-void bz_settler_stop(struct bz_db *db)
-{
-    struct bz_settler *settler = &db->settler;
-    bz_db_unobserve(settler->observer);
-    settler->observer = NULL;
-    while (settler->resolvers != NULL) {
-        struct bz_resolver *next = settler->resolvers->next;
-        resolver_free(settler->resolvers);
-        settler->resolvers = next;
-    }
-}
-
-void bz_settler_release(struct bz_settler *settler)
-{
-    pthread_cond_destroy(&settler->idle);
-    pthread_mutex_destroy(&settler->starting);
-    pthread_mutex_destroy(&settler->lock);
 }

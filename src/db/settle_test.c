@@ -502,6 +502,84 @@ static void removing_a_resolver_waits_for_its_call(void **state)
     }
 }
 
+/* A resolver that is being called until it may go, and two threads that each put another in its
+ * place meanwhile. */
+struct rivals {
+    struct bz_db *db;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    bool called, may_go;
+    unsigned set, released;
+};
+
+static void rivals_note(struct rivals *rivals, unsigned *count)
+{
+    pthread_mutex_lock(&rivals->lock);
+    (*count)++;
+    pthread_cond_broadcast(&rivals->changed);
+    pthread_mutex_unlock(&rivals->lock);
+}
+
+static int linger(
+    void *context, const struct bz_conflict *fields, uint32_t count, blaze_doc *values)
+{
+    struct rivals *rivals = context;
+    (void)fields;
+    (void)count;
+    (void)values;
+    pthread_mutex_lock(&rivals->lock);
+    rivals->called = true;
+    pthread_cond_broadcast(&rivals->changed);
+    while (!rivals->may_go)
+        pthread_cond_wait(&rivals->changed, &rivals->lock);
+    pthread_mutex_unlock(&rivals->lock);
+    return 1;
+}
+
+static void on_release(void *context)
+{
+    struct rivals *rivals = context;
+    rivals_note(rivals, &rivals->released);
+}
+
+static void *set_another(void *context)
+{
+    struct rivals *rivals = context;
+    must(bz_db_set_resolver(rivals->db, bz_bytes_text("c"), linger, rivals, on_release, error));
+    rivals_note(rivals, &rivals->set);
+    return NULL;
+}
+
+static void of_two_resolvers_that_are_set_at_once_one_is_left(void **state)
+{
+    (void)state;
+    static const char *const apart[] = {"{\"m\":1}", "{\"m\":20}"};
+    struct net net;
+    struct rivals rivals = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
+    pthread_t threads[2];
+    net_open(&net, 2, 12);
+    write_apart(&net, apart);
+    rivals.db = net.db[1];
+    set_another(&rivals);
+    pthread_mutex_lock(&rivals.lock);
+    while (!rivals.called)
+        pthread_cond_wait(&rivals.changed, &rivals.lock);
+    pthread_mutex_unlock(&rivals.lock);
+    for (unsigned i = 0; i < 2; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, set_another, &rivals), 0);
+    pthread_mutex_lock(&rivals.lock);
+    while (rivals.set < 2) /* one of them waits for the call */
+        pthread_cond_wait(&rivals.changed, &rivals.lock);
+    rivals.may_go = true;
+    pthread_cond_broadcast(&rivals.changed);
+    pthread_mutex_unlock(&rivals.lock);
+    for (unsigned i = 0; i < 2; i++)
+        pthread_join(threads[i], NULL);
+    must(bz_db_set_resolver(net.db[1], bz_bytes_text("c"), NULL, NULL, NULL, error));
+    assert_int_equal(rivals.released, 3);
+    net_close(&net);
+}
+
 static void one_field_of_one_record_is_settled_by_a_policy_that_is_not_set(void **state)
 {
     (void)state;
@@ -587,6 +665,7 @@ int main(void)
         cmocka_unit_test(a_record_that_changes_while_its_resolver_thinks_is_resolved_again),
         cmocka_unit_test(what_a_resolver_leaves_stays_in_conflict),
         cmocka_unit_test(removing_a_resolver_waits_for_its_call),
+        cmocka_unit_test(of_two_resolvers_that_are_set_at_once_one_is_left),
         cmocka_unit_test(one_field_of_one_record_is_settled_by_a_policy_that_is_not_set),
         cmocka_unit_test(many_conflicts_are_settled_in_batches),
         cmocka_unit_test(a_copy_that_cannot_read_settles_nothing),
