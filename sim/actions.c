@@ -3,7 +3,7 @@
  * What may be done to a world: the work that its nodes do, and what goes wrong. One table; each run
  * has a random part of it switched on, so that each kind also meets each other without the rest.
  */
-#include "world.h"
+#include "settle.h"
 
 /* ---- choosing ---- */
 
@@ -95,8 +95,8 @@ static void write_one(struct sim_world *w, struct sim_node *node, struct bz_db_t
 {
     blaze_id id = fake_id(record);
     uint8_t sets = 0, cells = SIM_LIFE;
-    if (w->records[record].count == SIM_RECORD_WRITES)
-        return;
+    if (w->records[record].count >= SIM_RECORD_WRITES / (w->settles ? 4 : 1))
+        return; /* rules write, too */
     bool there = bz_read_exists(bz_db_txn_read(txn), sim_collection(record), &id, NULL) == 0;
     bool whole = verb == PUT || verb == INSERT || (verb == UPSERT && !there);
     if (verb != DELETE)
@@ -106,19 +106,21 @@ static void write_one(struct sim_world *w, struct sim_node *node, struct bz_db_t
     if (rc != expected)
         sim_fail(w, "a write at node %u gives %d, not %d", node->number, rc, expected);
     if (rc == 0)
-        sim_write_add(w, node->identity, record, whole ? SIM_WHOLE : cells, sets, verb != DELETE);
+        sim_write_add(w, node->identity, record,
+            &(struct sim_write){
+                .cells = whole ? SIM_WHOLE : cells, .sets = sets, .alive = verb != DELETE});
 }
 
 static void commit(struct sim_world *w, struct sim_node *node, struct bz_db_txn *txn)
 {
-    uint64_t position = w->identities[node->identity].position;
-    bool changed = position != bz_db_position(node->db);
+    uint64_t position = w->identities[node->identity].position, before = bz_db_position(node->db);
     int rc = bz_db_commit(txn, node->durability, NULL);
     if (rc != 0 || bz_db_position(node->db) != position)
         sim_fail(w, "a commit at node %u gives %d and position %llu, not %llu", node->number, rc,
             (unsigned long long)bz_db_position(node->db), (unsigned long long)position);
-    if (changed && node->durability == BZ_DURABLE_FULL)
+    if (position != before && node->durability == BZ_DURABLE_FULL)
         node->durable = position;
+    sim_stamps_note(node, before);
     w->counts.commits++;
     sim_note(w, "node %u writes up to %llu", node->number, (unsigned long long)position);
 }
@@ -195,6 +197,129 @@ static void do_abort(struct sim_world *w)
         call(txn, sim_chance(w, 2) ? PUT : DELETE, sim_chance(w, w->small), w->doc);
     }
     bz_db_abort(txn);
+}
+
+/* ---- conflicts ---- */
+
+void sim_meddle(struct sim_node *node, uint32_t record)
+{
+    struct sim_world *w = node->world;
+    struct bz_db_txn *txn;
+    if (bz_db_begin(node->db, &txn, NULL) != 0)
+        abort();
+    write_one(w, node, txn, sim_chance(w, 4) == 0 ? DELETE : UPSERT, record);
+    commit(w, node, txn);
+}
+
+static void do_policy(struct sim_world *w)
+{
+    struct sim_node *node = some_writer(w);
+    enum bz_policy policy =
+        sim_chance(w, 2) ? w->policy : (enum bz_policy)sim_chance(w, BZ_POLICY_LEAST + 1);
+    if (node != NULL)
+        sim_policy_set(node, sim_chance(w, SIM_COLLECTIONS),
+            sim_chance(w, 2) ? SIM_FIELDS : sim_chance(w, SIM_FIELDS), policy);
+}
+
+static void do_resolver(struct sim_world *w)
+{
+    struct sim_node *node = some_writer(w);
+    if (node != NULL)
+        sim_resolver_set(
+            node, sim_chance(w, SIM_COLLECTIONS), (enum sim_resolver)sim_chance(w, SIM_RESOLVERS));
+}
+
+static void do_resolve(struct sim_world *w)
+{
+    struct sim_node *node = some_writer(w);
+    struct sim_ask ask = {-1, -1, -1, (enum bz_policy)sim_chance(w, BZ_POLICY_LEAST + 1)};
+    if (sim_chance(w, 2))
+        ask.record = (int)sim_chance(w, w->small);
+    if (ask.record >= 0)
+        ask.collection = (int)sim_collection_number((uint32_t)ask.record);
+    else if (sim_chance(w, 2))
+        ask.collection = (int)sim_chance(w, SIM_COLLECTIONS);
+    if (sim_chance(w, 2))
+        ask.field = (int)sim_chance(w, SIM_FIELDS);
+    if (node != NULL)
+        sim_settle(node, &ask);
+}
+
+/* A record that is in conflict at a node, in a field or in its life. */
+static bool some_conflict(struct sim_node *node, bool life, uint32_t *record, uint32_t *cell)
+{
+    struct sim_world *w = node->world;
+    uint32_t first = sim_chance(w, w->small), field = sim_chance(w, SIM_FIELDS);
+    for (uint32_t i = 0; i < w->small * SIM_FIELDS; i++) {
+        *record = (first + i / SIM_FIELDS) % w->small;
+        *cell = life ? (uint32_t)SIM_LIFE : 1u << (field + i) % SIM_FIELDS;
+        if (sim_in_conflict(node, *record, *cell))
+            return true;
+    }
+    return false;
+}
+
+static void take_value(
+    struct sim_world *w, const struct sim_write *write, uint32_t field, blaze_doc *out)
+{
+    blaze_value value;
+    if (sim_value_get(w, write, field, &value))
+        blaze_doc_add_value(out, sim_fields[field], &value);
+    else
+        blaze_doc_add_unset(out, sim_fields[field]);
+}
+
+/* Somebody takes one of the values. */
+static void do_resolve_by_writing(struct sim_world *w)
+{
+    struct sim_node *node = some_writer(w);
+    struct sim_siblings siblings;
+    struct bz_db_txn *txn;
+    uint32_t record, cell, field = 0;
+    blaze_doc *values = NULL;
+    if (node == NULL || !some_conflict(node, false, &record, &cell) ||
+        bz_db_begin(node->db, &txn, NULL) != 0)
+        return;
+    while (cell >> field != 1)
+        field++;
+    struct sim_seen seen = sim_seen_now(&w->identities[node->identity], record);
+    sim_siblings(w, record, &seen, cell, &siblings);
+    const struct sim_write *taken = siblings.all[sim_chance(w, siblings.count)];
+    blaze_doc_clear(w->doc);
+    take_value(w, taken, field, w->doc);
+    if (blaze_doc_new(&values) != 0)
+        abort();
+    take_value(w, taken, field, values);
+    struct sim_write made = {.cells = (uint8_t)(SIM_LIFE | cell),
+        .sets = taken->sets & (uint8_t)cell,
+        .alive = true,
+        .values = values};
+    if (call(txn, UPDATE, record, w->doc) != 0)
+        sim_fail(w, "node %u cannot resolve record %u by writing", node->number, record);
+    sim_write_add(w, node->identity, record, &made);
+    commit(w, node, txn);
+    if (sim_in_conflict(node, record, cell))
+        sim_fail(w, "record %u is resolved at node %u, and in conflict", record, node->number);
+}
+
+static void do_settle_life(struct sim_world *w)
+{
+    struct sim_node *node = some_writer(w);
+    struct bz_db_txn *txn;
+    uint32_t record, cell;
+    if (node == NULL)
+        return;
+    bool there = some_conflict(node, true, &record, &cell), keep = sim_chance(w, 2);
+    if (bz_db_begin(node->db, &txn, NULL) != 0)
+        return;
+    blaze_id id = fake_id(record);
+    int rc = bz_db_settle_life(txn, sim_collection(record), &id, keep, NULL);
+    if (rc != (there ? 0 : BLAZE_ENOTFOUND))
+        sim_fail(w, "settling the life of record %u at node %u gives %d", record, node->number, rc);
+    if (rc == 0)
+        sim_write_add(
+            w, node->identity, record, &(struct sim_write){.cells = SIM_LIFE, .alive = keep});
+    commit(w, node, txn);
 }
 
 /* ---- the network ---- */
@@ -391,40 +516,47 @@ static void do_wait(struct sim_world *w)
 
 /* ---- the table ---- */
 
+enum kind { WORK, RULE, FAULT };
+
 /* What comes later has its place here: a function that does it to the world, and a line. */
 static const struct action {
     const char *name;
     void (*act)(struct sim_world *w);
     uint32_t weight;
-    bool is_work;
+    enum kind kind;
 } actions[] = {
-    {"put", do_put, 20, true},
-    {"insert", do_insert, 10, true},
-    {"upsert", do_upsert, 20, true},
-    {"update", do_update, 30, true},
-    {"unset", do_unset, 8, true},
-    {"delete", do_delete, 12, true},
-    {"hot record", do_hot, 20, true},
-    {"bulk", do_bulk, 2, true},
-    {"abort", do_abort, 4, true},
-    {"cut", do_cut, 10, false},
-    {"cut inside a frame", do_cut_inside, 10, false},
-    {"half-open connection", do_half_open, 5, false},
-    {"one-way partition", do_one_way, 5, false},
-    {"partition", do_partition, 4, false},
-    {"slow link", do_slow, 4, false},
-    {"changed bytes", do_corrupt, 3, false},
-    {"kill", do_kill, 5, false},
-    {"crash before a commit", do_crash_before_commit, 5, false},
-    {"power cut", do_power_cut, 4, false},
-    {"clock jump", do_clock, 5, false},
-    {"backup", do_backup, 4, false},
-    {"backup put back", do_restore, 3, false},
-    {"file system put back", do_put_back, 3, false},
-    {"copied directory", do_copy, 2, false},
-    {"join", do_join, 2, false},
-    {"leave", do_leave, 1, false},
-    {"time passes", do_wait, 10, false},
+    {"put", do_put, 20, WORK},
+    {"insert", do_insert, 10, WORK},
+    {"upsert", do_upsert, 20, WORK},
+    {"update", do_update, 30, WORK},
+    {"unset", do_unset, 8, WORK},
+    {"delete", do_delete, 12, WORK},
+    {"hot record", do_hot, 20, WORK},
+    {"bulk", do_bulk, 2, WORK},
+    {"abort", do_abort, 4, WORK},
+    {"policy", do_policy, 10, RULE},
+    {"resolver", do_resolver, 6, RULE},
+    {"resolve", do_resolve, 4, RULE},
+    {"resolve by writing", do_resolve_by_writing, 6, RULE},
+    {"settle life", do_settle_life, 4, RULE},
+    {"cut", do_cut, 10, FAULT},
+    {"cut inside a frame", do_cut_inside, 10, FAULT},
+    {"half-open connection", do_half_open, 5, FAULT},
+    {"one-way partition", do_one_way, 5, FAULT},
+    {"partition", do_partition, 4, FAULT},
+    {"slow link", do_slow, 4, FAULT},
+    {"changed bytes", do_corrupt, 3, FAULT},
+    {"kill", do_kill, 5, FAULT},
+    {"crash before a commit", do_crash_before_commit, 5, FAULT},
+    {"power cut", do_power_cut, 4, FAULT},
+    {"clock jump", do_clock, 5, FAULT},
+    {"backup", do_backup, 4, FAULT},
+    {"backup put back", do_restore, 3, FAULT},
+    {"file system put back", do_put_back, 3, FAULT},
+    {"copied directory", do_copy, 2, FAULT},
+    {"join", do_join, 2, FAULT},
+    {"leave", do_leave, 1, FAULT},
+    {"time passes", do_wait, 10, FAULT},
 };
 #define ACTIONS (sizeof actions / sizeof actions[0])
 _Static_assert(ACTIONS <= SIM_ACTIONS_MAX, "more actions than are counted");
@@ -434,30 +566,56 @@ const char *sim_action_name(uint32_t action)
     return action < ACTIONS ? actions[action].name : NULL;
 }
 
+static bool is_favoured(const struct sim_world *w, const struct action *action)
+{
+    for (uint32_t i = 0; i < SIM_FAVOURED_MAX && w->options.favoured[i] != NULL; i++) {
+        if (strcmp(w->options.favoured[i], action->name) == 0)
+            return true;
+    }
+    return false;
+}
+
+static bool is_chosen(struct sim_world *w, const struct action *action, uint32_t calm)
+{
+    switch (action->kind) {
+    case WORK:
+        return action->act == do_upsert || sim_chance(w, 2) == 0;
+    case RULE:
+        return w->settles && (action->act == do_policy || sim_chance(w, 2) == 0);
+    default:
+        return sim_chance(w, 1 + calm) == 0;
+    }
+}
+
 void sim_actions_choose(struct sim_world *w)
 {
     uint32_t calm = 1 + sim_chance(w, 4); /* the more, the fewer kinds of faults */
-    w->enabled_weight = 0;
+    w->settles = sim_chance(w, 3) == 0;
+    for (uint32_t i = 0; i < ACTIONS; i++)
+        w->settles |= actions[i].kind == RULE && is_favoured(w, &actions[i]);
     for (uint32_t i = 0; i < ACTIONS; i++) {
-        w->enabled[i] =
-            actions[i].act == do_upsert || sim_chance(w, actions[i].is_work ? 2 : 1 + calm) == 0;
-        w->enabled_weight += w->enabled[i] ? actions[i].weight : 0;
+        bool chosen = is_chosen(w, &actions[i], calm);
+        w->weights[i] = is_favoured(w, &actions[i]) ? 4 * actions[i].weight
+                        : chosen                    ? actions[i].weight
+                                                    : 0;
+        w->weight += w->weights[i];
     }
     w->blind = sim_chance(w, 4) == 0;
     w->small = (uint32_t[]){1, 4, 12, SIM_SMALL}[sim_chance(w, 4)];
+    w->calm = (uint32_t[]){1, 8, 60}[sim_chance(w, 3)];
+    w->settlers = 1 + sim_chance(w, 3);
+    w->policy = (uint8_t)sim_chance(w, BZ_POLICY_LEAST + 1);
 }
 
 void sim_act(struct sim_world *w)
 {
-    uint32_t at = sim_chance(w, (uint32_t)w->enabled_weight);
+    uint64_t at = sim_chance(w, (uint32_t)w->weight);
     for (uint32_t i = 0; i < ACTIONS; i++) {
-        if (!w->enabled[i])
-            continue;
-        if (at < actions[i].weight) {
+        if (at < w->weights[i]) {
             w->counts.actions[i]++;
             actions[i].act(w);
             return;
         }
-        at -= actions[i].weight;
+        at -= w->weights[i];
     }
 }

@@ -5,22 +5,17 @@
  * winner is shown. And its version vector covers nothing that it has not seen. After healing, all
  * have seen all.
  */
-#include "world.h"
+#include "settle.h"
 
 #include "codec/doc.h"
 
-/* A node's numbers, as the oracle knows them. */
-struct numbers {
-    uint32_t identities[SIM_IDENTITIES]; /* by the node's number */
-    blaze_id ids[SIM_IDENTITIES];
-    uint32_t count;
-    int64_t fields[SIM_FIELDS]; /* -1: never met */
-};
-
-static struct numbers numbers_of(struct sim_world *w, const struct bz_replica *replica)
+struct sim_numbers sim_numbers_of(struct sim_world *w, const struct bz_replica *replica)
 {
-    struct numbers n = {.fields = {-1, -1, -1, -1, -1, -1}};
+    struct sim_numbers n = {.fields = {-1, -1, -1, -1, -1, -1}};
     struct bz_bytes meaning;
+    uint32_t number;
+    if (bz_names_new(&n.names) != 0)
+        abort();
     while (n.count < SIM_IDENTITIES &&
            replica->ops->meaning(replica->context, BZ_TERM_NODE, n.count, &meaning) == 0) {
         memcpy(&n.ids[n.count], meaning.data, sizeof(blaze_id));
@@ -29,6 +24,8 @@ static struct numbers numbers_of(struct sim_world *w, const struct bz_replica *r
     }
     for (uint32_t i = 0; replica->ops->meaning(replica->context, BZ_TERM_FIELD, i, &meaning) == 0;
          i++) {
+        if (bz_names_add(n.names, meaning, &number) != 0 || number != i)
+            abort();
         for (uint32_t f = 0; f < SIM_FIELDS; f++) {
             if (bz_bytes_equal(meaning, bz_bytes_text(sim_fields[f])))
                 n.fields[f] = i;
@@ -37,32 +34,19 @@ static struct numbers numbers_of(struct sim_world *w, const struct bz_replica *r
     return n;
 }
 
+void sim_numbers_release(struct sim_numbers *numbers)
+{
+    bz_names_unref(numbers->names);
+}
+
 struct checked {
     struct sim_world *w;
     const struct sim_node *node;
-    struct numbers numbers;
+    struct sim_numbers numbers;
     uint32_t record;
     struct sim_seen seen;
     const struct bz_rec *rec;
 };
-
-/* The writes of a cell that no other write of the cell had seen. */
-static struct sim_seen standing(const struct checked *c, uint32_t cell)
-{
-    const struct sim_record *r = &c->w->records[c->record];
-    struct sim_seen present = {{0}}, gone = {{0}};
-    for (uint32_t i = 0; i < r->count; i++) {
-        const struct sim_write *write = &c->w->writes[r->writes[i]];
-        if (!sim_bit(&c->seen, i) || (write->cells & cell) == 0)
-            continue;
-        present.bits[i / 64] |= (uint64_t)1 << i % 64;
-        for (uint32_t k = 0; k < SIM_RECORD_WRITES / 64; k++)
-            gone.bits[k] |= write->seen.bits[k];
-    }
-    for (uint32_t k = 0; k < SIM_RECORD_WRITES / 64; k++)
-        present.bits[k] &= ~gone.bits[k];
-    return present;
-}
 
 static const struct sim_write *write_of(const struct checked *c, const struct bz_write *write)
 {
@@ -83,19 +67,17 @@ static bool value_is_right(const struct checked *c, const struct bz_write *held,
 {
     const struct sim_write *write = write_of(c, held);
     blaze_value value;
-    bool set = write->sets >> field & 1;
     int rc = c->numbers.fields[field] < 0 || held->body.size == 0
                  ? BLAZE_ENOTFOUND
-                 : bz_doc_field(held->body, NULL, (uint32_t)c->numbers.fields[field], &value);
-    if (rc != 0)
-        return !set;
-    return set && sim_value_is(&value, (uint32_t)(write - c->w->writes), field);
+                 : bz_doc_field(
+                       held->body, c->numbers.names, (uint32_t)c->numbers.fields[field], &value);
+    return sim_value_is(c->w, rc == 0 ? &value : NULL, write, field);
 }
 
 static void check_cell(
     const struct checked *c, const struct bz_cell *cell, uint32_t bit, const char *name)
 {
-    struct sim_seen expected = standing(c, bit), found = {{0}};
+    struct sim_seen expected = sim_standing(c->w, c->record, &c->seen, bit), found = {{0}};
     for (uint32_t i = 0; i < cell->count; i++) {
         const struct sim_write *write = write_of(c, &c->rec->writes[cell->members[i]]);
         if (write == NULL) {
@@ -136,8 +118,11 @@ static void check_writes(const struct checked *c)
         const struct sim_write *write = write_of(c, held);
         if (write == NULL)
             return; /* check_cell has told */
-        if (held->role != c->w->identities[write->identity].role || held->alive != write->alive)
-            fail_at(c, "a write is not as it was made:", "role or life");
+        if (held->role != write->role || held->alive != write->alive ||
+            held->stamp != write->stamp || held->resolved != write->settles)
+            fail_at(c, "a write is not as it was made:", "role, life, stamp or kind");
+        if (write->settles)
+            continue; /* it has the stamp of what it stands for */
         for (uint32_t k = 0; k < c->rec->write_count; k++) {
             const struct sim_write *other = write_of(c, &c->rec->writes[k]);
             if (other != NULL && sim_bit(&write->seen, other->number) &&
@@ -178,8 +163,7 @@ static void check_shown(const struct checked *c, struct bz_read *read)
         const struct bz_write *shown = winner(c, bz_rec_cell(c->rec, number));
         const struct sim_write *write = write_of(c, shown);
         bool there = blaze_value_field(&document, sim_fields[f], &value) == 0;
-        if (write == NULL || there != (write->sets >> f & 1) ||
-            (there && !sim_value_is(&value, (uint32_t)(write - c->w->writes), f)))
+        if (write == NULL || !sim_value_is(c->w, there ? &value : NULL, write, f))
             fail_at(c, "what is shown is not the winner's:", sim_fields[f]);
     }
 }
@@ -264,7 +248,7 @@ void sim_check_node(struct sim_world *w, struct sim_node *node)
         bz_read_begin(node->db, &read, NULL) != 0 ||
         replica.ops->changes_open(replica.context, &nobody, 0, &changes, NULL) != 0)
         abort();
-    struct checked c = {.w = w, .node = node, .numbers = numbers_of(w, &replica)};
+    struct checked c = {.w = w, .node = node, .numbers = sim_numbers_of(w, &replica)};
     while (!w->result.failed && replica.ops->changes_next(changes, &change, NULL) == 0) {
         c.record = (uint32_t)bz_load64be(change.id.bytes + 8);
         c.seen = sim_seen_now(&w->identities[node->identity], c.record);
@@ -277,6 +261,9 @@ void sim_check_node(struct sim_world *w, struct sim_node *node)
     if (!w->result.failed && found != expected)
         sim_fail(w, "node %u has %u records of %u", node->number, found, expected);
     check_versions(w, node, read);
+    if (!w->result.failed && !node->blind)
+        sim_check_conflicts(node, read);
+    sim_numbers_release(&c.numbers);
     replica.ops->changes_close(changes);
     bz_read_end(read);
     bz_db_replica_close(&replica);

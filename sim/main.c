@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * sim [--seed N] [--seeds N | --minutes M] [--nodes N] [--shape S] [--steps N] [--trace] [--disk]
+ *     [--more ACTION]...
  *
- * Without --seeds or --minutes: the one seed. A failure prints the command that repeats it.
+ * Without --seeds or --minutes: the one seed. A failure prints the command that repeats it. With
+ * --more the named action (those that are counted in the end) is in every run, and done more often.
  */
 #include "sim.h"
 
@@ -32,7 +34,7 @@ static void on_interrupt(int number)
 
 static void print_replay(void)
 {
-    char line[256];
+    char line[512];
     int n = snprintf(
         line, sizeof line, "to repeat: %s --seed %llu", given.program, (unsigned long long)running);
     if (given.sim.nodes != 0)
@@ -42,6 +44,8 @@ static void print_replay(void)
             line + n, sizeof line - (size_t)n, " --shape %s", sim_shape_name(given.sim.shape));
     if (given.sim.steps != 0)
         n += snprintf(line + n, sizeof line - (size_t)n, " --steps %u", given.sim.steps);
+    for (uint32_t i = 0; i < SIM_FAVOURED_MAX && given.sim.favoured[i] != NULL; i++)
+        n += snprintf(line + n, sizeof line - (size_t)n, " --more \"%s\"", given.sim.favoured[i]);
     n += snprintf(
         line + n, sizeof line - (size_t)n, "%s --trace\n", given.sim.disk ? " --disk" : "");
     if (write(STDERR_FILENO, line, (size_t)n) < 0)
@@ -58,9 +62,23 @@ static void on_crash(int number)
 static int usage(void)
 {
     fputs("usage: sim [--seed N] [--seeds N | --minutes M] [--stride N] [--nodes N]\n"
-          "           [--shape star|chain|ring|mesh|two-hubs] [--steps N] [--trace] [--disk]\n",
+          "           [--shape star|chain|ring|mesh|two-hubs] [--steps N] [--trace] [--disk]\n"
+          "           [--more ACTION]...\n",
         stderr);
     return 2;
+}
+
+static bool favour(const char *name)
+{
+    uint32_t at = 0, action = 0;
+    while (at < SIM_FAVOURED_MAX && given.sim.favoured[at] != NULL)
+        at++;
+    while (sim_action_name(action) != NULL && strcmp(sim_action_name(action), name) != 0)
+        action++;
+    if (at == SIM_FAVOURED_MAX || sim_action_name(action) == NULL)
+        return false;
+    given.sim.favoured[at] = name;
+    return true;
 }
 
 static bool take(int argc, char **argv)
@@ -86,6 +104,11 @@ static bool take(int argc, char **argv)
         if (strcmp(name, "--shape") == 0) {
             given.sim.shape = sim_shape_find(value);
             if (given.sim.shape < 0)
+                return false;
+            continue;
+        }
+        if (strcmp(name, "--more") == 0) {
+            if (!favour(value))
                 return false;
             continue;
         }
@@ -122,6 +145,7 @@ static void print_counts(const struct sim_counts *c, double took)
     printf("total: %llu seeds\n", (unsigned long long)c->seeds);
     printf("total: %llu steps\n", (unsigned long long)c->steps);
     printf("total: %llu writes\n", (unsigned long long)c->writes);
+    printf("total: %llu writes of rules\n", (unsigned long long)c->settled);
     printf("total: %llu commits\n", (unsigned long long)c->commits);
     printf("total: %llu sessions\n", (unsigned long long)c->sessions);
     printf("total: %llu records received\n", (unsigned long long)c->records);

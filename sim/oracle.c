@@ -100,22 +100,22 @@ void sim_forgive(struct sim_world *w, uint32_t identity, uint64_t position)
 }
 
 void sim_write_add(
-    struct sim_world *w, uint32_t number, uint32_t record, uint8_t cells, uint8_t sets, bool alive)
+    struct sim_world *w, uint32_t number, uint32_t record, const struct sim_write *made)
 {
     struct sim_identity *identity = &w->identities[number];
     struct sim_record *r = &w->records[record];
     assert(r->count < SIM_RECORD_WRITES);
     w->writes = grow(w->writes, &w->write_capacity, w->write_count, sizeof *w->writes);
     struct sim_seen seen = sim_seen_now(identity, record);
-    w->writes[w->write_count] = (struct sim_write){.identity = number,
-        .record = record,
-        .number = r->count,
-        .seq = ++identity->seq,
-        .position = identity->position + 1,
-        .cells = cells,
-        .sets = sets,
-        .alive = alive,
-        .seen = seen};
+    struct sim_write *write = &w->writes[w->write_count];
+    *write = *made;
+    write->identity = number;
+    write->record = record;
+    write->number = r->count;
+    write->seq = ++identity->seq;
+    write->position = identity->position + 1;
+    write->role = made->settles ? made->role : identity->role;
+    write->seen = seen;
     if (identity->newest >= identity->seq)
         w->writes[identity->writes[identity->seq]].replaced = true;
     identity->writes = grow(
@@ -136,8 +136,56 @@ const struct sim_write *sim_write_find(struct sim_world *w, uint32_t identity, u
     return &w->writes[w->identities[identity].writes[seq]];
 }
 
+struct sim_seen sim_standing(
+    const struct sim_world *w, uint32_t record, const struct sim_seen *seen, uint32_t cell)
+{
+    const struct sim_record *r = &w->records[record];
+    struct sim_seen present = {{0}}, gone = {{0}};
+    for (uint32_t i = 0; i < r->count; i++) {
+        const struct sim_write *write = &w->writes[r->writes[i]];
+        if (!sim_bit(seen, i) || (write->cells & cell) == 0)
+            continue;
+        present.bits[i / 64] |= (uint64_t)1 << i % 64;
+        for (uint32_t k = 0; k < SIM_RECORD_WRITES / 64; k++)
+            gone.bits[k] |= write->seen.bits[k];
+    }
+    for (uint32_t k = 0; k < SIM_RECORD_WRITES / 64; k++)
+        present.bits[k] &= ~gone.bits[k];
+    return present;
+}
+
+void sim_siblings(const struct sim_world *w, uint32_t record, const struct sim_seen *seen,
+    uint32_t cell, struct sim_siblings *out)
+{
+    struct sim_seen standing = sim_standing(w, record, seen, cell);
+    out->count = 0;
+    for (uint32_t i = 0; i < w->records[record].count; i++) {
+        if (sim_bit(&standing, i))
+            out->all[out->count++] = &w->writes[w->records[record].writes[i]];
+    }
+}
+
+const struct sim_write *sim_winner(const struct sim_world *w, const struct sim_siblings *siblings)
+{
+    const struct sim_write *best = NULL;
+    for (uint32_t i = 0; i < siblings->count; i++) {
+        const struct sim_write *write = siblings->all[i];
+        int order = best == NULL ? 1 : (int)write->role - (int)best->role;
+        if (order == 0)
+            order = (write->stamp > best->stamp) - (write->stamp < best->stamp);
+        if (order == 0)
+            order = memcmp(&w->identities[write->identity].id, &w->identities[best->identity].id,
+                sizeof(blaze_id));
+        if (order > 0)
+            best = write;
+    }
+    return best;
+}
+
 void sim_oracle_release(struct sim_world *w)
 {
+    for (uint32_t i = 0; i < w->write_count; i++)
+        blaze_doc_free(w->writes[i].values);
     for (uint32_t i = 0; i < w->identity_count; i++) {
         free(w->identities[i].moments);
         free(w->identities[i].writes);
@@ -147,12 +195,19 @@ void sim_oracle_release(struct sim_world *w)
 
 /* ---- values ---- */
 
-struct bz_bytes sim_collection(uint32_t record)
+const char *const sim_collections[SIM_COLLECTIONS] = {"people", "notes", "many"};
+
+uint32_t sim_collection_number(uint32_t record)
 {
-    return bz_bytes_text(record >= SIM_SMALL ? "many" : record % 3 == 0 ? "people" : "notes");
+    return record >= SIM_SMALL ? 2 : record % 3 == 0 ? 0 : 1;
 }
 
-enum { KINDS = 5, TEXT_MAX = 400 };
+struct bz_bytes sim_collection(uint32_t record)
+{
+    return bz_bytes_text(sim_collections[sim_collection_number(record)]);
+}
+
+enum { KINDS = 7, TEXT_MAX = 400 };
 
 static unsigned kind_of(uint32_t write, uint32_t field)
 {
@@ -168,6 +223,25 @@ static size_t text_of(uint32_t write, uint32_t field, char out[TEXT_MAX])
     int n = snprintf(out, size, "%u of %u ", field, write);
     out[n] = ' ';
     return size;
+}
+
+/* One that several writes have, some of them but for its type. */
+static void common_value_add(blaze_doc *doc, const char *name, uint32_t write)
+{
+    switch (write % 8) {
+    case 0:
+        blaze_doc_add_null(doc, name);
+        break;
+    case 1:
+        blaze_doc_add_bool(doc, name, true);
+        break;
+    case 2:
+    case 3:
+        blaze_doc_add_double(doc, name, write % 8);
+        break;
+    default:
+        blaze_doc_add_int(doc, name, write % 4);
+    }
 }
 
 void sim_value_add(blaze_doc *doc, uint32_t write, uint32_t field)
@@ -188,22 +262,63 @@ void sim_value_add(blaze_doc *doc, uint32_t write, uint32_t field)
     case 2:
         blaze_doc_add_bytes(doc, name, text, size);
         break;
+    case 3:
+        common_value_add(doc, name, write);
+        break;
+    case 4:
+        blaze_doc_begin_array(doc, name);
+        for (uint32_t i = 0; i < write % 4; i++)
+            common_value_add(doc, NULL, write / 4 + i * 5);
+        blaze_doc_end(doc);
+        break;
     default:
         blaze_doc_add_text(doc, name, text, size);
     }
 }
 
-bool sim_value_is(const blaze_value *value, uint32_t write, uint32_t field)
+bool sim_value_get(
+    struct sim_world *w, const struct sim_write *write, uint32_t field, blaze_value *out)
 {
-    char text[TEXT_MAX];
-    size_t size = text_of(write, field, text);
-    switch (kind_of(write, field)) {
-    case 0:
-        return value->type == BLAZE_INT && value->as.integer == (int64_t)write * SIM_FIELDS + field;
-    case 1:
-        return value->type == BLAZE_MAP && blaze_value_count(value) == 2;
-    default:
-        return value->type == (kind_of(write, field) == 2 ? BLAZE_BYTES : BLAZE_STRING) &&
-               value->as.text.size == size && memcmp(value->as.text.data, text, size) == 0;
+    uint32_t number = (uint32_t)(write - w->writes);
+    blaze_value map;
+    if ((write->sets >> field & 1) == 0)
+        return false;
+    if (write->values == NULL) {
+        blaze_doc *values = NULL;
+        if (blaze_doc_new(&values) != 0)
+            abort();
+        for (uint32_t f = 0; f < SIM_FIELDS; f++) {
+            if (write->sets >> f & 1)
+                sim_value_add(values, number, f);
+        }
+        w->writes[number].values = values;
     }
+    if (blaze_doc_value(write->values, &map) != 0 ||
+        blaze_value_field(&map, sim_fields[field], out) != 0)
+        abort();
+    return true;
+}
+
+int sim_value_order(const blaze_value *a, const blaze_value *b)
+{
+    int order = blaze_value_compare(a, b);
+    if (order == 0)
+        order = (a->type > b->type) - (a->type < b->type);
+    if (order != 0 || a->type != BLAZE_ARRAY)
+        return order;
+    blaze_iter p, q;
+    blaze_value x, y;
+    blaze_iter_init(&p, a);
+    blaze_iter_init(&q, b);
+    while (order == 0 && blaze_iter_next(&p, NULL, &x) == 0 && blaze_iter_next(&q, NULL, &y) == 0)
+        order = sim_value_order(&x, &y);
+    return order;
+}
+
+bool sim_value_is(
+    struct sim_world *w, const blaze_value *value, const struct sim_write *write, uint32_t field)
+{
+    blaze_value expected;
+    bool set = sim_value_get(w, write, field, &expected);
+    return set ? value != NULL && sim_value_order(value, &expected) == 0 : value == NULL;
 }

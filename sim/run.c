@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One run: a shape, some rounds of work and faults, and what must be so after each. */
-#include "world.h"
+#include "settle.h"
 
 #include "disk.h"
 
@@ -77,6 +77,13 @@ static bool pass_time(struct sim_world *w, uint64_t until)
     return true;
 }
 
+/* One thing that happens by itself. */
+static bool happen(struct sim_world *w)
+{
+    bool looks = w->settles && sim_chance(w, w->calm) == 0;
+    return (looks && sim_settle_step(w)) || sim_net_step(w) || sim_settle_step(w);
+}
+
 static void trouble(struct sim_world *w, uint32_t steps)
 {
     uint32_t calm = 2 + sim_chance(w, 30); /* steps of the network to one action */
@@ -84,7 +91,7 @@ static void trouble(struct sim_world *w, uint32_t steps)
         w->counts.steps++;
         if (sim_chance(w, calm) == 0)
             sim_act(w);
-        else if (!sim_net_step(w) && !pass_time(w, w->now_ms + 2000))
+        else if (!happen(w) && !pass_time(w, w->now_ms + 2000))
             w->now_ms += 1 + sim_chance(w, 500);
         if (sim_chance(w, 400) == 0) {
             struct sim_node *node = &w->nodes[sim_chance(w, w->node_count)];
@@ -102,6 +109,17 @@ static uint64_t positions(const struct sim_world *w)
     return sum;
 }
 
+/* Who was put back has met them all, and may write, and settle. */
+static bool forget_put_back(struct sim_world *w)
+{
+    bool some = false;
+    for (uint32_t i = 0; i < w->node_count; i++) {
+        some |= w->nodes[i].put_back;
+        w->nodes[i].put_back = false;
+    }
+    return some && w->settles;
+}
+
 /* Without faults, until all links are live and nothing more happens for two minutes. */
 static void heal(struct sim_world *w)
 {
@@ -117,16 +135,17 @@ static void heal(struct sim_world *w)
             before = positions(w);
             quiet = w->now_ms;
         }
-        if (w->now_ms - quiet > 120000)
-            break;
+        if (w->now_ms - quiet > 120000) {
+            if (!forget_put_back(w))
+                break;
+            quiet = w->now_ms;
+        }
         if (n > HEAL_STEPS || w->now_ms - began > HEAL_MS)
             sim_fail(w, "after healing it does not come to rest in %u steps and %llu ms", n,
                 (unsigned long long)(w->now_ms - began));
-        if (!sim_net_step(w) && !pass_time(w, w->now_ms + 60000))
+        if (!happen(w) && !pass_time(w, w->now_ms + 60000))
             w->now_ms += 60000;
     }
-    for (uint32_t i = 0; i < w->node_count; i++)
-        w->nodes[i].put_back = false; /* it has met them all */
     w->faults = true;
 }
 
@@ -141,6 +160,7 @@ static void add_counts(struct sim_counts *to, const struct sim_world *w)
     to->bytes += w->counts.bytes;
     to->checks += w->counts.checks;
     to->virtual_ms += w->now_ms;
+    to->settled += w->counts.settled;
     for (uint32_t i = 0; i < SIM_ACTIONS_MAX; i++)
         to->actions[i] += w->counts.actions[i];
 }
@@ -168,6 +188,8 @@ void sim_run(
             sim_check_healed(w);
         if (!w->result.failed)
             sim_check_traffic(w);
+        if (!w->result.failed)
+            sim_check_settled(w);
     }
     add_counts(counts, w);
     if (w->result.failed)

@@ -16,6 +16,9 @@
  *   watch.c    the wrapped replica that tells the oracle what sessions bring
  *   net.c      connections, delays, cuts
  *   actions.c  the table of what may be done to a world: work and faults
+ *   conflicts.c  what is in conflict, and what is told of it
+ *   rules.c    what rules make of that
+ *   settle.c   settling
  *   check.c    what must be so
  *   run.c      one run
  */
@@ -25,6 +28,8 @@
 
 enum sim_shape { SIM_STAR, SIM_CHAIN, SIM_RING, SIM_MESH, SIM_TWO_HUBS, SIM_SHAPES };
 
+#define SIM_FAVOURED_MAX 4
+
 struct sim_options {
     uint64_t seed;
     uint32_t nodes; /* 0: by the seed */
@@ -32,12 +37,15 @@ struct sim_options {
     uint32_t steps; /* 0: by the seed */
     bool trace;     /* tell everything that happens, on stdout */
     bool disk;      /* on real directories below the working directory */
+    /* Names of actions that are in every run, and done more often; NULL: no more. */
+    const char *favoured[SIM_FAVOURED_MAX];
 };
 
 #define SIM_ACTIONS_MAX 64
 
 struct sim_counts {
     uint64_t seeds, steps, writes, commits, sessions, records, bytes, checks, virtual_ms;
+    uint64_t settled;                  /* writes of rules */
     uint64_t actions[SIM_ACTIONS_MAX]; /* as in the table */
 };
 

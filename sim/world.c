@@ -3,7 +3,7 @@
  * The life of nodes: they open, crash, come back with what their disk has, are copied and put back
  * to what they once were. A disk is an image of the store in memory, or a directory.
  */
-#include "world.h"
+#include "settle.h"
 
 #include "disk.h"
 
@@ -44,7 +44,7 @@ uint64_t sim_wall_ms(const struct sim_node *node)
 
 struct sim_image sim_image_take(struct sim_node *node, bool durable)
 {
-    struct sim_image image = {.identity = node->identity};
+    struct sim_image image = {.identity = node->identity, .rules = node->rules};
     if (node->world->options.disk)
         image.directory = sim_disk_copy(node->world, node->number);
     else
@@ -61,7 +61,7 @@ void sim_image_free(struct sim_image *image)
 
 static struct sim_image image_again(struct sim_world *w, const struct sim_image *image)
 {
-    struct sim_image again = {.identity = image->identity};
+    struct sim_image again = {.identity = image->identity, .rules = image->rules};
     if (image->directory != NULL)
         again.directory = sim_disk_copy_of(w, image->directory);
     else
@@ -84,6 +84,7 @@ static int node_entropy(void *context, void *data, size_t size)
 
 static void on_commit(void *context)
 {
+    ((struct sim_node *)context)->settle_due = true;
     sim_wake(context);
 }
 
@@ -97,6 +98,7 @@ static void node_open(struct sim_node *node, bool create)
         .blind = create && node->blind,
         .database = fake_id(7),
         .apply_durability = node->durability,
+        .settles_by_hand = true,
         .store = {.image = node->disk.memory, .keeps_durable = true},
         .wall_ms = node_wall,
         .entropy = node_entropy,
@@ -114,7 +116,10 @@ static void node_open(struct sim_node *node, bool create)
         node->db = NULL;
         return;
     }
+    if (!create)
+        node->rules = node->disk.rules;
     sim_image_free(&node->disk);
+    sim_rules_opened(node);
     if (bz_db_listen(node->db, on_commit, node, &node->listener) != 0)
         abort();
 }

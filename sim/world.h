@@ -5,6 +5,7 @@
 /* What the files of the simulator share; see sim.h. */
 
 #include "base/alloc.h"
+#include "codec/names.h"
 #include "db/db.h"
 #include "fake_replica.h"
 #include "random.h"
@@ -20,6 +21,7 @@
 #define SIM_SMALL         40u /* records that are written at random; the others come in bulk */
 #define SIM_RECORD_WRITES 256u
 #define SIM_FIELDS        6u
+#define SIM_COLLECTIONS   3u
 #define SIM_IDENTITIES    96u
 #define SIM_TAIL          48u /* events that a failure shows */
 
@@ -38,9 +40,14 @@ struct sim_write {
     uint32_t record;
     uint32_t number; /* in its record */
     uint64_t seq, position;
+    uint64_t stamp; /* as it was first seen; 0: replaced before that */
+    uint8_t role;
     uint8_t cells; /* that it wrote */
     uint8_t sets;  /* fields to which it gave a value */
     bool alive;
+    bool settles;         /* it was written by a rule */
+    bool expressly;       /* since somebody asked for that */
+    blaze_doc *values;    /* NULL: made of its number, and not yet asked for */
     bool lost;            /* its node may have lost it */
     bool replaced;        /* nobody had it, and its node has given its dot anew */
     struct sim_seen seen; /* what its node had seen of the record, this one excepted */
@@ -79,11 +86,27 @@ struct sim_record {
 
 /* ---- nodes and network ---- */
 
+/* By what a node settles conflicts. Policies are kept in the database, resolvers are the
+ * program's. */
+enum sim_resolver {
+    SIM_NO_RESOLVER,
+    SIM_CHOOSES, /* one of the values, always the same of the same */
+    SIM_JOINS,   /* all of them to a new one; of its own results it makes others */
+    SIM_INVENTS, /* something else each time */
+    SIM_LEAVES,  /* some of them, unsets some, or gives what is no document */
+    SIM_WRITES,  /* to the record, before it answers */
+    SIM_RESOLVERS
+};
+struct sim_rules {
+    uint8_t policies[SIM_COLLECTIONS][SIM_FIELDS + 1]; /* enum bz_policy; last: the collection's */
+};
+
 /* What is on a node's disk. */
 struct sim_image {
     struct bz_memory_image *memory;
     char *directory;
     uint32_t identity;
+    struct sim_rules rules;
 };
 
 struct sim_world;
@@ -107,6 +130,9 @@ struct sim_node {
     uint32_t chunk_bytes, window_bytes, lazy_ms;
     struct fake_keys keys;
     bool dying; /* the next session that runs here does so in vain: a crash before its commit */
+    struct sim_rules rules;
+    enum sim_resolver resolvers[SIM_COLLECTIONS];
+    bool settle_due; /* something has changed since it settled last */
 };
 
 struct sim_end {
@@ -150,7 +176,12 @@ struct sim_world {
     uint32_t marks;
     bool muted; /* what is applied now will not have been */
     bool faults;
-    bool blind; /* some nodes are */
+    bool blind;        /* some nodes are */
+    bool settles;      /* some nodes have rules */
+    uint32_t calm;     /* steps between two looks at whether there is something to settle */
+    uint32_t settlers; /* nodes that may have rules */
+    uint8_t policy;    /* that is set more often than others */
+    uint64_t inventions;
     struct sim_node nodes[SIM_NODES];
     struct sim_link links[SIM_LINKS];
     struct sim_connection connections[SIM_CONNECTIONS];
@@ -159,8 +190,8 @@ struct sim_world {
     struct sim_write *writes;
     uint32_t write_count, write_capacity;
     struct sim_record records[SIM_RECORDS];
-    bool enabled[SIM_ACTIONS_MAX];
-    uint64_t enabled_weight;
+    uint32_t weights[SIM_ACTIONS_MAX]; /* 0: not in this run */
+    uint64_t weight;
     uint32_t small; /* records in play */
     blaze_doc *doc;
     char tail[SIM_TAIL][200];
@@ -208,19 +239,42 @@ void sim_identity_copy(struct sim_world *w, struct sim_identity *to,
     const struct sim_identity *from, uint64_t position);
 /* What the identity wrote after a position may be missed. */
 void sim_forgive(struct sim_world *w, uint32_t identity, uint64_t position);
-/* A committed write: it has seen what its copy has. */
-void sim_write_add(struct sim_world *w, uint32_t identity, uint32_t record, uint8_t cells,
-    uint8_t sets, bool alive);
+/* A committed write: it has seen what its copy has. Of `made` what is not found out is given:
+ * cells, sets, alive, and of what a rule wrote all from stamp to values, which it takes. */
+void sim_write_add(
+    struct sim_world *w, uint32_t identity, uint32_t record, const struct sim_write *made);
 /* The write under a dot, or NULL. */
 const struct sim_write *sim_write_find(struct sim_world *w, uint32_t identity, uint64_t seq);
+/* The writes of a cell that a copy has seen and that no other of them had seen. */
+struct sim_seen sim_standing(
+    const struct sim_world *w, uint32_t record, const struct sim_seen *seen, uint32_t cell);
+/* The same as a list. */
+struct sim_siblings {
+    uint32_t count;
+    const struct sim_write *all[SIM_RECORD_WRITES];
+};
+void sim_siblings(const struct sim_world *w, uint32_t record, const struct sim_seen *seen,
+    uint32_t cell, struct sim_siblings *out);
+/* By role, then stamp, then node id. NULL: there are none. */
+const struct sim_write *sim_winner(const struct sim_world *w, const struct sim_siblings *siblings);
 void sim_oracle_release(struct sim_world *w);
 
-/* ---- values: each tells whose it is ---- */
+/* ---- values: most tell whose they are, some are equal ---- */
 
 extern const char *const sim_fields[SIM_FIELDS];
+uint32_t sim_collection_number(uint32_t record);
+extern const char *const sim_collections[SIM_COLLECTIONS];
 struct bz_bytes sim_collection(uint32_t record);
 void sim_value_add(blaze_doc *doc, uint32_t write, uint32_t field);
-bool sim_value_is(const blaze_value *value, uint32_t write, uint32_t field);
+/* What a write gave a field, borrowed; false: it has none. */
+bool sim_value_get(
+    struct sim_world *w, const struct sim_write *write, uint32_t field, blaze_value *out);
+/* An order in which only what is the same is equal: that of blaze_value_compare(), then 1 and 1.0
+ * by type. */
+int sim_value_order(const blaze_value *a, const blaze_value *b);
+/* Whether a reader is given what the write gave the field; value NULL: nothing. */
+bool sim_value_is(
+    struct sim_world *w, const blaze_value *value, const struct sim_write *write, uint32_t field);
 
 /* ---- watch.c ---- */
 
@@ -277,8 +331,21 @@ void sim_net_release(struct sim_world *w);
 /* Chooses what may happen in this run, and does one such thing. */
 void sim_actions_choose(struct sim_world *w);
 void sim_act(struct sim_world *w);
+/* A node writes to a record, or deletes it. */
+void sim_meddle(struct sim_node *node, uint32_t record);
 
 /* ---- check.c ---- */
+
+/* A node's numbers, as the oracle knows them. */
+struct sim_numbers {
+    uint32_t identities[SIM_IDENTITIES]; /* by the node's number */
+    blaze_id ids[SIM_IDENTITIES];
+    uint32_t count;
+    int64_t fields[SIM_FIELDS]; /* -1: never met */
+    struct blaze_names *names;
+};
+struct sim_numbers sim_numbers_of(struct sim_world *w, const struct bz_replica *replica);
+void sim_numbers_release(struct sim_numbers *numbers);
 
 /* That a copy is what the oracle says, at any moment. */
 void sim_check_node(struct sim_world *w, struct sim_node *node);

@@ -30,7 +30,15 @@
     X(ROLLBACK_UNNOTICED, "no new identity after relaxed commits were lost")                       \
     X(OUTLIVED_UNNOTICED, "no new identity when a peer has seen more of this node's writes")       \
     X(COPY_UNNOTICED, "no new identity for a copied directory")                                    \
-    X(VECTOR_SKIPS_ONE, "a peer's version vector is thought to cover one write more")
+    X(VECTOR_SKIPS_ONE, "a peer's version vector is thought to cover one write more")              \
+    X(SETTLING_TAKES_LIFE, "a settling write says that the record lives")                          \
+    X(SETTLES_UNSEEN, "what is settled is written though the record has changed")                  \
+    X(SETTLES_OTHERS, "settled values are settled by whoever sees them differ")                    \
+    X(SETTLED_NOW, "a settled value has the time and role of who settles")                         \
+    X(SETTLED_UNMARKED, "a settled value is sent as one that somebody wrote")                      \
+    X(LIST_NESTS, "a list of siblings has lists as its elements")                                  \
+    X(LAST_BY_ROLE, "the last of the siblings is a server's if there is one")                      \
+    X(LIFE_UNLISTED, "a conflict of life is not listed")
 
 enum bz_mutant {
     BZ_MUTANT_NONE,

@@ -48,10 +48,11 @@ enum { DOT_MIN = 2, WRITE_MIN = 10, CELL_MIN = 3 };
 static uint8_t write_flags(const struct bz_write *w, uint64_t position)
 {
     assert(position == 0 || (w->arrived > 0 && w->arrived <= position));
-    return (uint8_t)((w->role == BZ_ROLE_SERVER ? SERVER : 0) | (w->alive ? 0 : DEAD) |
-                     (w->resolved ? RESOLVED : 0) | (w->kind != 0 ? KIND : 0) |
-                     ((w->stamp & 0xffff) != 0 ? COUNTER : 0) |
-                     (position != 0 && w->arrived != position ? AGE : 0));
+    return (
+        uint8_t)((w->role == BZ_ROLE_SERVER ? SERVER : 0) | (w->alive ? 0 : DEAD) |
+                 (w->resolved && (position != 0 || !BZ_MUTANT(SETTLED_UNMARKED)) ? RESOLVED : 0) |
+                 (w->kind != 0 ? KIND : 0) | ((w->stamp & 0xffff) != 0 ? COUNTER : 0) |
+                 (position != 0 && w->arrived != position ? AGE : 0));
 }
 
 /* Stamp, counter, age: what both forms share. */

@@ -90,7 +90,8 @@ static int write_cells(struct bz_arena *arena, const struct bz_rec *old,
     uint16_t at;
     take_writes(&b, old, write, &at);
     b.rec.has_life = b.rec.has_rest = true;
-    if (write->resolved || (BZ_MUTANT(UPDATE_WITHOUT_LIFE) && write->alive))
+    if ((write->resolved && !BZ_MUTANT(SETTLING_TAKES_LIFE)) ||
+        (BZ_MUTANT(UPDATE_WITHOUT_LIFE) && write->alive))
         push_old(&b, &old->life, at);
     else
         bz_rec_builder_push(&b, at);

@@ -348,11 +348,12 @@ static int by_rank(
         return by_value(a, b);
     if (policy == BZ_POLICY_LEAST)
         return by_value(b, a);
-    if (policy == BZ_POLICY_SERVER && a->role != b->role)
+    if ((policy == BZ_POLICY_SERVER || BZ_MUTANT(LAST_BY_ROLE)) && a->role != b->role)
         return a->role > b->role ? 1 : -1;
     if (a->stamp != b->stamp)
         return a->stamp > b->stamp ? 1 : -1;
-    return by_value(a, b); /* not by node: a settled value has another one */
+    int order = by_value(a, b); /* not by node: a settled value has another one */
+    return order != 0 ? order : (int)a->role - (int)b->role; /* so that all claim the same */
 }
 
 static const struct bz_conflict_sibling *best_of(
@@ -382,7 +383,7 @@ static size_t gather(const struct bz_conflict *conflict, blaze_value *out, bool 
         blaze_value element;
         if (!sibling->present)
             continue;
-        if (sibling->value.type != BLAZE_ARRAY) {
+        if (sibling->value.type != BLAZE_ARRAY || BZ_MUTANT(LIST_NESTS)) {
             if (out != NULL)
                 out[n] = sibling->value;
             n++;

@@ -85,7 +85,7 @@ static bool is_ours(const struct batch *batch, const struct bz_conflict *conflic
 {
     const blaze_id *self = &batch->db->identity.node, *least = &conflict->siblings[0].node;
     for (uint32_t i = 0; i < conflict->count; i++) {
-        if (!conflict->siblings[i].resolved || batch->expressly)
+        if (!conflict->siblings[i].resolved || batch->expressly || BZ_MUTANT(SETTLES_OTHERS))
             return true;
         if (memcmp(&conflict->siblings[i].node, least, sizeof *least) < 0)
             least = &conflict->siblings[i].node;
@@ -281,7 +281,7 @@ static int write_planned(struct batch *batch, struct bz_db_txn *txn, blaze_error
         if (s->first) {
             struct bz_stored stored;
             rc = bz_stored_load(txn->view, s->collection, &s->id, &stored, error);
-            same = rc == 0 && stored.position == s->position;
+            same = rc == 0 && (stored.position == s->position || BZ_MUTANT(SETTLES_UNSEEN));
             counted = false;
         }
         if (rc == 0 && same)

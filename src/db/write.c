@@ -38,7 +38,7 @@ static int face_of(
     bool readable = !txn->db->identity.blind;
     *face = (struct face){.alive = simple || bz_rec_alive(rec, &nodes)};
     face->dead = !face->alive;
-    face->conflict = readable && !simple && bz_rec_life_differs(rec);
+    face->conflict = readable && !simple && bz_rec_life_differs(rec) && !BZ_MUTANT(LIFE_UNLISTED);
     if (!face->alive)
         return 0;
     face->digest = bz_rec_digest(rec, id, &nodes);
@@ -495,8 +495,10 @@ int bz_write_settled(struct bz_db_txn *txn, uint32_t collection, const blaze_id 
         return bz_txn_result(txn, rc);
     struct bz_write write = next_write(txn, true, body);
     write.resolved = true;
-    write.stamp = claim.stamp;
-    write.role = claim.role;
+    if (!BZ_MUTANT(SETTLED_NOW)) {
+        write.stamp = claim.stamp;
+        write.role = claim.role;
+    }
     rc = bz_rec_resolve(&txn->arena, &target.rec, &write, fields, field_count, &rec);
     if (rc != 0)
         return bz_txn_result(txn, bz_error_code(error, rc));
