@@ -201,6 +201,48 @@ static void status_tells_what_there_is(void **state)
     assert_string_equal(must(w, "conflicts", "a.blz", "c", NULL), "");
 }
 
+static void what_is_left_of_deleted_records_is_collected(void **state)
+{
+    struct world *w = *state;
+    must(w, "create", "a.blz", NULL);
+    must(w, "insert", "a.blz", "c", "{\"n\":1}", "--id", ID_1, NULL);
+    must(w, "insert", "a.blz", "c", "{\"n\":2}", "--id", ID_2, NULL);
+    must(w, "insert", "a.blz", "c", "{\"n\":3}", "--id", ID_3, NULL);
+    must(w, "delete", "a.blz", "c", ID_1, NULL);
+    must(w, "delete", "a.blz", "c", ID_2, NULL);
+    const char *status = must(w, "status", "a.blz", NULL);
+    assert_int_equal(json_number(w, status, "deleted.waiting"), 2);
+    assert_int_equal(json_number(w, status, "deleted.collected"), 0);
+    assert_string_equal(must(w, "collect", "a.blz", NULL), "{\"collected\":2}\n");
+    assert_string_equal(must(w, "collect", "a.blz", NULL), "{\"collected\":0}\n");
+    must(w, "insert", "a.blz", "c", "{\"anew\":2}", "--id", ID_2, NULL);
+    assert_string_equal(
+        must(w, "get", "a.blz", "c", ID_2, NULL), "{\"_id\":\"" ID_2 "\",\"anew\":2}\n");
+    must(w, "delete", "a.blz", "c", ID_3, NULL);
+    assert_string_equal(must(w, "collect", "a.blz", NULL), "{\"collected\":1}\n");
+    status = must(w, "status", "a.blz", NULL);
+    assert_int_equal(json_number(w, status, "deleted.waiting"), 0);
+    assert_int_equal(json_number(w, status, "deleted.collected"), 3);
+    assert_int_equal(json_number(w, status, "records"), 1);
+    must(w, "check", "a.blz", NULL);
+}
+
+static void the_retention_is_in_days_and_parts_of_them(void **state)
+{
+    struct world *w = *state;
+    must(w, "create", "a.blz", NULL);
+    assert_string_equal(must(w, "retention", "a.blz", NULL), "{\"days\":30}\n");
+    assert_string_equal(must(w, "retention", "a.blz", "0.0005", NULL), "{\"days\":0.0005}\n");
+    assert_string_equal(must(w, "retention", "a.blz", NULL), "{\"days\":0.0005}\n");
+    const char *status = must(w, "status", "a.blz", NULL);
+    assert_string_equal(json_at(w, status, "deleted.retention_days"), "0.0005");
+    must(w, "retention", "a.blz", "36500", NULL);
+    static const char *const bad[] = {"36501", "x", "1d", "", "nan"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        refuse(w, 2, "0 to 36500", "retention", "a.blz", bad[i], NULL);
+    assert_string_equal(must(w, "retention", "a.blz", NULL), "{\"days\":36500}\n");
+}
+
 static void tables_are_for_people(void **state)
 {
     struct world *w = *state;
@@ -286,6 +328,10 @@ static void what_is_not_there_is_named(void **state)
     refuse(w, 5, "already", "create", "a.blz", NULL);
     refuse(w, 4, "the database is empty", "find", "a.blz", "c", NULL);
     must(w, "insert", "a.blz", "towns", "{}", NULL);
+    refuse(w, 4, "none.blz", "collect", "none.blz", NULL);
+    refuse(w, 4, "none.blz", "retention", "none.blz", "1", NULL);
+    refuse(w, 4, "blazedb status", "forget", "a.blz", ID_1, NULL);
+    refuse(w, 2, "id", "forget", "a.blz", "x", NULL);
     refuse(w, 4, "no collection c: there are towns", "find", "a.blz", "c", NULL);
     refuse(w, 4, "no collection", "export", "a.blz", "c", NULL);
     refuse(w, 4, "no collection", "indexes", "a.blz", "c", NULL);
@@ -629,6 +675,8 @@ int main(void)
         TEST(an_import_by_a_field_may_be_repeated),
         TEST(a_document_may_come_from_the_standard_input),
         TEST(status_tells_what_there_is),
+        TEST(what_is_left_of_deleted_records_is_collected),
+        TEST(the_retention_is_in_days_and_parts_of_them),
         TEST(tables_are_for_people),
         TEST(a_watcher_sees_the_writes_of_other_processes),
         TEST(a_wrong_command_line_says_what_is_wrong_with_it),

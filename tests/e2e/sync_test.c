@@ -385,6 +385,43 @@ static void a_hub_listens_in_several_places_and_says_what_it_can_read(void **sta
     assert_int_equal(await_end(hub), 0);
 }
 
+/* How many records wait for others to hear that they are deleted; those that nobody waits for any
+ * more go. */
+static uint64_t waiting(struct world *w, const char *db)
+{
+    must(w, "collect", db, NULL);
+    return json_number(w, must(w, "status", db, NULL), "deleted.waiting");
+}
+
+static void what_is_left_of_deleted_records_waits_for_all_copies(void **state)
+{
+    struct world *w = *state;
+    struct hub hub = two_and_a_hub(w, "tcp://127.0.0.1:0");
+    must(w, "delete", "a.blz", "c", ID_1, NULL);
+    must(w, "sync", "a.blz", NULL);
+    assert_int_equal(waiting(w, "a.blz"), 1); /* b does not know */
+    for (int i = 0; i < 2; i++)
+        sync_all(w);
+    assert_int_equal(waiting(w, "a.blz"), 0);
+    assert_int_equal(waiting(w, "b.blz"), 0);
+
+    /* One that will not come back is not waited for once it is named. */
+    must(w, "delete", "a.blz", "c", ID_2, NULL);
+    must(w, "sync", "a.blz", NULL);
+    must(w, "retention", "a.blz", "0", NULL);
+    assert_int_equal(waiting(w, "a.blz"), 1); /* with a blind hub, for ever */
+    const char *b = json_at(w, must(w, "status", "b.blz", NULL), "node");
+    const char *forgotten = must(w, "forget", "a.blz", b, NULL);
+    assert_string_equal(json_at(w, forgotten, "forgotten"), b);
+    must(w, "sync", "a.blz", NULL);
+    assert_int_equal(waiting(w, "a.blz"), 0);
+    const char *status = must(w, "status", "a.blz", NULL);
+    assert_int_equal(json_number(w, status, "deleted.collected"), 2);
+    assert_null(strstr(json_at(w, status, "replicas"), b));
+    must(w, "check", "a.blz", NULL);
+    stop_hub(&hub);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, world_begin, world_end)
 
 int main(void)
@@ -394,6 +431,7 @@ int main(void)
         TEST(changes_travel_both_ways_over_a_unix_socket),
         TEST(what_was_written_apart_is_merged_and_nothing_is_lost),
         TEST(conflicts_are_resolved_by_choice_by_value_and_by_policy),
+        TEST(what_is_left_of_deleted_records_waits_for_all_copies),
         TEST(a_remote_change_does_not_echo),
         TEST(a_live_sync_carries_writes_of_other_processes_without_a_restart),
         TEST(one_hub_carries_many_databases),

@@ -178,6 +178,7 @@ void cli_result_text(struct cli_result *result, const char *name, const char *va
 void cli_result_id(struct cli_result *result, const char *name, const blaze_id *value);
 void cli_result_number(struct cli_result *result, const char *name, uint64_t value);
 void cli_result_seconds(struct cli_result *result, const char *name, double value);
+void cli_result_days(struct cli_result *result, const char *name, double value);
 void cli_result_bool(struct cli_result *result, const char *name, bool value);
 /* Prints, flushes and frees. EXIT_DONE, or EXIT_SYSTEM if the output cannot be written. */
 int cli_result_print(const struct cli *cli, struct cli_result *result);

@@ -59,7 +59,7 @@ int cmd_retention(struct cli *cli)
     if (code != EXIT_DONE)
         return code;
     struct cli_result *result = cli_result_new();
-    cli_result_seconds(result, "days", (double)ms / DAY_MS);
+    cli_result_days(result, "days", (double)ms / DAY_MS);
     return cli_result_print(cli, result);
 }
 

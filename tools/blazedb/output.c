@@ -66,6 +66,13 @@ void cli_result_seconds(struct cli_result *result, const char *name, double valu
     add(result, name, text, false);
 }
 
+void cli_result_days(struct cli_result *result, const char *name, double value)
+{
+    char text[32];
+    snprintf(text, sizeof text, "%g", value); /* as in status */
+    add(result, name, text, false);
+}
+
 void cli_result_bool(struct cli_result *result, const char *name, bool value)
 {
     add(result, name, value ? "true" : "false", false);
