@@ -6,7 +6,7 @@
 #include <zdict.h>
 #include <zstd.h>
 
-#define LEVEL          1
+#define LEVEL          (-1) /* no Huffman codes: half the time, for 4 % more bytes of an order */
 #define TRAINED_BYTES  (8u << 10) /* of a dictionary: each copy is told it once */
 #define SAMPLES_MAX    1000u
 #define SAMPLES_MIN    50u /* fewer teach nothing */

@@ -330,10 +330,12 @@ static bool starts_with(struct bz_bytes bytes, struct bz_bytes start)
     return bytes.size >= start.size && memcmp(bytes.data, start.data, start.size) == 0;
 }
 
-static int64_t our_number(void *context, uint32_t theirs)
+/* Where a number of theirs is in the table, or would be. */
+static uint32_t place_of(const struct bz_form_names *names, uint32_t theirs)
 {
-    const struct bz_form_names *names = context;
     uint32_t low = 0, high = names->count;
+    if (names->next < high && names->theirs[names->next] == theirs)
+        return names->next;
     while (low < high) {
         uint32_t mid = low + (high - low) / 2;
         if (names->theirs[mid] < theirs)
@@ -341,9 +343,17 @@ static int64_t our_number(void *context, uint32_t theirs)
         else
             high = mid;
     }
-    if (low == names->count || names->theirs[low] != theirs)
+    return low;
+}
+
+static int64_t our_number(void *context, uint32_t theirs)
+{
+    struct bz_form_names *names = context;
+    uint32_t at = place_of(names, theirs);
+    if (at == names->count || names->theirs[at] != theirs)
         return BLAZE_EPROTO;
-    return names->ours[low];
+    names->next = at + 1;
+    return names->ours[at];
 }
 
 static int check_number(void *context, uint32_t theirs)
@@ -356,6 +366,7 @@ static int read_document(struct bz_form *form, struct bz_bytes document, struct 
 {
     struct bz_form_names *names = &form->read;
     int rc = bz_doc_check(document, BZ_TERMS_DEFINED_MAX);
+    names->next = 0;
     if (rc == 0 && names->renamed) {
         bz_buf_clear(&form->renamed);
         rc = bz_doc_rename(&form->renamed, document, our_number, names);

@@ -30,8 +30,9 @@ struct bz_form_names {
     uint32_t *theirs;  /* ascending; a reader's */
     uint32_t *ours;
     uint32_t count, capacity;
-    bool renamed; /* some number is another one here */
-    bool known;   /* `table` is that of the last body */
+    uint32_t next; /* where the name after the one looked up last is: bodies have them in order */
+    bool renamed;  /* some number is another one here */
+    bool known;    /* `table` is that of the last body */
     struct bz_buf table;
 };
 
