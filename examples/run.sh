@@ -12,4 +12,16 @@ hello)
 observe)
     "$1" "$dir" | grep '^remote notes '
     ;;
+conflict)
+    "$1" "$dir" >"$dir/told"
+    cat "$dir/told"
+    # Of two values written in the same moment either may be the first.
+    grep -Eqx 'cities\.people: (4422 4560|4560 4422)' "$dir/told"
+    grep -Eqx 'notes\.text: ("snow" "snow from the north"|"snow from the north" "snow")' "$dir/told"
+    tail -n 3 "$dir/told" | cmp - <<'EOF'
+0 left
+cities {"name":"Canillo","people":4560}
+notes {"text":"snow from the north"}
+EOF
+    ;;
 esac

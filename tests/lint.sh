@@ -58,6 +58,20 @@ for file in $(git ls-files -co --exclude-standard 'tools/blazedb/*.[ch]' 'exampl
     fi
 done
 
+# What a header shows of an example is in it, but for line breaks and comments.
+flatten() {
+    sed 's|/\*[^*]*\*/||g' | tr -s ' \n' ' '
+}
+for header in include/blazedb/*.h; do
+    example=$(sed -n 's|^ \* As in \(examples/[a-z]*\.c\).*:$|\1|p' "$header")
+    [ -n "$example" ] || continue
+    shown=$(sed -n '/^ \* As in examples/,/^ \*\//s/^ \*     //p' "$header" | flatten)
+    case $(flatten <"$example") in
+    *"$shown"*) ;;
+    *) breach "$header: shows what is not in $example" ;;
+    esac
+done
+
 # Every header compiles alone; the public ones as strict C99 and as C++ too.
 for header in include/blazedb.h include/blazedb/*.h; do
     for compiler in "cc -std=c99 -xc" "c++ -std=c++11 -xc++"; do

@@ -11,6 +11,38 @@
  * A record that was deleted in one copy while it was written to in another is in a conflict of
  * life, whether it is now there or not. No rule settles that: a write to it does, or a delete, or
  * blaze_settle_life().
+ *
+ * As in examples/conflict.c, where print_conflict() prints a field with all its values:
+ *
+ *     static int take_longest(
+ *         void *context, const blaze_conflict *fields, size_t count, blaze_doc *values)
+ *     {
+ *         (void)context;
+ *         for (size_t i = 0; i < count; i++) {
+ *             const blaze_value *longest = NULL;
+ *             for (size_t k = 0; k < fields[i].count; k++) {
+ *                 const blaze_value *value = &fields[i].siblings[k].value;
+ *                 if (fields[i].siblings[k].present && value->type == BLAZE_STRING &&
+ *                     (longest == NULL || value->as.text.size > longest->as.text.size))
+ *                     longest = value;
+ *             }
+ *             char name[BLAZE_MAX_NAME + 1];
+ *             snprintf(name, sizeof name, "%.*s", (int)fields[i].field.size, fields[i].field.data);
+ *             if (longest != NULL)
+ *                 blaze_doc_add_value(values, name, longest);
+ *         }
+ *         return 0;
+ *     }
+ *
+ *     static int settle_by_rules(blaze_db *db, blaze_error *error)
+ *     {
+ *         int rc = blaze_conflicts(db, NULL, NULL, print_conflict, NULL, error);
+ *         if (rc == BLAZE_OK)
+ *             rc = blaze_set_policy(db, "cities", "people", BLAZE_POLICY_GREATEST, error);
+ *         if (rc == BLAZE_OK)
+ *             rc = blaze_set_resolver(db, "notes", take_longest, NULL, error);
+ *         return rc;
+ *     }
  */
 
 #include <blazedb/database.h>
