@@ -21,7 +21,7 @@ static struct sim_node *some_node(struct sim_world *w)
 static struct sim_node *some_writer(struct sim_world *w)
 {
     struct sim_node *node = some_node(w);
-    return node == NULL || node->blind || node->put_back ? NULL : node;
+    return node == NULL || node->blind || node->waits ? NULL : node;
 }
 
 static struct sim_connection *some_connection(struct sim_world *w)
@@ -47,6 +47,8 @@ static struct sim_link *some_link(struct sim_world *w)
 }
 
 /* ---- work ---- */
+
+#define REISSUED 96u /* writes of a record that are left for what is reissued */
 
 enum verb { PUT, INSERT, UPDATE, UPSERT, UNSET, DELETE };
 
@@ -95,7 +97,7 @@ static void write_one(struct sim_world *w, struct sim_node *node, struct bz_db_t
 {
     blaze_id id = fake_id(record);
     uint8_t sets = 0, cells = SIM_LIFE;
-    if (w->records[record].count >= SIM_RECORD_WRITES / (w->settles ? 4 : 1))
+    if (w->records[record].count >= (SIM_RECORD_WRITES - REISSUED) / (w->settles ? 4 : 1))
         return; /* rules write, too */
     bool there = bz_read_exists(bz_db_txn_read(txn), sim_collection(record), &id, NULL) == 0;
     bool whole = verb == PUT || verb == INSERT || (verb == UPSERT && !there);
@@ -389,6 +391,34 @@ static void do_corrupt(struct sim_world *w)
 
 /* ---- nodes ---- */
 
+static bool has_identities(const struct sim_world *w)
+{
+    return w->identity_count + SIM_NODES < SIM_IDENTITIES;
+}
+
+static bool is_backed_up(const struct sim_node *node)
+{
+    return node->backup.memory != NULL || node->backup.directory != NULL;
+}
+
+/* It was put back and writes under dots that others may know as other writes'. Until it has found
+ * out by one of them, nothing else may make it another node, nor a copy of it: see "A copied
+ * directory is better not made" in docs/replication.md. */
+static bool is_apart(const struct sim_node *node)
+{
+    return node->put_back && node->meets != UINT32_MAX;
+}
+
+/* Nor may those forget it by whom it is to find out. */
+static bool may_change(const struct sim_world *w, const struct sim_node *node)
+{
+    for (uint32_t i = 0; i < w->node_count; i++) {
+        if (is_apart(&w->nodes[i]) && (w->nodes[i].meets >> node->number & 1) != 0)
+            return false;
+    }
+    return !is_apart(node);
+}
+
 static void do_kill(struct sim_world *w)
 {
     struct sim_node *node = some_node(w);
@@ -399,7 +429,7 @@ static void do_kill(struct sim_world *w)
 static void do_power_cut(struct sim_world *w)
 {
     struct sim_node *node = some_node(w);
-    if (node != NULL && !w->options.disk && w->identity_count + 1 < SIM_IDENTITIES)
+    if (node != NULL && !w->options.disk && may_change(w, node) && has_identities(w))
         sim_node_crash(node, SIM_POWER_CUT);
 }
 
@@ -424,7 +454,7 @@ static void do_clock(struct sim_world *w)
 static void do_backup(struct sim_world *w)
 {
     struct sim_node *node = some_node(w);
-    if (node == NULL || node->backup.memory != NULL || node->backup.directory != NULL)
+    if (node == NULL || is_backed_up(node) || is_apart(node))
         return;
     node->backup = sim_image_take(node, false);
     sim_note(w, "node %u is backed up", node->number);
@@ -433,36 +463,71 @@ static void do_backup(struct sim_world *w)
 static void do_restore(struct sim_world *w)
 {
     struct sim_node *node = some_node(w);
-    if (node == NULL || (node->backup.memory == NULL && node->backup.directory == NULL) ||
-        w->identity_count + 1 >= SIM_IDENTITIES)
+    if (node == NULL || !is_backed_up(node) || !may_change(w, node) || !has_identities(w))
         return;
     sim_node_crash(node, SIM_KILL);
     sim_node_restore(node, &node->backup);
     sim_image_free(&node->backup);
 }
 
-/* Only where a node has one other that it can have told anything: with several, those who come
- * later may find that its log has grown past what they know of it, and take it for what it was. */
-static bool is_leaf(const struct sim_world *w, const struct sim_node *node)
+/* Whether a node knows more of a log than its position. */
+static bool knows(const struct sim_node *node, const struct bz_identity *whose, uint64_t position)
 {
-    uint32_t links = 0;
-    for (uint32_t i = 0; i < SIM_LINKS; i++) {
-        const struct sim_link *l = &w->links[i];
-        links += l->used && (l->nodes[0] == node->number || l->nodes[1] == node->number);
-    }
-    return links == 1;
+    struct bz_replica replica;
+    struct bz_peer_state state;
+    if (bz_db_replica_open(node->db, &replica, NULL) != 0 ||
+        replica.ops->peer_load(replica.context, &whose->node, &state) != 0)
+        abort();
+    bz_db_replica_close(&replica);
+    return memcmp(&state.epoch, &whose->epoch, sizeof state.epoch) == 0 && state.cursor > position;
 }
 
+/* Those linked with a node that will show to it that it was put back to an image. */
+static uint32_t who_knows(
+    const struct sim_world *w, const struct sim_node *node, const struct sim_image *image)
+{
+    struct bz_identity whose = {.node = w->identities[image->identity].id, .epoch = image->epoch};
+    uint32_t knowing = 0;
+    for (uint32_t i = 0; i < SIM_LINKS; i++) {
+        const struct sim_link *l = &w->links[i];
+        if (!l->used || (l->nodes[0] != node->number && l->nodes[1] != node->number))
+            continue;
+        const struct sim_node *other = &w->nodes[l->nodes[l->nodes[0] == node->number]];
+        if (other->db != NULL && !other->put_back && knows(other, &whose, image->position))
+            knowing |= 1u << other->number;
+    }
+    return knowing;
+}
+
+/* A copy of a directory that was not opened yet still has what is about to be lost. */
+static bool is_copied(const struct sim_world *w, const struct sim_node *node, uint32_t identity)
+{
+    for (uint32_t i = 0; i < w->node_count; i++) {
+        const struct sim_node *other = &w->nodes[i];
+        if (other != node && other->member && other->db == NULL && other->disk.identity == identity)
+            return true;
+    }
+    return false;
+}
+
+/* It goes on from an older state of its whole file system. Where others have writes that it loses,
+ * it writes only if somebody will tell it of them, and first meets those who will. */
 static void do_put_back(struct sim_world *w)
 {
     struct sim_node *node = some_node(w);
-    if (node == NULL || (node->backup.memory == NULL && node->backup.directory == NULL) ||
-        node->backup.identity != node->identity || w->options.disk || !is_leaf(w, node) ||
-        w->identity_count + 1 >= SIM_IDENTITIES)
+    if (node == NULL || !is_backed_up(node) || w->options.disk || !has_identities(w) ||
+        is_copied(w, node, node->backup.identity))
+        return;
+    const struct sim_image *image = &node->backup;
+    bool known = sim_is_known(w, image->identity, image->seq);
+    uint32_t meets = known ? who_knows(w, node, image) : UINT32_MAX;
+    bool waits = meets == 0 || sim_chance(w, 4) == 0;
+    if (!may_change(w, node) && !(is_apart(node) && !waits))
         return;
     sim_node_crash(node, SIM_KILL);
-    sim_node_put_back(node, &node->backup);
-    sim_image_free(&node->backup);
+    sim_node_put_back(node, image, waits, waits ? UINT32_MAX : meets);
+    if (sim_chance(w, 2))
+        sim_image_free(&node->backup);
 }
 
 static bool has_room(const struct sim_world *w)
@@ -470,14 +535,13 @@ static bool has_room(const struct sim_world *w)
     uint32_t links = 0;
     for (uint32_t i = 0; i < SIM_LINKS; i++)
         links += w->links[i].used;
-    return w->node_count < SIM_NODES && links + 2 < SIM_LINKS &&
-           w->identity_count + 1 < SIM_IDENTITIES;
+    return w->node_count < SIM_NODES && links + 2 < SIM_LINKS && has_identities(w);
 }
 
 static void do_copy(struct sim_world *w)
 {
     struct sim_node *node = some_node(w);
-    if (node == NULL || !has_room(w))
+    if (node == NULL || !has_room(w) || is_apart(node))
         return;
     struct sim_image image = sim_image_take(node, false);
     struct sim_node *copy = sim_node_copy(w, &image);
@@ -498,7 +562,7 @@ static void do_leave(struct sim_world *w)
     uint32_t members = 0;
     for (uint32_t i = 0; i < w->node_count; i++)
         members += w->nodes[i].member;
-    if (node == NULL || members < 3 || !sim_connected(w, node->number))
+    if (node == NULL || members < 3 || !may_change(w, node) || !sim_connected(w, node->number))
         return;
     sim_node_remove(node);
     for (uint32_t i = 0; i < SIM_LINKS; i++) {
@@ -552,7 +616,7 @@ static const struct action {
     {"clock jump", do_clock, 5, FAULT},
     {"backup", do_backup, 4, FAULT},
     {"backup put back", do_restore, 3, FAULT},
-    {"file system put back", do_put_back, 3, FAULT},
+    {"file system put back", do_put_back, 6, FAULT},
     {"copied directory", do_copy, 2, FAULT},
     {"join", do_join, 2, FAULT},
     {"leave", do_leave, 1, FAULT},
@@ -593,12 +657,16 @@ void sim_actions_choose(struct sim_world *w)
     w->settles = sim_chance(w, 3) == 0;
     for (uint32_t i = 0; i < ACTIONS; i++)
         w->settles |= actions[i].kind == RULE && is_favoured(w, &actions[i]);
-    for (uint32_t i = 0; i < ACTIONS; i++) {
+    for (uint32_t i = 0, backup = 0; i < ACTIONS; i++) {
         bool chosen = is_chosen(w, &actions[i], calm);
         w->weights[i] = is_favoured(w, &actions[i]) ? 4 * actions[i].weight
                         : chosen                    ? actions[i].weight
                                                     : 0;
         w->weight += w->weights[i];
+        if (actions[i].act == do_backup)
+            backup = i;
+        if (actions[i].act == do_put_back && w->weights[i] > 0 && w->weights[backup] == 0)
+            w->weight += w->weights[backup] = actions[backup].weight;
     }
     w->blind = sim_chance(w, 4) == 0;
     w->small = (uint32_t[]){1, 4, 12, SIM_SMALL}[sim_chance(w, 4)];

@@ -60,7 +60,7 @@ void sim_check_told(struct sim_node *node, const struct bz_conflict *told)
              field = told->life ? SIM_FIELDS : sim_field_of(told->field);
     uint32_t cell = told->life ? (uint32_t)SIM_LIFE : 1u << field;
     struct sim_siblings siblings;
-    struct sim_seen met = {{0}};
+    struct sim_seen met = {{0}}, seen = sim_seen_now(sim_identity_of(node), record);
     if (!bz_bytes_equal(told->collection, sim_collection(record)) ||
         (field == SIM_FIELDS) != told->life || !sim_in_conflict(node, record, cell)) {
         sim_fail(w, "node %u tells of a conflict in record %u that is none", node->number, record);
@@ -69,8 +69,8 @@ void sim_check_told(struct sim_node *node, const struct bz_conflict *told)
     sim_siblings_at(node, record, cell, &siblings);
     const char *wrong = told->count == siblings.count ? NULL : "the number of siblings";
     for (uint32_t i = 0; wrong == NULL && i < told->count; i++) {
-        const struct sim_write *write = sim_write_find(
-            w, sim_identity_number(w, &told->siblings[i].node), told->siblings[i].seq);
+        const struct sim_write *write = sim_write_find(w,
+            sim_identity_number(w, &told->siblings[i].node), told->siblings[i].seq, record, &seen);
         uint32_t at = 0;
         while (at < siblings.count && siblings.all[at] != write)
             at++;

@@ -93,8 +93,9 @@ static void connect_link(struct sim_world *w, struct sim_link *l, struct sim_con
 
 static bool may_connect(const struct sim_world *w, const struct sim_link *l)
 {
-    return l->used && l->connection < 0 && w->nodes[l->nodes[0]].db != NULL &&
-           w->nodes[l->nodes[1]].db != NULL;
+    const struct sim_node *a = &w->nodes[l->nodes[0]], *b = &w->nodes[l->nodes[1]];
+    return l->used && l->connection < 0 && a->db != NULL && b->db != NULL &&
+           (a->meets >> b->number & 1) != 0 && (b->meets >> a->number & 1) != 0;
 }
 
 static bool connect_one(struct sim_world *w)
@@ -213,14 +214,16 @@ void sim_node_disconnect(struct sim_node *node)
     }
 }
 
-void sim_node_forget_sent(struct sim_node *node)
+void sim_node_hang_up(struct sim_node *node)
 {
+    struct sim_world *w = node->world;
     for (uint32_t i = 0; i < SIM_CONNECTIONS; i++) {
-        struct sim_connection *c = &node->world->connections[i];
-        for (int k = 0; c->used && k < 2; k++) {
-            if (c->ends[k].node == node)
-                bz_buf_clear(&c->ends[k].wire);
-        }
+        struct sim_connection *c = &w->connections[i];
+        if (!c->used || (c->ends[0].node != node && c->ends[1].node != node))
+            continue;
+        for (int k = 0; k < 2; k++)
+            end_disconnect(w, &c->ends[k]);
+        connection_free(w, c);
     }
 }
 
@@ -314,6 +317,7 @@ static void deliver(struct sim_world *w, struct sim_connection *c, int i)
     bz_session_receive(to->session, bz_bytes(copy, size), w->now_ms);
     free(copy);
     check_end(w, to);
+    sim_node_look(to->node);
     to->again = end->session != NULL ? end->again = true : true;
     end->next_ms = w->now_ms + size / l->bytes_per_ms;
     if (c->cut_in != UINT64_MAX)

@@ -62,31 +62,50 @@ static void push(struct sim_identity *identity, struct sim_moment moment)
     identity->moments[identity->moment_count++] = moment;
 }
 
+/* Writes of one record are at another node than their own. */
+static void note_elsewhere(
+    struct sim_world *w, uint32_t node, uint32_t record, const struct sim_seen *seen)
+{
+    const struct sim_record *r = &w->records[record];
+    for (uint32_t i = 0; i < r->count; i++) {
+        struct sim_write *write = &w->writes[r->writes[i]];
+        write->elsewhere |= sim_bit(seen, i) && w->identities[write->identity].node != node;
+    }
+}
+
 void sim_moment_add(struct sim_world *w, struct sim_identity *identity, uint32_t record,
     const struct sim_seen *seen)
 {
-    (void)w;
     identity->made++;
     push(identity, (struct sim_moment){record, 0, ++identity->position, *seen});
+    note_elsewhere(w, identity->node, record, seen);
 }
 
-void sim_identity_cut(struct sim_identity *identity, uint64_t position, uint64_t seq)
+void sim_identity_cut(struct sim_world *w, uint32_t number, uint64_t position, uint64_t seq)
 {
+    struct sim_identity *identity = &w->identities[number];
     while (identity->moment_count > 0 &&
            identity->moments[identity->moment_count - 1].position > position) {
         const struct sim_moment *moment = &identity->moments[--identity->moment_count];
         identity->last[moment->record] = moment->previous;
     }
+    identity->cut = true;
+    identity->renewed = 0;
     identity->position = position;
     identity->seq = seq;
+    for (uint32_t i = 0; i < w->write_count; i++) {
+        struct sim_write *write = &w->writes[i];
+        write->cut |= write->identity == number && write->seq > seq;
+    }
 }
 
 void sim_identity_copy(struct sim_world *w, struct sim_identity *to,
     const struct sim_identity *from, uint64_t position)
 {
-    (void)w;
-    for (uint32_t i = 0; i < from->moment_count && from->moments[i].position <= position; i++)
+    for (uint32_t i = 0; i < from->moment_count && from->moments[i].position <= position; i++) {
         push(to, from->moments[i]);
+        note_elsewhere(w, to->node, from->moments[i].record, &from->moments[i].seen);
+    }
     to->position = position;
 }
 
@@ -99,41 +118,72 @@ void sim_forgive(struct sim_world *w, uint32_t identity, uint64_t position)
     }
 }
 
+/* The place of a dot of the identity. */
+static uint32_t *dot_of(struct sim_identity *identity, uint64_t seq)
+{
+    for (uint64_t i = identity->newest + 1; i <= seq; i++) {
+        identity->writes =
+            grow(identity->writes, &identity->write_capacity, (uint32_t)i, sizeof(uint32_t));
+        identity->writes[i] = SIM_NONE;
+        identity->newest = i;
+    }
+    return &identity->writes[seq];
+}
+
+/* Gives a write its place in its record and under its dot. What nobody else had under that dot is
+ * nowhere any more. */
+static struct sim_write *add(struct sim_world *w, const struct sim_write *write)
+{
+    struct sim_record *r = &w->records[write->record];
+    uint32_t *dot = dot_of(&w->identities[write->identity], write->seq);
+    if (r->count == SIM_RECORD_WRITES)
+        abort();
+    w->writes = grow(w->writes, &w->write_capacity, w->write_count, sizeof *w->writes);
+    struct sim_write *added = &w->writes[w->write_count];
+    *added = *write;
+    added->number = r->count;
+    added->before = *dot;
+    if (*dot != SIM_NONE && !w->writes[*dot].elsewhere)
+        w->writes[*dot].replaced = true;
+    *dot = w->write_count;
+    r->writes[r->count++] = w->write_count++;
+    return added;
+}
+
 void sim_write_add(
     struct sim_world *w, uint32_t number, uint32_t record, const struct sim_write *made)
 {
     struct sim_identity *identity = &w->identities[number];
-    struct sim_record *r = &w->records[record];
-    assert(r->count < SIM_RECORD_WRITES);
-    w->writes = grow(w->writes, &w->write_capacity, w->write_count, sizeof *w->writes);
+    const struct sim_node *node = &w->nodes[identity->node];
     struct sim_seen seen = sim_seen_now(identity, record);
-    struct sim_write *write = &w->writes[w->write_count];
-    *write = *made;
-    write->identity = number;
-    write->record = record;
-    write->number = r->count;
-    write->seq = ++identity->seq;
-    write->position = identity->position + 1;
-    write->role = made->settles ? made->role : identity->role;
-    write->seen = seen;
-    if (identity->newest >= identity->seq)
-        w->writes[identity->writes[identity->seq]].replaced = true;
-    identity->writes = grow(
-        identity->writes, &identity->write_capacity, (uint32_t)identity->seq, sizeof(uint32_t));
-    identity->writes[identity->seq] = w->write_count;
-    if (identity->newest < identity->seq)
-        identity->newest = identity->seq;
-    seen.bits[r->count / 64] |= (uint64_t)1 << r->count % 64;
-    r->writes[r->count++] = w->write_count++;
+    struct sim_write write = *made;
+    write.identity = number;
+    write.record = record;
+    write.seq = ++identity->seq;
+    write.position = identity->position + 1;
+    write.role = made->settles ? made->role : identity->role;
+    write.apart = node->put_back && node->meets != UINT32_MAX;
+    write.seen = seen;
+    uint32_t at = add(w, &write)->number;
+    seen.bits[at / 64] |= (uint64_t)1 << at % 64;
     sim_moment_add(w, identity, record, &seen);
     w->counts.writes++;
 }
 
-const struct sim_write *sim_write_find(struct sim_world *w, uint32_t identity, uint64_t seq)
+const struct sim_write *sim_write_find(struct sim_world *w, uint32_t identity, uint64_t seq,
+    uint32_t record, const struct sim_seen *seen)
 {
+    const struct sim_write *found = NULL;
     if (identity >= w->identity_count || seq == 0 || seq > w->identities[identity].newest)
         return NULL;
-    return &w->writes[w->identities[identity].writes[seq]];
+    for (uint32_t i = w->identities[identity].writes[seq]; i != SIM_NONE; i = w->writes[i].before) {
+        const struct sim_write *write = &w->writes[i];
+        if (write->record == record && sim_bit(seen, write->number))
+            return write;
+        if (write->record == record && found == NULL)
+            found = write;
+    }
+    return found;
 }
 
 struct sim_seen sim_standing(
@@ -180,6 +230,93 @@ const struct sim_write *sim_winner(const struct sim_world *w, const struct sim_s
             best = write;
     }
     return best;
+}
+
+/* ---- writes of a node that was put back ---- */
+
+bool sim_is_known(const struct sim_world *w, uint32_t identity, uint64_t seq)
+{
+    for (uint32_t i = 0; i < w->write_count; i++) {
+        const struct sim_write *write = &w->writes[i];
+        if (write->identity == identity && write->seq > seq && write->elsewhere)
+            return true;
+    }
+    return false;
+}
+
+/* The cells in which a write of a record stands. */
+static uint8_t cells_of(const struct sim_world *w, uint32_t write, const struct sim_seen *seen)
+{
+    uint8_t cells = 0;
+    for (uint32_t bit = 1; bit <= SIM_LIFE; bit <<= 1) {
+        struct sim_seen standing = sim_standing(w, w->writes[write].record, seen, bit);
+        if (sim_bit(&standing, w->writes[write].number))
+            cells |= (uint8_t)bit;
+    }
+    return cells;
+}
+
+/* The write of a record that was reissued, as it is now; null cells if nothing of it stands. */
+static struct sim_write reissued(const struct sim_world *w, uint32_t to, uint32_t at,
+    const struct sim_seen *before, const struct sim_seen *after)
+{
+    struct sim_write write = w->writes[at];
+    write.identity = to;
+    write.of = write.of != 0 ? write.of : at + 1;
+    write.position = w->identities[to].position + 1;
+    write.cells = cells_of(w, at, before);
+    write.values = NULL;
+    write.lost = write.replaced = write.elsewhere = write.cut = write.apart = false;
+    for (uint32_t k = 0; k < SIM_RECORD_WRITES / 64; k++)
+        write.seen.bits[k] &= after->bits[k];
+    return write;
+}
+
+/* If nothing stands of what is reissued of a record, it stays as it is. Of what does not stand only
+ * the last says something: how far the record has seen. */
+static void reissue_record(
+    struct sim_world *w, uint32_t to, uint32_t from, uint64_t seq, uint32_t record)
+{
+    struct sim_record *r = &w->records[record];
+    struct sim_seen before = sim_seen_now(&w->identities[from], record), after = before;
+    uint32_t count = r->count, last = SIM_NONE;
+    bool stands = false;
+    for (uint32_t i = 0; i < count; i++) {
+        const struct sim_write *write = &w->writes[r->writes[i]];
+        if (!sim_bit(&before, i) || write->identity != from || write->seq <= seq)
+            continue;
+        stands |= cells_of(w, r->writes[i], &before) != 0;
+        after.bits[i / 64] &= ~((uint64_t)1 << i % 64);
+        if (last == SIM_NONE || w->writes[r->writes[last]].seq < write->seq)
+            last = i;
+    }
+    for (uint32_t i = 0; stands && i < count; i++) {
+        if (!sim_bit(&before, i) || sim_bit(&after, i))
+            continue;
+        struct sim_write write = reissued(w, to, r->writes[i], &before, &after);
+        if (write.cells == 0 && i != last)
+            continue;
+        uint32_t at = add(w, &write)->number;
+        after.bits[at / 64] |= (uint64_t)1 << at % 64;
+    }
+    if (stands)
+        sim_moment_add(w, &w->identities[to], record, &after);
+}
+
+void sim_reissue(struct sim_world *w, uint32_t to, uint32_t from, uint64_t seq)
+{
+    const struct sim_identity *former = &w->identities[from];
+    for (uint32_t i = 0; i < former->moment_count; i++) {
+        if (former->last[former->moments[i].record] == (int32_t)i)
+            reissue_record(w, to, from, seq, former->moments[i].record);
+    }
+    for (uint32_t i = 0; i < w->write_count; i++) {
+        struct sim_write *write = &w->writes[i];
+        if (write->identity != from || write->seq <= seq)
+            continue;
+        write->lost = true; /* as itself */
+        write->replaced |= write->apart;
+    }
 }
 
 void sim_oracle_release(struct sim_world *w)
@@ -279,8 +416,9 @@ void sim_value_add(blaze_doc *doc, uint32_t write, uint32_t field)
 bool sim_value_get(
     struct sim_world *w, const struct sim_write *write, uint32_t field, blaze_value *out)
 {
-    uint32_t number = (uint32_t)(write - w->writes);
+    uint32_t number = write->of != 0 ? write->of - 1 : (uint32_t)(write - w->writes);
     blaze_value map;
+    write = &w->writes[number];
     if ((write->sets >> field & 1) == 0)
         return false;
     if (write->values == NULL) {

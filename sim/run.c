@@ -113,10 +113,8 @@ static uint64_t positions(const struct sim_world *w)
 static bool forget_put_back(struct sim_world *w)
 {
     bool some = false;
-    for (uint32_t i = 0; i < w->node_count; i++) {
-        some |= w->nodes[i].put_back;
-        w->nodes[i].put_back = false;
-    }
+    for (uint32_t i = 0; i < w->node_count; i++)
+        some |= sim_node_met_all(&w->nodes[i]);
     return some && w->settles;
 }
 

@@ -118,12 +118,12 @@ static void each_change(struct sim_node *node, uint64_t position,
 static void note_stamp(struct finding *finding, uint32_t record, const struct bz_rec *rec)
 {
     struct sim_world *w = finding->node->world;
-    (void)record;
+    struct sim_seen seen = sim_seen_now(sim_identity_of(finding->node), record);
     for (uint32_t i = 0; i < rec->write_count; i++) {
         const struct bz_write *held = &rec->writes[i];
         const struct sim_write *write =
             held->dot.node == finding->self
-                ? sim_write_find(w, finding->node->identity, held->dot.seq)
+                ? sim_write_find(w, finding->node->identity, held->dot.seq, record, &seen)
                 : NULL;
         if (write != NULL && write->stamp == 0)
             w->writes[write - w->writes].stamp = held->stamp;
@@ -395,7 +395,7 @@ static bool has_rules(const struct sim_node *node)
 
 static bool settles(const struct sim_node *node)
 {
-    return node->db != NULL && !node->blind && !node->put_back && has_rules(node);
+    return node->db != NULL && !node->blind && !node->waits && has_rules(node);
 }
 
 bool sim_settle_step(struct sim_world *w)
@@ -509,7 +509,8 @@ static void check_number(struct sim_world *w, uint32_t record, uint32_t cell)
             continue;
         written += !write->settles || write->expressly;
         settled[write->identity] += write->settles && !write->expressly;
-        kept[write->identity] += write->settles && !write->expressly && !write->lost;
+        kept[write->identity] +=
+            write->settles && !write->expressly && !write->lost && write->of == 0;
     }
     for (uint32_t i = 0; i < w->identity_count; i++) {
         uint32_t most = written;

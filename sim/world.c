@@ -44,7 +44,14 @@ uint64_t sim_wall_ms(const struct sim_node *node)
 
 struct sim_image sim_image_take(struct sim_node *node, bool durable)
 {
-    struct sim_image image = {.identity = node->identity, .rules = node->rules};
+    const struct sim_identity *identity = &node->world->identities[node->identity];
+    struct sim_image image = {.identity = node->identity,
+        .position = identity->position,
+        .seq = identity->seq,
+        .rules = node->rules};
+    struct bz_identity present;
+    bz_db_identity(node->db, &present);
+    image.epoch = present.epoch;
     if (node->world->options.disk)
         image.directory = sim_disk_copy(node->world, node->number);
     else
@@ -61,7 +68,7 @@ void sim_image_free(struct sim_image *image)
 
 static struct sim_image image_again(struct sim_world *w, const struct sim_image *image)
 {
-    struct sim_image again = {.identity = image->identity, .rules = image->rules};
+    struct sim_image again = *image;
     if (image->directory != NULL)
         again.directory = sim_disk_copy_of(w, image->directory);
     else
@@ -147,6 +154,7 @@ static struct sim_node *node_new(struct sim_world *w)
     node->lazy_ms = (uint32_t[]){0, 0, 20, 3000, UINT32_MAX}[sim_chance(w, 5)];
     node->blind = w->blind && node->number != 1 && sim_chance(w, 3) == 0;
     node->window_bytes = sim_chance(w, 2) ? 0 : 2000;
+    node->meets = UINT32_MAX;
     node->mark = ++w->marks;
     node->boot = ++w->marks;
     node->keys = (struct fake_keys){11, 22, rng_next(&w->rng)};
@@ -173,23 +181,86 @@ static uint64_t seq_of(const struct sim_node *node)
     return state.seq;
 }
 
+/* From which of its writes on a former identity was given up: of the records that came anew when
+ * it was, each names it. All of its writes, if none came. */
+static uint64_t kept_until(struct sim_node *node, uint32_t former, uint64_t position)
+{
+    struct bz_replica replica;
+    struct bz_receiver nobody = {0};
+    struct bz_changes *changes;
+    struct bz_change change;
+    uint32_t number;
+    uint64_t seq = UINT64_MAX;
+    if (bz_db_replica_open(node->db, &replica, NULL) != 0 ||
+        replica.ops->node_number(replica.context, &node->world->identities[former].id, &number) !=
+            0 ||
+        replica.ops->changes_open(replica.context, &nobody, position, &changes, NULL) != 0)
+        abort();
+    if (replica.ops->changes_next(changes, &change, NULL) == 0)
+        seq = bz_vv_get(&change.rec.rvv, number);
+    replica.ops->changes_close(changes);
+    bz_db_replica_close(&replica);
+    return seq;
+}
+
+/* Nothing that was written apart may be left as it was: others may know its dots as other
+ * writes'. */
+static void check_apart(struct sim_world *w, const struct sim_identity *identity)
+{
+    for (uint32_t i = 0; i < w->write_count; i++) {
+        const struct sim_write *write = &w->writes[i];
+        struct sim_seen seen = sim_seen_now(identity, write->record);
+        if (write->apart && sim_bit(&seen, write->number))
+            sim_fail(w, "write %llu of identity %u, record %u, is not reissued",
+                (unsigned long long)write->seq, write->identity, write->record);
+    }
+}
+
+static void found_out(struct sim_node *node)
+{
+    node->put_back = node->waits = false;
+    node->meets = UINT32_MAX;
+}
+
+bool sim_node_met_all(struct sim_node *node)
+{
+    struct sim_world *w = node->world;
+    bool waited = node->waits;
+    if (node->put_back && node->meets != UINT32_MAX)
+        sim_fail(w, "node %u has not found out that it was put back", node->number);
+    /* What is in backups only may still come and show it. */
+    if (!sim_is_known(w, node->identity, w->identities[node->identity].seq))
+        found_out(node);
+    return waited && !node->waits;
+}
+
 void sim_node_look(struct sim_node *node)
 {
     struct sim_world *w = node->world;
     uint32_t before = node->identity;
+    struct sim_identity *was = &w->identities[before];
     struct bz_identity identity;
     bz_db_identity(node->db, &identity);
-    if (memcmp(&identity.node, &w->identities[before].id, sizeof identity.node) == 0)
+    if (memcmp(&identity.node, &was->id, sizeof identity.node) == 0)
         return;
     take_identity(node);
-    sim_identity_copy(
-        w, &w->identities[node->identity], &w->identities[before], w->identities[before].position);
-    w->identities[before].renewed = node->identity;
+    struct sim_identity *is = &w->identities[node->identity];
+    sim_identity_copy(w, is, was, was->position);
+    was->renewed = node->identity;
+    is->seq = seq_of(node);
     sim_note(w, "node %u finds that it was put back: it is identity %u now", node->number,
         node->identity);
-    if (!node->put_back)
+    uint64_t kept = kept_until(node, before, was->position);
+    sim_note(w, "of identity %u, which had written %llu, what it wrote after %llu is reissued",
+        before, (unsigned long long)was->seq, (unsigned long long)kept);
+    sim_reissue(w, node->identity, before, kept);
+    if (is->position != bz_db_position(node->db))
+        sim_fail(w, "node %u is at position %llu after reissuing, not at %llu", node->number,
+            (unsigned long long)bz_db_position(node->db), (unsigned long long)is->position);
+    check_apart(w, is);
+    if (!was->cut)
         sim_fail(w, "node %u takes another identity for no reason", node->number);
-    node->put_back = false;
+    found_out(node);
 }
 
 /* What came back is what was there; whoever lost something that others may have seen is another
@@ -202,14 +273,11 @@ static void came_back(struct sim_node *node, uint32_t before)
     struct sim_identity *was = &w->identities[before], *is = &w->identities[node->identity];
     sim_note(w, "node %u is back at position %llu as identity %u", node->number,
         (unsigned long long)position, node->identity);
-    if (node->put_back) {
-        sim_identity_cut(was, position, seq_of(node));
-        sim_forgive(w, before, position);
-        node->durable = position;
-    }
     if (node->identity != before) {
         sim_identity_copy(w, is, was, position);
         sim_forgive(w, before, position);
+        check_apart(w, is);
+        found_out(node);
     } else if (position < was->position) {
         sim_fail(w, "node %u is back at position %llu of %llu and still the same node",
             node->number, (unsigned long long)position, (unsigned long long)was->position);
@@ -284,18 +352,38 @@ void sim_node_restore(struct sim_node *node, const struct sim_image *image)
     node->disk = copy;
     node->mark = ++node->world->marks;
     node->durable = 0;
-    node->put_back = false;
+    found_out(node);
     sim_note(node->world, "node %u is put back to a backup", node->number);
 }
 
-void sim_node_put_back(struct sim_node *node, const struct sim_image *image)
+/* What the node has written, under whatever identity, and no longer has. */
+static void forgive_missing(const struct sim_node *node, const struct sim_identity *identity)
 {
-    struct sim_image copy = image_again(node->world, image);
+    struct sim_world *w = node->world;
+    for (uint32_t i = 0; i < w->write_count; i++) {
+        struct sim_write *write = &w->writes[i];
+        struct sim_seen seen = sim_seen_now(identity, write->record);
+        write->lost |=
+            w->identities[write->identity].node == node->number && !sim_bit(&seen, write->number);
+    }
+}
+
+void sim_node_put_back(
+    struct sim_node *node, const struct sim_image *image, bool waits, uint32_t meets)
+{
+    struct sim_world *w = node->world;
+    struct sim_image copy = image_again(w, image);
     sim_image_free(&node->disk);
     node->disk = copy;
     node->put_back = true;
-    sim_node_forget_sent(node);
-    sim_note(node->world, "the file system of node %u is put back", node->number);
+    node->waits = waits;
+    node->meets = meets;
+    sim_node_hang_up(node);
+    sim_identity_cut(w, image->identity, image->position, image->seq);
+    forgive_missing(node, &w->identities[image->identity]);
+    node->durable = image->position;
+    sim_note(w, "the file system of node %u is put back to position %llu%s", node->number,
+        (unsigned long long)image->position, waits ? ", and waits" : "");
 }
 
 struct sim_node *sim_node_copy(struct sim_world *w, const struct sim_image *image)

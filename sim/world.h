@@ -22,8 +22,9 @@
 #define SIM_RECORD_WRITES 256u
 #define SIM_FIELDS        6u
 #define SIM_COLLECTIONS   3u
-#define SIM_IDENTITIES    96u
+#define SIM_IDENTITIES    128u
 #define SIM_TAIL          48u /* events that a failure shows */
+#define SIM_NONE          UINT32_MAX
 
 /* ---- the oracle ---- */
 
@@ -39,6 +40,8 @@ struct sim_write {
     uint32_t identity;
     uint32_t record;
     uint32_t number; /* in its record */
+    uint32_t of;     /* more by one than that which was reissued as this one; 0: none */
+    uint32_t before; /* under the same dot, in a history that was put back; SIM_NONE */
     uint64_t seq, position;
     uint64_t stamp; /* as it was first seen; 0: replaced before that */
     uint8_t role;
@@ -49,7 +52,11 @@ struct sim_write {
     bool expressly;       /* since somebody asked for that */
     blaze_doc *values;    /* NULL: made of its number, and not yet asked for */
     bool lost;            /* its node may have lost it */
-    bool replaced;        /* nobody had it, and its node has given its dot anew */
+    bool replaced;        /* nobody has it, and never will: its dot was given anew, or it was
+                             reissued */
+    bool elsewhere;       /* another node had it, whoever that was */
+    bool cut;             /* its node was put back to before it */
+    bool apart;           /* under a dot that others may know as another write's */
     struct sim_seen seen; /* what its node had seen of the record, this one excepted */
 };
 
@@ -65,6 +72,7 @@ struct sim_moment {
 struct sim_identity {
     blaze_id id;
     uint8_t role;
+    bool cut;      /* its node was put back to before something */
     uint32_t node; /* that has or had it */
     /* What it became while it was open, 0: nothing. Sessions that are under way go on, from the log
      * as it is then, under the old name. */
@@ -106,6 +114,8 @@ struct sim_image {
     struct bz_memory_image *memory;
     char *directory;
     uint32_t identity;
+    uint64_t position, seq; /* of that identity, */
+    blaze_id epoch;         /* and its log's */
     struct sim_rules rules;
 };
 
@@ -125,7 +135,10 @@ struct sim_node {
     uint64_t durable;   /* position of the last commit that no power cut may take */
     uint8_t role;
     bool blind;
-    bool put_back; /* its file system was: it may not write before it has met the others */
+    /* Its file system was put back, and it has not found out. It writes at once, or it waits until
+     * it has met the others. Meanwhile it meets only these nodes, as bits. */
+    bool put_back, waits;
+    uint32_t meets;
     enum bz_durability durability; /* of what it writes and of what it applies */
     uint32_t chunk_bytes, window_bytes, lazy_ms;
     struct fake_keys keys;
@@ -233,7 +246,7 @@ struct sim_seen sim_seen_at(
 void sim_moment_add(struct sim_world *w, struct sim_identity *identity, uint32_t record,
     const struct sim_seen *seen);
 /* What came after a position did not happen; nor writes after a seq. */
-void sim_identity_cut(struct sim_identity *identity, uint64_t position, uint64_t seq);
+void sim_identity_cut(struct sim_world *w, uint32_t identity, uint64_t position, uint64_t seq);
 /* `to` goes on from what `from` was at a position. */
 void sim_identity_copy(struct sim_world *w, struct sim_identity *to,
     const struct sim_identity *from, uint64_t position);
@@ -243,8 +256,9 @@ void sim_forgive(struct sim_world *w, uint32_t identity, uint64_t position);
  * cells, sets, alive, and of what a rule wrote all from stamp to values, which it takes. */
 void sim_write_add(
     struct sim_world *w, uint32_t identity, uint32_t record, const struct sim_write *made);
-/* The write under a dot, or NULL. */
-const struct sim_write *sim_write_find(struct sim_world *w, uint32_t identity, uint64_t seq);
+/* The write of a record under a dot, or NULL; of several, that which was seen. */
+const struct sim_write *sim_write_find(struct sim_world *w, uint32_t identity, uint64_t seq,
+    uint32_t record, const struct sim_seen *seen);
 /* The writes of a cell that a copy has seen and that no other of them had seen. */
 struct sim_seen sim_standing(
     const struct sim_world *w, uint32_t record, const struct sim_seen *seen, uint32_t cell);
@@ -257,6 +271,11 @@ void sim_siblings(const struct sim_world *w, uint32_t record, const struct sim_s
     uint32_t cell, struct sim_siblings *out);
 /* By role, then stamp, then node id. NULL: there are none. */
 const struct sim_write *sim_winner(const struct sim_world *w, const struct sim_siblings *siblings);
+/* Whether a write of the identity after a seq is, or was, at another node. */
+bool sim_is_known(const struct sim_world *w, uint32_t identity, uint64_t seq);
+/* What `from` wrote after a seq, `to`, which goes on from what `from` was, has now written: of
+ * each record of which something still stands, in the order of the log. */
+void sim_reissue(struct sim_world *w, uint32_t to, uint32_t from, uint64_t seq);
 void sim_oracle_release(struct sim_world *w);
 
 /* ---- values: most tell whose they are, some are equal ---- */
@@ -295,12 +314,15 @@ void sim_node_up(struct sim_node *node);
 void sim_node_remove(struct sim_node *node);
 struct sim_image sim_image_take(struct sim_node *node, bool durable);
 void sim_image_free(struct sim_image *image);
+/* It has met all others, and they each other. Whether that makes a difference. */
+bool sim_node_met_all(struct sim_node *node);
 /* The identity of an open node may have changed. */
 void sim_node_look(struct sim_node *node);
 /* A copy of an image, under a mark of its own, in place of the node's disk; it must be down. */
 void sim_node_restore(struct sim_node *node, const struct sim_image *image);
-/* The same, but nothing tells the node of it. */
-void sim_node_put_back(struct sim_node *node, const struct sim_image *image);
+/* The same, but nothing tells the node of it; `waits`, `meets`: as in the node. */
+void sim_node_put_back(
+    struct sim_node *node, const struct sim_image *image, bool waits, uint32_t meets);
 /* A new member, down, that starts from a copy of an image. */
 struct sim_node *sim_node_copy(struct sim_world *w, const struct sim_image *image);
 void sim_world_release(struct sim_world *w);
@@ -318,8 +340,8 @@ void sim_wake(struct sim_node *node);
 void sim_cut(struct sim_world *w, struct sim_connection *c, bool half_open);
 /* All connections of a node end. */
 void sim_node_disconnect(struct sim_node *node);
-/* What is on its way from a node, which is down, is lost. */
-void sim_node_forget_sent(struct sim_node *node);
+/* Nothing remains of the connections of a node, which is down, not even what is on its way. */
+void sim_node_hang_up(struct sim_node *node);
 /* Bytes on the way are changed; whoever gets them goes down after it. */
 void sim_corrupt(struct sim_world *w, struct sim_connection *c);
 bool sim_net_live(const struct sim_world *w);

@@ -86,6 +86,7 @@ static bool meet_once(struct fixture *f, uint32_t link)
     struct link *l = &f->w.link[link];
     if (!l->up)
         link_up(&f->w, l);
+    pipe_wake(&l->pipe);
     for (int i = 0; i < 10000 && pipe_step(&l->pipe); i++)
         ;
     bool ended = false;
@@ -202,6 +203,37 @@ static void writes_under_the_dots_of_lost_ones_are_siblings_of_them(void **state
     }
 }
 
+/* It lost nothing of its own, so that nobody who has not seen more of its log can tell. */
+static void who_was_given_what_is_then_reissued_gives_it_back(void **state)
+{
+    (void)state;
+    struct fixture f;
+    open_world(&f, 40, STAR, 4);
+    all_links(&f.w);
+    write_notes(&f.w.site[0], 0, 3, "before");
+    settle(&f.w);
+    struct bz_memory_image *image = take(&f, 0);
+    link_down(&f.w.link[2]);
+    write_notes(&f.w.site[1], 10, 3, "relayed");
+    settle(&f.w);
+    reopen(&f, 0, image);
+    write_notes(&f.w.site[0], 0, 2, "after");
+    assert_false(meet_once(&f, 2));
+    assert_true(meet_once(&f, 1));
+    /* The session with the former node ends, too. */
+    write_notes(&f.w.site[0], 20, 1, "later");
+    assert_true(meet_once(&f, 2));
+    meet_all(&f);
+    assert_notes(&f, 0, 3);
+    assert_notes(&f, 10, 3);
+    assert_notes(&f, 20, 1);
+    for (uint32_t i = 0; i < 4; i++) {
+        assert_int_equal(conflicts_of(&f.w.site[i]), 0);
+        assert_int_equal(bz_db_check(f.w.site[i].db, NULL, NULL, NULL), 0);
+    }
+    close_world(&f);
+}
+
 static void a_process_that_ends_and_begins_anew_is_the_same_node(void **state)
 {
     (void)state;
@@ -233,6 +265,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_hub_whose_log_has_grown_past_what_its_peers_know_loses_nothing),
         cmocka_unit_test(writes_under_the_dots_of_lost_ones_are_siblings_of_them),
+        cmocka_unit_test(who_was_given_what_is_then_reissued_gives_it_back),
         cmocka_unit_test(a_process_that_ends_and_begins_anew_is_the_same_node),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

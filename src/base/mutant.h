@@ -38,7 +38,12 @@
     X(SETTLED_UNMARKED, "a settled value is sent as one that somebody wrote")                      \
     X(LIST_NESTS, "a list of siblings has lists as its elements")                                  \
     X(LAST_BY_ROLE, "the last of the siblings is a server's if there is one")                      \
-    X(LIFE_UNLISTED, "a conflict of life is not listed")
+    X(LIFE_UNLISTED, "a conflict of life is not listed")                                           \
+    X(OPENING_NOT_NOTED, "a copy that was put back notes no opening of its own")                   \
+    X(FORK_UNNOTICED, "no new identity when a peer's cursor is of a log that is no more")          \
+    X(NOT_REISSUED, "what was written since the copy was put back keeps its dots")                 \
+    X(LOGS_NOT_REREAD, "what was reissued is not asked for again from who has it")                 \
+    X(FORMER_NODE_GOES_ON, "sessions go on under the name of a node that is no more")
 
 enum bz_mutant {
     BZ_MUTANT_NONE,

@@ -60,6 +60,7 @@ struct bz_peer_state {
                        version vector */
     uint64_t held;  /* applied here up to this position under the scope before the present one */
     uint64_t scope; /* not kept: the generation of our scope that the positions are of */
+    uint32_t self;  /* not kept: our own number when they were loaded; see outlived */
 };
 
 /* Our scope (scope.h), as a session asks by it. */
@@ -79,6 +80,7 @@ struct bz_head {
     uint64_t purged;  /* deleted records that were ever collected here */
     bool partial;     /* the log holds writes beyond vv: parts of what others are still sending */
     bool scoped;      /* of a partial replica: vv says what it has been shown within its scope */
+    uint32_t self;    /* ours: our own number; else 0 */
     bool claims; /* scoped: all of its own writes up to vv are in the log or were sent before */
 };
 
@@ -215,7 +217,9 @@ struct bz_replica_ops {
      * made: this copy was put back to an older state. It goes on as another node with another log;
      * `former` is whom the peer knows, and if we are another by now nothing is done. What this copy
      * has written since it was put back, as far as `trail` shows when that was (NULL: as the
-     * present opening does), it has then written as that other node. NULL if the replica cannot. */
+     * present opening does), it has then written as that other node, and all peers' logs are read
+     * anew. Sessions that began before it end: apply_commit() gives BLAZE_ECLOSED for another
+     * peer->self, and heads of ours have another one. NULL if the replica cannot. */
     int (*outlived)(
         void *context, const blaze_id *former, const struct bz_trail *trail, blaze_error *error);
 

@@ -323,6 +323,10 @@ int bz_apply_commit(struct bz_apply *apply, const struct bz_peer_state *peer,
     struct bz_peer_state kept = *peer;
     bool differ = false;
     int rc = bz_txn_usable(txn, error);
+    if (rc == 0 && peer->self != txn->state.self && !BZ_MUTANT(FORMER_NODE_GOES_ON))
+        rc = bz_error_set(error, BLAZE_ECLOSED,
+            "this copy goes on as another node: what peers have is read anew, with the next "
+            "connection");
     if (rc == 0 && head != NULL)
         rc = take_version(apply, &head->vv, error);
     if (rc == 0)

@@ -654,6 +654,8 @@ int bz_scope_load(
     struct bz_view *view, struct bz_arena *arena, struct bz_scope_kept *out, blaze_error *error);
 /* We are another node from now on. *gave: of the one before something was let go of. */
 int bz_scope_renew(struct bz_txn *txn, uint64_t position, bool *gave, blaze_error *error);
+/* The peers' logs are to be read again; `held`: what was read of them counts as it was. */
+int bz_peers_void(struct bz_db_txn *txn, bool held, blaze_error *error);
 int bz_scope_is_set(struct bz_view *view, bool *out, blaze_error *error);
 int bz_scope_store(struct bz_txn *txn, const struct bz_scope_kept *kept, blaze_error *error);
 /* Forgets which records were found to be out of scope; see scoped.c. */

@@ -156,7 +156,8 @@ static int note(
 int bz_opening_note(struct bz_db_txn *txn, blaze_error *error)
 {
     struct bz_db *db = txn->db;
-    if (txn->state.position == txn->begun || atomic_load(&db->opening_noted))
+    if (txn->state.position == txn->begun || atomic_load(&db->opening_noted) ||
+        BZ_MUTANT(OPENING_NOT_NOTED))
         return 0;
     txn->notes_opening = true;
     return note(db, txn->txn, txn->begun, txn->begun_seq, error);
@@ -290,11 +291,14 @@ int bz_opening_reissue(struct bz_db_txn *txn, const struct bz_fork *fork, blaze_
 {
     struct bz_cursor *cursor = NULL;
     uint64_t end = txn->state.position;
-    if (fork->seq == fork->last_seq)
+    if (fork->seq == fork->last_seq || BZ_MUTANT(NOT_REISSUED))
         return 0;
     /* Same seqs under the new node: those below are nobody's. */
     txn->state.seq = fork->last_seq;
-    int rc = bz_cursor_open(txn->view, BZ_MAP_LOG, &cursor, error);
+    /* Who has been given some of it under the former name gives it back, as what others wrote. */
+    int rc = BZ_MUTANT(LOGS_NOT_REREAD) ? 0 : bz_peers_void(txn, false, error);
+    if (rc == 0)
+        rc = bz_cursor_open(txn->view, BZ_MAP_LOG, &cursor, error);
     if (rc == 0)
         rc = bz_log_seek(cursor, fork->position, error);
     while (rc == 0) {

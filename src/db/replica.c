@@ -69,11 +69,16 @@ static int peer_load(void *context, const blaze_id *node, struct bz_peer_state *
     if (rc != 0)
         return rc;
     struct bz_scope_kept scope;
+    const struct bz_state *state = NULL;
     rc = bz_peer_load(read->view, node, out, NULL);
     if (rc == 0)
-        rc = bz_scope_load(read->view, &read->arena, &scope, NULL);
+        rc = bz_read_load_state(read, &state, NULL);
     if (rc == 0)
+        rc = bz_scope_load(read->view, &read->arena, &scope, NULL);
+    if (rc == 0) {
         out->scope = scope.generation;
+        out->self = state->self;
+    }
     bz_read_end(read);
     return rc;
 }
@@ -121,6 +126,8 @@ static int recognize(
     if (rc == 0)
         rc = bz_opening_recognize(read->view, state->position, cursor, trail, out, NULL);
     bz_read_end(read);
+    if (BZ_MUTANT(FORK_UNNOTICED) && cursor <= bz_db_position(context))
+        *out = BZ_CURSOR_GOOD;
     return rc;
 }
 
@@ -307,8 +314,10 @@ static uint64_t changes_position(struct bz_changes *changes)
 static int changes_head(struct bz_changes *changes, struct bz_head *out)
 {
     const struct bz_state *state = changes->state;
-    struct bz_head head = {
-        .position = state->position, .digest = state->digest, .records = state->records};
+    struct bz_head head = {.position = state->position,
+        .digest = state->digest,
+        .records = state->records,
+        .self = state->self};
     int rc = bz_version_vector(
         changes->read->view, state->self, state->seq, &changes->arena, &head.vv, NULL);
     head.scoped = changes->scope.generation != 0;

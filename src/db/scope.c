@@ -403,8 +403,7 @@ static int add_node(void *context, const blaze_id *node, const struct bz_peer_st
     return nodes->error;
 }
 
-/* The peers' logs are to be read again; `held`: what was read of them counts as it was. */
-static int void_peers(struct bz_db_txn *txn, bool held, blaze_error *error)
+int bz_peers_void(struct bz_db_txn *txn, bool held, blaze_error *error)
 {
     struct bz_buf nodes;
     bz_buf_init(&nodes, (size_t)1 << 30);
@@ -450,7 +449,7 @@ static int widen(
     bool held = !kept->evicted && (!loose || bz_scope_filtered(scope));
     kept->before = held ? kept->scope : bz_bytes(NULL, 0);
     kept->whole = held && loose;
-    int rc = void_peers(txn, held, error);
+    int rc = bz_peers_void(txn, held, error);
     if (rc == 0)
         rc = void_version(txn, error);
     return rc == 0 ? bz_gone_clear(txn->txn, error) : rc;

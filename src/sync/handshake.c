@@ -279,6 +279,7 @@ static int settle(struct bz_session *s, blaze_error *error)
         s->in.held = known.held;
     }
     s->in.scope = known.scope;
+    s->in.self = known.self;
     rc = send_welcome(s);
     return rc != 0 ? bz_error_code(error, rc) : bz_handshake_ask(s, error);
 }

@@ -226,6 +226,7 @@ struct bz_peer_state bz_incoming_peer(const struct bz_session *s)
         .scoped = s->out.scoped,
         .held = s->in.held,
         .scope = s->in.scope,
+        .self = s->in.self,
     };
 }
 

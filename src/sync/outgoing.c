@@ -515,6 +515,9 @@ static int finish_walk(struct bz_session *s, blaze_error *error)
     int rc = s->replica.ops->changes_head(o->walk, &head);
     if (rc != 0)
         return bz_error_code(error, rc);
+    if (head.self != s->in.self && !BZ_MUTANT(FORMER_NODE_GOES_ON))
+        return bz_error_set(error, BLAZE_ECLOSED,
+            "this copy goes on as another node, also to this peer, with the next connection");
     if (o->walked < head.position)
         o->walked = head.position;
     bool news = o->limit == UINT64_MAX ? has_news(s, &head.vv) : bz_lazy_news(s);
