@@ -149,9 +149,9 @@ static int on_goodbye(
     if (bz_goodbye_decode(payload, &goodbye) != 0)
         return bz_error_set(error, BLAZE_EPROTO, "the peer's farewell is malformed");
     bool refuse = type == BZ_FRAME_REFUSE;
-    /* The connecting side is open first: the other may still give the handshake up. */
-    bool in_place =
-        is_early(s) || (s->options.connecting && s->in.chunks == 0 && s->out.chunks_acked == 0);
+    /* One side is open first, either of them if frames come in parts: the other may still give the
+     * handshake up. It has sent nothing of one that is open until then. */
+    bool in_place = is_early(s) || (s->in.chunks == 0 && s->out.chunks_acked == 0);
     if (refuse && (goodbye.code == 0 || !in_place))
         return bz_error_set(error, BLAZE_EPROTO, "the peer sent a refusal out of place");
     close_with(s, goodbye.code, goodbye.final && goodbye.code != 0,

@@ -2,6 +2,8 @@
 /* The course of sessions: what moves, what interrupts it, what time does. */
 #include "sync/pair_test_util.h"
 
+#include "sync/frame.h"
+
 /* ---- the usual course ---- */
 
 static void two_empty_databases_are_live_at_once(void **state)
@@ -420,6 +422,47 @@ static void a_handshake_given_up_by_the_other_end_is_no_breach(void **state)
     pair_release(&p);
 }
 
+/* The first frame of what an end has sent; what follows stays on its way. */
+static void deliver_frame(struct session_pipe *pipe, int from)
+{
+    struct bz_buf *wire = &pipe->ends[from].wire;
+    uint8_t type;
+    struct bz_bytes payload;
+    size_t size;
+    assert_int_equal(bz_frame_peek(bz_buf_bytes(wire), &type, &payload, &size), 0);
+    bz_session_receive(pipe->ends[!from].session, bz_bytes(wire->data, size), pipe->now_ms);
+    bz_buf_consume(wire, size);
+}
+
+/* The accepting side is open, and may have sent changes, when the connecting one gives up, to which
+ * the frames after PROOF never came. */
+static void nor_is_one_given_up_by_the_end_that_connects(void **state)
+{
+    (void)state;
+    struct pair p;
+    pair_init(&p, 14);
+    write_text(p.fakes[1], 1, "title", "some");
+    pair_connect(&p);
+    for (int i = 0; i < 3; i++) {
+        pipe_take(&p.pipe, i % 2);
+        pipe_deliver(&p.pipe, i % 2);
+    }
+    pipe_take(&p.pipe, 1);
+    deliver_frame(&p.pipe, 1);
+    pipe_take(&p.pipe, 0);
+    pipe_deliver(&p.pipe, 0);
+    pipe_run(&p.pipe, 1);
+    assert_int_equal(pipe_status(&p.pipe, 1).phase, BZ_SESSION_CATCHING_UP);
+    assert_int_equal(pipe_status(&p.pipe, 1).sent_records, 1);
+    assert_false(bz_session_run(p.pipe.ends[0].session, 11000, p.pipe.wall_ms));
+    assert_closed(&p, 0, BLAZE_ETIMEOUT, false);
+    pipe_take(&p.pipe, 0);
+    pipe_deliver(&p.pipe, 0);
+    pipe_run(&p.pipe, 1);
+    assert_closed(&p, 1, BLAZE_ETIMEOUT, false);
+    pair_release(&p);
+}
+
 static void silence_is_met_with_a_ping_and_then_with_the_end(void **state)
 {
     (void)state;
@@ -500,6 +543,7 @@ int main(void)
         cmocka_unit_test(a_slow_reader_does_not_pin_the_senders_snapshot),
         cmocka_unit_test(a_peer_that_says_nothing_is_given_up),
         cmocka_unit_test(a_handshake_given_up_by_the_other_end_is_no_breach),
+        cmocka_unit_test(nor_is_one_given_up_by_the_end_that_connects),
         cmocka_unit_test(silence_is_met_with_a_ping_and_then_with_the_end),
         cmocka_unit_test(a_farewell_is_understood),
     };
