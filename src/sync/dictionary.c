@@ -55,10 +55,18 @@ static struct bz_dictionary *find(struct bz_dictionaries *d, uint32_t id)
     return NULL;
 }
 
+/* 0 if it is no dictionary. Its tables are read here, since later zstd does not tell one that is
+ * damaged from want of memory. */
+static uint32_t id_of(struct bz_bytes bytes)
+{
+    uint32_t id = bytes.size > BZ_DICTIONARY_MAX ? 0 : ZDICT_getDictID(bytes.data, bytes.size);
+    return id == 0 || ZDICT_isError(ZDICT_getDictHeaderSize(bytes.data, bytes.size)) ? 0 : id;
+}
+
 int bz_dictionaries_add(
     struct bz_dictionaries *d, struct bz_bytes bytes, const uint8_t name[BZ_DICTIONARY_NAME])
 {
-    uint32_t id = bytes.size > BZ_DICTIONARY_MAX ? 0 : ZDICT_getDictID(bytes.data, bytes.size);
+    uint32_t id = id_of(bytes);
     if (id == 0)
         return BLAZE_EPROTO;
     if (find(d, id) != NULL)
