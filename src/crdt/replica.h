@@ -114,6 +114,7 @@ struct bz_receiver {
     blaze_id node;    /* all zero: whoever it is, what it sent itself it may have lost */
     uint64_t reached; /* it has all that our log held at this position (0: nothing) */
     struct bz_vv vv;  /* it has all writes up to these (node numbers are ours); may be empty */
+    bool lazy;        /* what is new it gets from others */
     /* A partial replica: what it wants; what it wanted when it was sent all up to `held`; up to
      * which position it cannot have anything that must be taken back. The bytes stay until the walk
      * is closed, are checked (scope.h), and are a stranger's. Empty: everything. */

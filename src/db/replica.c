@@ -26,6 +26,7 @@ struct bz_changes {
     bool started;
     /* Of a partial receiver; NULL otherwise. */
     struct bz_selection *wants, *wanted;
+    struct bz_purged purged;    /* if the receiver is lazy */
     struct bz_scope_kept scope; /* ours */
     struct bz_arena arena;      /* for the life of the walk; the read's is for one change */
 };
@@ -207,6 +208,8 @@ static int changes_open(void *context, const struct bz_receiver *receiver, uint6
         rc = bz_cursor_open(changes->read->view, BZ_MAP_LOG, &changes->cursor, error);
     if (rc == 0)
         rc = bz_scope_load(changes->read->view, &changes->arena, &changes->scope, error);
+    if (rc == 0 && receiver->lazy)
+        rc = bz_purged_load(changes->read->view, &changes->arena, &changes->purged, error);
     if (rc == 0)
         rc = load_wishes(changes, error);
     if (rc != 0)
@@ -248,6 +251,20 @@ static bool is_held(
            bz_selection_takes(changes->wanted, entry->collection, &entry->id, rec);
 }
 
+/* Whether the receiver may lack a part of a record that its version vector covers: see collect.c.
+ * Who gets it from others too lacks nothing that was never collected. */
+static bool is_torn(const struct bz_changes *changes, const struct bz_rec *rec)
+{
+    if (!bz_rec_torn(rec) || !changes->receiver.lazy)
+        return bz_rec_torn(rec);
+    bool collected = false;
+    for (uint32_t i = 0; i < rec->life.count; i++) {
+        const struct bz_write *write = &rec->writes[rec->life.members[i]];
+        collected |= !write->alive && bz_vv_covers(&changes->purged.vv, write->dot);
+    }
+    return collected;
+}
+
 /* What is to be said of a log entry, whose record is then in *rec: BZ_CHANGE_NONE for nothing. */
 static int look_at(struct bz_changes *changes, const struct bz_log_entry *entry, struct bz_rec *rec,
     enum bz_change_kind *kind, blaze_error *error)
@@ -260,8 +277,7 @@ static int look_at(struct bz_changes *changes, const struct bz_log_entry *entry,
         !bz_selection_collection(changes->wants, entry->collection, &filtered))
         return 0;
     int rc = load_record(changes, entry, rec, error);
-    /* One that is torn even if its version vector covers it: see collect.c. */
-    if (rc != 0 || (!bz_rec_torn(rec) && bz_vv_includes(&changes->receiver.vv, &rec->rvv)))
+    if (rc != 0 || (!is_torn(changes, rec) && bz_vv_includes(&changes->receiver.vv, &rec->rvv)))
         return rc;
     if (changes->wants != NULL &&
         !bz_selection_takes(changes->wants, entry->collection, &entry->id, rec))

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "db/db_priv.h"
 #include "db/test_util.h"
 
 #define NODES 3
@@ -65,6 +66,57 @@ static void a_change_is_not_sent_back_to_where_it_came_from(void **state)
     /* Nor is it sent by a third, who had it from the second, to the first. */
     send_changes(net.db[1], net.db[2], 7, 0);
     assert_int_equal(send_changes(net.db[2], net.db[0], 7, 0).records, 0);
+    net_close(&net);
+}
+
+/* Records told to somebody who has all writes that are here. */
+static unsigned told_to_one_who_has_all(struct bz_db *db, bool lazy)
+{
+    struct bz_replica replica;
+    struct bz_changes *changes;
+    struct bz_change change;
+    struct bz_arena arena;
+    struct bz_receiver receiver = {.lazy = lazy};
+    blaze_error why;
+    unsigned records = 0;
+    bz_arena_init(&arena);
+    must(bz_db_replica_open(db, &replica, error));
+    assert_int_equal(replica.ops->version(replica.context, &arena, &receiver.vv), 0);
+    must(replica.ops->changes_open(replica.context, &receiver, 0, &changes, error));
+    while (replica.ops->changes_next(changes, &change, &why) == 0)
+        records++;
+    replica.ops->changes_close(changes);
+    bz_db_replica_close(&replica);
+    bz_arena_release(&arena);
+    return records;
+}
+
+static void pretend_that_all_deletes_were_collected(struct bz_db *db)
+{
+    struct bz_db_txn *txn;
+    struct bz_dot dots[] = {{0, 100}, {1, 100}};
+    struct bz_vv vv = {dots, 2};
+    must(bz_db_begin(db, &txn, error));
+    must(bz_purged_raise(txn, &vv, 1, 1, error));
+    must(bz_db_commit(txn, BZ_DURABLE_FULL, error));
+}
+
+static void a_torn_record_is_told_again_unless_others_tell_it_and_none_was_collected(void **state)
+{
+    (void)state;
+    struct net net;
+    net_open(&net, 3);
+    write_json(net.db[0], INSERT, "c", 1, "{\"a\":1}");
+    write_json(net.db[0], INSERT, "c", 2, "{\"a\":1}");
+    send_changes(net.db[0], net.db[1], 7, 0);
+    delete_one_of(net.db[0], "c", 1);
+    write_json(net.db[1], UPDATE, "c", 1, "{\"b\":1}");
+    assert_int_equal(told_to_one_who_has_all(net.db[1], false), 0);
+    send_changes(net.db[0], net.db[1], 7, 0);
+    assert_int_equal(told_to_one_who_has_all(net.db[1], false), 1);
+    assert_int_equal(told_to_one_who_has_all(net.db[1], true), 0);
+    pretend_that_all_deletes_were_collected(net.db[1]);
+    assert_int_equal(told_to_one_who_has_all(net.db[1], true), 1);
     net_close(&net);
 }
 
@@ -453,6 +505,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_one_writes_another_reads),
         cmocka_unit_test(a_change_is_not_sent_back_to_where_it_came_from),
+        cmocka_unit_test(a_torn_record_is_told_again_unless_others_tell_it_and_none_was_collected),
         cmocka_unit_test(a_small_update_of_a_large_record_is_sent_alone),
         cmocka_unit_test(the_server_wins_and_the_loser_is_listed),
         cmocka_unit_test(three_databases_converge_whatever_is_written_and_exchanged),

@@ -7,15 +7,20 @@
  * Whoever gets chunks of which nothing was new had it from elsewhere, and asks that the direction
  * be lazy. So the eager directions thin out to a tree. On a lazy one what is new waits:
  *
- *     idle --news--> waiting --delay--> HAVE sent --1.5 to 2.5--> walk --> idle, or waiting
+ *     idle --news--> taken --half a delay--> HAVE sent --all confirmed--> walk --> idle, or taken
  *
- * HAVE says how far our version vector has come. As the other side says the same, the walk over our
- * log, as far as it went when HAVE was sent, finds nothing left to send, and nothing is sent. If it
- * does find something, the tree is broken or slow there: it is sent, and the receiver, to whom it
- * is new, asks that the direction be eager again and makes its own so.
+ * HAVE says how far our version vector had come when the news were taken: what is told has had the
+ * time to come by the tree. As the other side says the same, it is confirmed, the walk over our log
+ * up to there finds nothing left to send, and nothing is sent.
  *
- * HAVE serves to leave out, and for nothing else: no version vector is taken over from it. Catching
- * up is never lazy, nor is anything before the session has been live once.
+ * Who is told what is not there waits for a moment, each node and each link in its turn, so that
+ * not all neighbours ask for the same. If it has not come by then, the tree is broken or slow
+ * there: a HAVE of its own says what need not be sent, and PACE makes the link eager, in both
+ * directions. That is how the tree is mended. Who does not ask (a partial replica does not know
+ * what it lacks) is walked for and sent it some delays later, confirmed or not.
+ *
+ * HAVE serves to leave out and to ask for: no version vector is taken over from it. Catching up is
+ * never lazy, nor is anything before the session has been live once.
  */
 #include "sync/session_priv.h"
 
@@ -32,19 +37,25 @@
 #define NO_ECHO 2u
 #define ECHOES  6u
 
+/* A walk without confirmation comes so many delays after HAVE. */
+#define WALK_DELAYS 4u
+
 struct bz_lazy_name {
     blaze_id id;
-    uint64_t seq; /* told so far */
+    uint64_t seq;  /* told so far */
+    uint64_t due;  /* of that, what is to be here by ask_ms */
+    uint64_t here; /* is here, as far as was looked */
 };
 
 void bz_lazy_init(struct bz_session *s)
 {
-    s->lazy.have_ms = s->lazy.walk_ms = NEVER;
+    s->lazy.take_ms = s->lazy.have_ms = s->lazy.walk_ms = s->lazy.ask_ms = NEVER;
 }
 
 void bz_lazy_release(struct bz_session *s)
 {
     struct bz_lazy *l = &s->lazy;
+    bz_vector_release(&l->news);
     bz_vector_release(&l->told);
     bz_vector_release(&l->has);
     bz_terms_learnt_release(&l->indexes);
@@ -65,13 +76,14 @@ static bool is_lazy(const struct bz_session *s)
 
 static void go_idle(struct bz_lazy *l)
 {
-    l->have_ms = l->walk_ms = NEVER;
+    l->take_ms = l->have_ms = l->walk_ms = NEVER;
 }
 
 void bz_lazy_reset(struct bz_session *s)
 {
-    s->lazy.asked = s->lazy.wished = false;
+    s->lazy.asked = s->lazy.wished = s->lazy.mending = false;
     s->lazy.echoes = 0;
+    s->lazy.ask_ms = NEVER;
     go_idle(&s->lazy);
 }
 
@@ -118,15 +130,29 @@ static bool known(const struct bz_session *s, struct bz_dot entry)
            bz_vv_covers(&s->in.vv.vv, entry);
 }
 
-static int tell_have(struct bz_session *s)
+static int take_news(struct bz_session *s)
 {
+    struct bz_lazy *l = &s->lazy;
     struct bz_vv vv;
     bz_arena_reset(&s->in.arena);
     int rc = s->replica.ops->version(s->replica.context, &s->in.arena, &vv);
-    bz_buf_clear(&s->scratch);
+    bz_vector_release(&l->news);
     for (uint32_t i = 0; rc == 0 && i < vv.count; i++) {
         if (!known(s, vv.entries[i]))
-            rc = tell_entry(s, vv.entries[i]);
+            rc = bz_vector_raise(&l->news, vv.entries[i]);
+    }
+    l->news_position = s->status.position_head;
+    return rc;
+}
+
+static int tell_have(struct bz_session *s)
+{
+    const struct bz_vv *news = &s->lazy.news.vv;
+    int rc = 0;
+    bz_buf_clear(&s->scratch);
+    for (uint32_t i = 0; rc == 0 && i < news->count; i++) {
+        if (!known(s, news->entries[i]))
+            rc = tell_entry(s, news->entries[i]);
     }
     if (rc == 0 && s->scratch.size > 0)
         bz_session_send(s, BZ_FRAME_HAVE);
@@ -134,27 +160,41 @@ static int tell_have(struct bz_session *s)
     return rc;
 }
 
-/* The walk may go as far as the last HAVE told, once the other side has had the time to say the
- * same: it may have heard later, and be about to wait for its own next HAVE. */
+/* The walk may go as far as the last HAVE told. */
 static void promise_walk(struct bz_session *s)
 {
     struct bz_lazy *l = &s->lazy;
     l->mark = l->told_position;
     /* Each pair in its turn: if all neighbours found something, they would all send it. */
     uint32_t turn = (s->self.node.bytes[15] ^ s->status.peer.bytes[15]) % 16;
-    l->walk_ms = l->told_ms + s->options.lazy_ms + s->options.lazy_ms / 2 +
-                 (uint64_t)s->options.lazy_ms * turn / 16;
+    l->walk_ms = l->told_ms + (uint64_t)s->options.lazy_ms * (16 * WALK_DELAYS + turn) / 16;
 }
 
 static int offer(struct bz_session *s)
 {
     struct bz_lazy *l = &s->lazy;
-    l->told_position = s->status.position_head;
+    l->told_position = l->news_position;
     l->told_ms = s->now_ms;
-    l->have_ms = s->now_ms + s->options.lazy_ms;
+    l->have_ms = NEVER;
     if (l->walk_ms == NEVER)
         promise_walk(s);
     return tell_have(s);
+}
+
+/* One HAVE a delay, of what half a delay ago was here. */
+static int prepare(struct bz_session *s)
+{
+    struct bz_lazy *l = &s->lazy;
+    uint64_t half = s->options.lazy_ms / 2;
+    if (l->have_ms != NEVER)
+        return s->now_ms >= l->have_ms ? offer(s) : 0;
+    if (l->take_ms == NEVER)
+        l->take_ms = s->now_ms > l->told_ms + half ? s->now_ms : l->told_ms + half;
+    if (s->now_ms < l->take_ms)
+        return 0;
+    l->take_ms = NEVER;
+    l->have_ms = s->now_ms + half;
+    return take_news(s);
 }
 
 int bz_lazy_hold(struct bz_session *s, bool *due)
@@ -167,15 +207,17 @@ int bz_lazy_hold(struct bz_session *s, bool *due)
     }
     if (o->walk != NULL || o->head_due || o->ready.size > 0)
         return 0;
-    if (l->have_ms == NEVER)
-        l->have_ms = s->now_ms + s->options.lazy_ms;
+    if (l->walk_ms != NEVER && !bz_lazy_news(s)) {
+        l->mark = l->told_position;
+        l->walk_ms = s->now_ms;
+    }
     *due = s->now_ms >= l->walk_ms;
-    return s->now_ms >= l->have_ms ? offer(s) : 0;
+    return prepare(s);
 }
 
 uint64_t bz_lazy_limit(const struct bz_session *s)
 {
-    bool far = s->lazy.mark - s->out.told >= BZ_QUIET_POSITIONS; /* then go on to the head */
+    bool far = s->lazy.mark - s->out.told >= BZ_FAR_POSITIONS; /* then go on to the head */
     return is_lazy(s) && s->lazy.walk_ms != NEVER && !s->out.head_due && !far ? s->lazy.mark
                                                                               : NEVER;
 }
@@ -210,11 +252,25 @@ static uint64_t later(uint64_t ms, uint64_t now_ms)
 
 uint64_t bz_lazy_deadline(const struct bz_session *s)
 {
-    uint64_t have = later(s->lazy.have_ms, s->now_ms), walk = later(s->lazy.walk_ms, s->now_ms);
-    return have < walk ? have : walk;
+    const struct bz_lazy *l = &s->lazy;
+    uint64_t first = l->ask_ms, times[] = {l->take_ms, l->have_ms, l->walk_ms};
+    for (int i = 0; i < 3; i++) {
+        uint64_t ms = later(times[i], s->now_ms);
+        first = ms < first ? ms : first;
+    }
+    return first;
 }
 
 /* ---- what the peer says ---- */
+
+static void wish(struct bz_session *s, bool lazy)
+{
+    s->lazy.wished = lazy;
+    s->lazy.wished_ms = s->now_ms;
+    s->lazy.echoes = 0;
+    bz_pace_encode(&s->scratch, lazy);
+    bz_session_send(s, BZ_FRAME_PACE);
+}
 
 bool bz_lazy_peer_has(const struct bz_session *s, struct bz_dot entry)
 {
@@ -231,7 +287,7 @@ static int learn_name(struct bz_lazy *l, const blaze_id *id)
         l->names = names;
         l->name_room = room;
     }
-    l->names[l->name_count++] = (struct bz_lazy_name){*id, 0};
+    l->names[l->name_count++] = (struct bz_lazy_name){.id = *id};
     return 0;
 }
 
@@ -255,6 +311,66 @@ static int take_entry(struct bz_session *s, const struct bz_have *have)
     return rc;
 }
 
+/* Whether something is not here that is due. */
+static int lacks(struct bz_session *s, bool *out)
+{
+    struct bz_lazy *l = &s->lazy;
+    struct bz_vv vv;
+    bz_arena_reset(&s->in.arena);
+    int rc = s->replica.ops->version(s->replica.context, &s->in.arena, &vv);
+    *out = false;
+    for (uint32_t i = 0; rc == 0 && !*out && i < l->name_count; i++) {
+        struct bz_lazy_name *name = &l->names[i];
+        struct bz_dot due = {.seq = name->due};
+        if (due.seq <= name->here)
+            continue;
+        rc = s->replica.ops->node_number(s->replica.context, &name->id, &due.node);
+        *out = rc == BLAZE_ENOTFOUND || (rc == 0 && !bz_vv_covers(&vv, due));
+        rc = rc == BLAZE_ENOTFOUND ? 0 : rc;
+        if (rc == 0 && !*out)
+            name->here = due.seq;
+    }
+    return rc;
+}
+
+/* What the peer has told and is not here may be on its way from elsewhere: it has until our turn.
+ */
+static int expect(struct bz_session *s)
+{
+    struct bz_lazy *l = &s->lazy;
+    bool lacking;
+    for (uint32_t i = 0; i < l->name_count; i++)
+        l->names[i].due = l->names[i].seq;
+    int rc = lacks(s, &lacking);
+    uint32_t turn = s->self.node.bytes[15] % 16u * 16u + s->status.peer.bytes[15] % 16u;
+    if (rc == 0 && lacking)
+        l->ask_ms = s->now_ms + (uint64_t)s->options.lazy_ms * (1 + turn) / 512;
+    return rc;
+}
+
+int bz_lazy_run(struct bz_session *s, blaze_error *error)
+{
+    struct bz_lazy *l = &s->lazy;
+    bool lacking;
+    if (s->now_ms < l->ask_ms)
+        return 0;
+    l->ask_ms = NEVER;
+    int rc = lacks(s, &lacking);
+    if (rc == 0 && !lacking) {
+        rc = expect(s); /* what was told meanwhile */
+        return rc != 0 ? bz_error_code(error, rc) : 0;
+    }
+    if (rc == 0)
+        rc = take_news(s);
+    if (rc == 0)
+        rc = tell_have(s);
+    if (rc != 0)
+        return bz_error_code(error, rc);
+    wish(s, false);
+    l->mending = true;
+    return 0;
+}
+
 int bz_lazy_have(struct bz_session *s, struct bz_bytes payload, blaze_error *error)
 {
     struct bz_have have;
@@ -262,6 +378,8 @@ int bz_lazy_have(struct bz_session *s, struct bz_bytes payload, blaze_error *err
     while (rc == 0 && (rc = bz_have_next(&payload, s->lazy.name_count, &have)) == 0)
         rc = take_entry(s, &have);
     if (rc == BLAZE_END)
+        rc = s->lazy.ask_ms == NEVER && s->in.round == 0 && bz_scope_whole(s) ? expect(s) : 0;
+    if (rc == 0)
         return 0;
     return rc == BLAZE_EPROTO
                ? bz_error_set(error, rc, "the peer's word of what it has is malformed")
@@ -274,24 +392,22 @@ int bz_lazy_pace(struct bz_session *s, struct bz_bytes payload, blaze_error *err
     if (!spoken(s) || bz_pace_decode(payload, &lazy) != 0)
         return bz_error_set(error, BLAZE_EPROTO, "the peer's wish of a pace is malformed");
     s->lazy.asked = lazy;
+    if (!lazy) { /* both directions are eager then */
+        s->lazy.wished = false;
+        s->lazy.echoes = 0;
+    }
     go_idle(&s->lazy);
     return 0;
 }
 
 /* ---- which links are eager ---- */
 
-static void wish(struct bz_session *s, bool lazy)
-{
-    s->lazy.wished = lazy;
-    s->lazy.wished_ms = s->now_ms;
-    s->lazy.echoes = 0;
-    bz_pace_encode(&s->scratch, lazy);
-    bz_session_send(s, BZ_FRAME_PACE);
-}
-
 void bz_lazy_judge(struct bz_session *s, uint64_t records, uint64_t changed)
 {
     struct bz_lazy *l = &s->lazy;
+    if (l->mending) { /* what the peer has its head has told: no more than that is sent it */
+        l->mending = l->asked = false;
+    }
     if (records == 0 || !l->settled || s->in.round != 0 || !spoken(s))
         return;
     if (l->wished) {

@@ -527,6 +527,8 @@ static int finish_walk(struct bz_session *s, blaze_error *error)
         if (rc != 0)
             return rc;
         rc = make_frame(s, &head);
+    } else if (o->walked > o->limit) {
+        o->walked = o->limit; /* beyond it the peer has not heard that we have what it has */
     }
     if (rc != 0)
         return bz_error_code(error, rc);
@@ -551,6 +553,7 @@ static int open_walk(struct bz_session *s, blaze_error *error)
     bz_scope_receive(s, &receiver);
     s->out.walk_since_ms = s->now_ms;
     s->out.limit = bz_lazy_limit(s);
+    receiver.lazy = s->out.limit != UINT64_MAX;
     return s->replica.ops->changes_open(
         s->replica.context, &receiver, s->out.walked, &s->out.walk, error);
 }

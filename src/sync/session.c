@@ -561,6 +561,8 @@ bool bz_session_run(struct bz_session *s, uint64_t now_ms, uint64_t wall_ms)
     if (rc == 0 && s->step == BZ_STEP_OPEN && !s->covering.begun)
         rc = bz_coverage_run(s, &more, &error); /* before any changes */
     if (rc == 0 && s->step == BZ_STEP_OPEN)
+        rc = bz_lazy_run(s, &error);
+    if (rc == 0 && s->step == BZ_STEP_OPEN)
         rc = bz_outgoing_run(s, &more, &error);
     if (rc == 0 && s->step == BZ_STEP_OPEN)
         rc = bz_scope_run(s, &more, &error);

@@ -91,9 +91,10 @@ struct bz_session_options {
     uint32_t chunk_bytes;  /* 0: 256 KiB */
     uint32_t window_bytes; /* credit given to the peer; 0: 4 chunks */
     uint32_t handshake_ms; /* 0: 10,000 */
-    /* What is new waits so long on a link that has said that it learns from others, then a word of
-     * it is sent, and 1.5 to 2.5 times as long after that what the other still lacks; 0: 250.
-     * UINT32_MAX: no link is ever lazy. */
+    /* What is new waits half as long on a link that has said that it learns from others, or as long
+     * if there is more, then a word of it is sent; who lacks it asks within half as long again. Who
+     * does not ask is sent it after four to five times as long. 0: 250. UINT32_MAX: no link is ever
+     * lazy. */
     uint32_t lazy_ms;
     uint32_t gossip_ms; /* between two COVERED, at least; 0: 60,000 */
     uint32_t idle_ms;   /* a PING after this much silence, BYE after twice; 0: 30,000 */

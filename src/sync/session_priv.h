@@ -57,6 +57,7 @@ enum bz_step {
 
 /* The peer's cursor may lag by so many positions that hold nothing for it. */
 #define BZ_QUIET_POSITIONS 1024u
+#define BZ_FAR_POSITIONS   8192u
 
 /* A peer may ask for everything again this often in a session. */
 #define BZ_ROUNDS_MAX 4
@@ -204,11 +205,14 @@ struct bz_opaque {
 /* A link that waits: see lazy.c. */
 struct bz_lazy_name;
 struct bz_lazy {
-    bool settled;           /* this session has been live */
-    bool asked;             /* our direction: the peer wants it lazy */
-    uint64_t have_ms;       /* when HAVE goes, if there is something to tell; UINT64_MAX: never */
+    bool settled;          /* this session has been live */
+    bool asked;            /* our direction: the peer wants it lazy */
+    uint64_t take_ms;      /* when the news are taken that the next HAVE tells; UINT64_MAX: never */
+    uint64_t have_ms;      /* when it goes, once they are */
+    struct bz_vector news; /* these, in our numbers, */
+    uint64_t news_position; /* as of this position of our log */
     uint64_t told_ms;       /* when the last one went */
-    uint64_t told_position; /* of our log then */
+    uint64_t told_position; /* of our log, as of which it told */
     uint64_t walk_ms;       /* when the log is walked; UINT64_MAX: never */
     uint64_t mark;          /* up to here, if nothing is found */
 
@@ -220,7 +224,10 @@ struct bz_lazy {
     struct bz_lazy_name *names; /* by its numbers */
     uint32_t name_count, name_room;
 
-    bool wished; /* the peer's direction: we want it lazy */
+    uint64_t ask_ms; /* when what they said is to be here; UINT64_MAX: it is */
+
+    bool mending; /* we have asked for it, and send at once too as soon as it comes */
+    bool wished;  /* the peer's direction: we want it lazy */
     uint64_t wished_ms;
     uint32_t echoes; /* how much more came that was not new here than that was */
 };
@@ -339,6 +346,8 @@ uint64_t bz_lazy_deadline(const struct bz_session *s);
 /* Whether the peer has said, by a head or by HAVE, that it has this. */
 bool bz_lazy_peer_has(const struct bz_session *s, struct bz_dot entry);
 int bz_lazy_have(struct bz_session *s, struct bz_bytes payload, blaze_error *error);
+/* Asks for what the peer has told and is still not here. */
+int bz_lazy_run(struct bz_session *s, blaze_error *error);
 int bz_lazy_pace(struct bz_session *s, struct bz_bytes payload, blaze_error *error);
 /* A chunk of so many records has come, of which so many changed something here. */
 void bz_lazy_judge(struct bz_session *s, uint64_t records, uint64_t changed);
