@@ -470,33 +470,58 @@ static void do_restore(struct sim_world *w)
     sim_image_free(&node->backup);
 }
 
-/* Whether a node knows more of a log than its position. */
-static bool knows(const struct sim_node *node, const struct bz_identity *whose, uint64_t position)
+/* What the node at the other end of a link knows of the log of an image's node; false: there is no
+ * such link, or nothing to be learnt of it. */
+static bool load_known(const struct sim_world *w, const struct sim_link *l,
+    const struct sim_node *node, const struct sim_image *image, struct bz_peer_state *out)
 {
     struct bz_replica replica;
-    struct bz_peer_state state;
-    if (bz_db_replica_open(node->db, &replica, NULL) != 0 ||
-        replica.ops->peer_load(replica.context, &whose->node, &state) != 0)
+    *out = (struct bz_peer_state){0};
+    if (!l->used || (l->nodes[0] != node->number && l->nodes[1] != node->number))
+        return false;
+    const struct sim_node *other = &w->nodes[l->nodes[l->nodes[0] == node->number]];
+    if (other->db == NULL)
+        return false;
+    if (bz_db_replica_open(other->db, &replica, NULL) != 0 ||
+        replica.ops->peer_load(replica.context, &w->identities[image->identity].id, out) != 0)
         abort();
     bz_db_replica_close(&replica);
-    return memcmp(&state.epoch, &whose->epoch, sizeof state.epoch) == 0 && state.cursor > position;
+    return memcmp(&out->epoch, &image->epoch, sizeof out->epoch) == 0;
 }
 
 /* Those linked with a node that will show to it that it was put back to an image. */
 static uint32_t who_knows(
     const struct sim_world *w, const struct sim_node *node, const struct sim_image *image)
 {
-    struct bz_identity whose = {.node = w->identities[image->identity].id, .epoch = image->epoch};
+    struct bz_peer_state known;
     uint32_t knowing = 0;
     for (uint32_t i = 0; i < SIM_LINKS; i++) {
         const struct sim_link *l = &w->links[i];
-        if (!l->used || (l->nodes[0] != node->number && l->nodes[1] != node->number))
-            continue;
-        const struct sim_node *other = &w->nodes[l->nodes[l->nodes[0] == node->number]];
-        if (other->db != NULL && !other->put_back && knows(other, &whose, image->position))
-            knowing |= 1u << other->number;
+        bool loaded = load_known(w, l, node, image, &known);
+        uint32_t other = l->nodes[l->nodes[0] == node->number];
+        if (loaded && !w->nodes[other].put_back && known.cursor > image->position)
+            knowing |= 1u << other;
     }
     return knowing;
+}
+
+/* Whether somebody is, or may be, in the middle of a log that an image has as far: records that
+ * have changed since will be, in that log, where it has been already. See "What is not promised" in
+ * docs/replication.md. */
+static bool is_being_read(
+    const struct sim_world *w, const struct sim_node *node, const struct sim_image *image)
+{
+    struct bz_peer_state known;
+    for (uint32_t i = 0; i < SIM_LINKS; i++) {
+        const struct sim_link *l = &w->links[i];
+        bool ours = l->used && (l->nodes[0] == node->number || l->nodes[1] == node->number);
+        if (ours && w->nodes[l->nodes[l->nodes[0] == node->number]].db == NULL)
+            return true;
+        if (load_known(w, l, node, image, &known) && known.cursor > known.reached &&
+            known.cursor <= image->position)
+            return true;
+    }
+    return false;
 }
 
 /* A copy of a directory that was not opened yet still has what is about to be lost. */
@@ -516,7 +541,7 @@ static void do_put_back(struct sim_world *w)
 {
     struct sim_node *node = some_node(w);
     if (node == NULL || !is_backed_up(node) || w->options.disk || !has_identities(w) ||
-        is_copied(w, node, node->backup.identity))
+        is_copied(w, node, node->backup.identity) || is_being_read(w, node, &node->backup))
         return;
     const struct sim_image *image = &node->backup;
     bool known = sim_is_known(w, image->identity, image->seq);

@@ -54,9 +54,8 @@ static int wait_for_end(struct bz_link *link, const blaze_sync_options *options,
     }
 }
 
-/* Brings both sides to the same state once. */
-static int exchange(blaze_db *db, const char *url, bool enrol, const blaze_sync_options *options,
-    blaze_link_status *out, blaze_error *error)
+static int exchange_once(blaze_db *db, const char *url, bool enrol,
+    const blaze_sync_options *options, blaze_link_status *out, blaze_error *error)
 {
     struct bz_api_progress progress = {options->on_progress, options->context};
     struct bz_link_options how = {.url = url,
@@ -75,6 +74,20 @@ static int exchange(blaze_db *db, const char *url, bool enrol, const blaze_sync_
     }
     bz_link_close(link);
     return rc;
+}
+
+/* Brings both sides to the same state once. If the other end shows that this copy was put back to
+ * an older state, it goes on as another node, with a second connection. */
+static int exchange(blaze_db *db, const char *url, bool enrol, const blaze_sync_options *options,
+    blaze_link_status *out, blaze_error *error)
+{
+    struct bz_identity before, after;
+    bz_db_identity(db->db, &before);
+    int rc = exchange_once(db, url, enrol, options, out, error);
+    bz_db_identity(db->db, &after);
+    if (rc != BLAZE_ECLOSED || memcmp(&before.node, &after.node, sizeof before.node) == 0)
+        return rc;
+    return exchange_once(db, url, enrol, options, out, error);
 }
 
 /* The number of writes that this copy has made; 0 if it cannot be read. */

@@ -105,6 +105,14 @@ static int mark_renew(const struct bz_db *db, struct bz_file_mark *out, blaze_er
     return db->path == NULL ? 0 : mark_make(db->path, out, error);
 }
 
+/* The directory is the same, only the node is another: its file stays. A new one, if the commit
+ * that notes it then failed, would make the directory look like a copied one. */
+static int mark_keep(const struct bz_db *db, struct bz_file_mark *out, blaze_error *error)
+{
+    int rc = mark_find(db, out, error);
+    return rc != 0 || out->inode != 0 ? rc : mark_renew(db, out, error);
+}
+
 /* Device numbers change between boots on some file systems, so the time of birth decides together
  * with the inode, and the device only where no such time is kept. */
 static bool mark_equal(const struct bz_file_mark *a, const struct bz_file_mark *b)
@@ -230,7 +238,7 @@ int bz_identity_renew(struct bz_db *db, struct bz_txn *txn, bool copied, struct 
     if (rc == 0)
         rc = bz_catalog_add_node(db->catalog, &identity.node, &state->self, error);
     if (rc == 0)
-        rc = mark_renew(db, &mark, error);
+        rc = copied ? mark_renew(db, &mark, error) : mark_keep(db, &mark, error);
     if (rc == 0)
         rc = identity_store(txn, &identity, &mark, error);
     state->seq = 0;
