@@ -1,24 +1,34 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A session between two databases as an earlier version held it, kept under tests/fixtures/: every
- * later version must understand both sides of it.
+ * Sessions as an earlier version held them, kept under tests/fixtures/: one between two members,
+ * one between a member and a blind hub, to which another member brings what it writes. Every later
+ * version must understand both sides of each.
  *
- * It has phases: what one side writes, then what the two sides say to each other. Each side's bytes
- * are given to today's code on a database that is made as the other side's was; what today's code
- * answers may differ, so the acknowledgements of its answers are made here and those recorded are
- * only read. Proofs are constants: they cover what today's side says.
+ * A session has phases: what one side writes, then what the two sides say to each other. Each
+ * side's bytes are given to today's code on a database that is made as the other side's was; what
+ * today's code answers may differ, so the acknowledgements of its answers are made here and those
+ * recorded are only read. Proofs are constants: they cover what today's side says. What the hub
+ * gets is sealed as it is outside of tests, with keys that are constants, and packed with a
+ * dictionary.
  *
- * To record the session of a new version (never over an old one): BLAZEDB_FIXTURE=DIR
- * test/session_fixture_test writes connecting, accepting and phases to DIR.
+ * To record the sessions of a new version (never over old ones): BLAZEDB_FIXTURE=DIR
+ * test/session_fixture_test writes connecting, accepting and phases to DIR/members and DIR/hub.
  */
 #include "sync_world.h"
 
+#include "crypto/record_seal.h"
+#include "peer/member.h"
+#include "peer/seal.h"
+#include "sync/dictionary.h"
 #include "sync/frame.h"
 
+#include <errno.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 #define PHASES 5
 #define FIRST  BZ_SOURCE_DIR "/tests/fixtures/session-1"
+#define HUB    BZ_SOURCE_DIR "/tests/fixtures/session-hub-1"
 
 struct side {
     struct bz_db *db;
@@ -39,7 +49,9 @@ struct story {
     } end[2];
 };
 
-static struct side sides[2];
+/* Connecting, accepting; and where the accepting one is a blind hub, the other member. */
+static struct side sides[3];
+static bool hub;
 
 /* The same for whatever it is asked for: so ids do not depend on what is asked for first. */
 static int constant(void *context, void *data, size_t size)
@@ -53,6 +65,12 @@ static uint64_t wall(void *context)
     return ((struct side *)context)->wall_ms++;
 }
 
+/* A blind hub does not have the members' key. */
+static int hub_mac(void *context, bool member, struct bz_bytes transcript, uint8_t out[32])
+{
+    return member ? BLAZE_ENOTFOUND : fake_constant_mac(context, member, transcript, out);
+}
+
 static int host_opens(void *context, const blaze_id *database, struct bz_replica *replica,
     struct bz_session_auth *auth, blaze_error *error)
 {
@@ -60,8 +78,26 @@ static int host_opens(void *context, const blaze_id *database, struct bz_replica
     (void)database;
     (void)error;
     *replica = sides[1].replica;
-    *auth = (struct bz_session_auth){fake_constant_mac, constant, &sides[1]};
+    *auth = (struct bz_session_auth){hub ? hub_mac : fake_constant_mac, constant, &sides[1]};
     return 0;
+}
+
+static int begin_sealing(void *context, const blaze_id *database, void **sealer)
+{
+    struct bz_keys keys = {0};
+    (void)context;
+    memset(&keys.content, 0xc0, sizeof keys.content);
+    memset(&keys.name, 0x4e, sizeof keys.name);
+    return bz_seal_ops.begin(&keys, database, sealer);
+}
+
+/* What a member connects with. */
+static struct bz_session_auth auth_of(int side)
+{
+    static struct bz_seal_ops sealing;
+    sealing = bz_seal_ops;
+    sealing.begin = begin_sealing;
+    return (struct bz_session_auth){fake_constant_mac, constant, &sides[side], &sealing};
 }
 
 static const struct bz_session_host fixture_host = {host_opens, NULL, NULL};
@@ -73,12 +109,14 @@ static void side_open(int i)
     struct bz_db_options options = {.create = true,
         .memory = true,
         .role = i == 1 ? BZ_ROLE_SERVER : BZ_ROLE_CLIENT,
+        .blind = hub && i == 1,
         .database = fake_id(7),
         .apply_durability = BZ_DURABLE_RELAXED,
         .wall_ms = wall,
         .entropy = constant,
         .context = s};
-    assert_int_equal(bz_db_open(&s->db, i ? "accepting" : "connecting", &options, NULL), 0);
+    static const char *const called[] = {"connecting", "accepting", "another"};
+    assert_int_equal(bz_db_open(&s->db, called[i], &options, NULL), 0);
     assert_int_equal(bz_db_replica_open(s->db, &s->replica, NULL), 0);
 }
 
@@ -103,11 +141,11 @@ static void put(struct bz_db_txn *txn, uint64_t id, const char *field, const cha
     blaze_doc_free(doc);
 }
 
-static void write_phase(int side, int phase)
+static void write_to(struct side *s, int side, int phase)
 {
     struct bz_db_txn *txn;
     blaze_id gone = fake_id(3);
-    assert_int_equal(bz_db_begin(sides[side].db, &txn, NULL), 0);
+    assert_int_equal(bz_db_begin(s->db, &txn, NULL), 0);
     switch (phase * 2 + side) {
     case 0: /* what there is before they meet; 100 is in conflict */
         for (uint64_t i = 1; i <= 60; i++)
@@ -139,10 +177,83 @@ static void write_phase(int side, int phase)
     assert_int_equal(bz_db_commit(txn, BZ_DURABLE_RELAXED, NULL), 0);
 }
 
+/* The other member brings to the hub what it has written, and takes what is there. */
+static void carry(void)
+{
+    struct bz_session_auth auth = auth_of(2);
+    struct bz_session_options connecting = {
+        .connecting = true, .replica = &sides[2].replica, .auth = &auth};
+    struct bz_session_options accepting = {.host = &fixture_host};
+    struct session_pipe pipe = {.rng = {2}, .now_ms = 1000, .wall_ms = 1700000000000u};
+    assert_int_equal(pipe_open(&pipe, &connecting, &accepting), 0);
+    pipe_wake(&pipe);
+    assert_true(pipe_settle(&pipe, 10000) < 10000 && pipe_live(&pipe));
+    pipe_close(&pipe);
+}
+
+static void write_phase(int side, int phase)
+{
+    bool other = hub && side == 1;
+    write_to(&sides[other ? 2 : side], side, phase);
+    if (other)
+        carry();
+}
+
+/* A hub has a dictionary, which a member has made of what it had then. */
+static void keep_dictionary(struct side *s)
+{
+    struct bz_dictionaries dictionaries;
+    struct bz_dictionary *made = NULL;
+    struct bz_session_auth auth = auth_of(2);
+    blaze_id member = fake_id(99), database = fake_id(7);
+    void *sealer;
+    struct bz_buf sealed;
+    struct bz_apply *apply;
+    uint32_t number;
+    bz_dictionaries_init(&dictionaries);
+    bz_buf_init(&sealed, BZ_DICTIONARY_SEALED);
+    for (unsigned i = 0; made == NULL; i++) {
+        char text[80];
+        int size = snprintf(text, sizeof text, "%c text number%c a note of the %s side, one of %u",
+            (char)i, (char)(i >> 8), i % 2 ? "connecting" : "accepting", i % 61);
+        assert_int_equal(
+            bz_dictionaries_sample(&dictionaries, bz_bytes(text, (size_t)size), &made), 0);
+        assert_true(i < 2000);
+    }
+    assert_int_equal(auth.seal->begin(NULL, &database, &sealer), 0);
+    assert_int_equal(auth.seal->seal_name(sealer, BZ_TERM_DICTIONARY, made->bytes, &sealed), 0);
+    assert_int_equal(s->replica.ops->apply_begin(s->replica.context, &member, &apply, NULL), 0);
+    assert_int_equal(
+        s->replica.ops->resolve(apply, BZ_TERM_DICTIONARY, bz_buf_bytes(&sealed), &number, NULL),
+        0);
+    assert_int_equal(
+        s->replica.ops->apply_commit(apply, &(struct bz_peer_state){0}, NULL, NULL, NULL), 0);
+    auth.seal->end(sealer);
+    bz_buf_release(&sealed);
+    bz_dictionaries_release(&dictionaries);
+}
+
+/* All that has part in what one side goes through. */
+static void open_with(int side)
+{
+    side_open(side);
+    if (hub && side == 1) {
+        side_open(2);
+        keep_dictionary(&sides[1]);
+    }
+}
+
+static void close_with(int side)
+{
+    side_close(side);
+    if (hub && side == 1)
+        side_close(2);
+}
+
 static struct bz_session_options options_of(int side)
 {
     static struct bz_session_auth auth;
-    auth = (struct bz_session_auth){fake_constant_mac, constant, &sides[0]};
+    auth = auth_of(0);
     return side == 0 ? (struct bz_session_options){.connecting = true,
                            .replica = &sides[0].replica,
                            .auth = &auth,
@@ -175,7 +286,7 @@ static void hold(struct story *story)
     struct session_pipe pipe = {
         .rng = {1}, .now_ms = 1000, .wall_ms = 1700000000000u, .on_wire = keep, .context = story};
     for (int i = 0; i < 2; i++)
-        side_open(i);
+        open_with(i);
     struct bz_session_options connecting = options_of(0), accepting = options_of(1);
     for (int phase = 0; phase < PHASES; phase++) {
         write_phase(0, phase);
@@ -194,7 +305,7 @@ static void hold(struct story *story)
     pipe_close(&pipe);
     for (int i = 0; i < 2; i++) {
         note_end(i, story);
-        side_close(i);
+        close_with(i);
     }
     assert_memory_equal(&story->end[0], &story->end[1], sizeof story->end[0]);
 }
@@ -324,7 +435,7 @@ static void understand(const struct story *story, int speaker)
     struct listener l = {0};
     struct story now = {0};
     size_t at = 0;
-    side_open(side);
+    open_with(side);
     struct bz_session_options options = options_of(side);
     for (int phase = 0; phase < PHASES; phase++) {
         write_phase(side, phase);
@@ -364,41 +475,65 @@ static void understand(const struct story *story, int speaker)
     bz_session_free(l.session);
     note_end(side, &now);
     assert_memory_equal(&now.end[side], &story->end[0], sizeof now.end[side]);
-    side_close(side);
+    close_with(side);
+}
+
+static void understand_both(const struct story *story)
+{
+    for (int speaker = 0; speaker < 2; speaker++)
+        understand(story, speaker);
 }
 
 static void a_session_of_the_first_version_is_understood(void **state)
 {
     (void)state;
     struct story story;
+    hub = false;
     read_story(&story, FIRST);
-    understand(&story, 0);
+    understand_both(&story);
     story_release(&story);
-    read_story(&story, FIRST);
-    understand(&story, 1);
+}
+
+static void a_session_with_a_hub_of_the_first_version_is_understood(void **state)
+{
+    (void)state;
+    struct story story;
+    hub = true;
+    read_story(&story, HUB);
+    understand_both(&story);
     story_release(&story);
 }
 
 static void what_is_recorded_now_is_understood(void **state)
 {
     (void)state;
-    struct story story;
-    story_init(&story);
-    hold(&story);
-    for (int speaker = 0; speaker < 2; speaker++)
-        understand(&story, speaker);
-    story_release(&story);
+    for (int with = 0; with < 2; with++) {
+        struct story story;
+        hub = with == 1;
+        story_init(&story);
+        hold(&story);
+        understand_both(&story);
+        story_release(&story);
+    }
 }
 
 int main(void)
 {
     const char *folder = getenv("BLAZEDB_FIXTURE");
     if (folder != NULL) {
-        record_to(folder);
+        char path[500];
+        for (int with = 0; with < 2; with++) {
+            hub = with == 1;
+            snprintf(path, sizeof path, "%s/%s", folder, hub ? "hub" : "members");
+            if (mkdir(path, 0777) != 0 && errno != EEXIST)
+                return 1;
+            record_to(path);
+        }
         return 0;
     }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_session_of_the_first_version_is_understood),
+        cmocka_unit_test(a_session_with_a_hub_of_the_first_version_is_understood),
         cmocka_unit_test(what_is_recorded_now_is_understood),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
