@@ -8,10 +8,12 @@
  *   2  the link is cut and made anew       8  CHANGES that nobody sent
  *   3  time passes                         9  bytes are lost
  *   4  a frame is lost                    10  bytes come from nowhere
- *   5  a frame comes twice
+ *   5  a frame comes twice                11  COVERED, RANGES or ITEMS that nobody sent
+ *  12  the link is down for longer than the retention; one side collects what is deleted there, and
+ *      the other may hold it
  *
  * Whatever happens, the sessions come to rest or end, and both databases are sound. As long as no
- * foreign change got in (up to 6), clean sessions then make them equal.
+ * foreign change got in (up to 6, and 12), clean sessions then make them equal.
  */
 #include "sync_world.h"
 
@@ -23,6 +25,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 #define STORY_MAX 400
 #define TURNS_MAX 20000
 #define TRIES     8
+#define STEPS_OF  13
+#define AWAY_MS   (31ull * 86400000)
 
 struct story {
     struct world w;
@@ -143,6 +147,125 @@ static void make_changes(struct story *s, uint8_t how)
     bz_buf_release(&payload);
 }
 
+static void time_passes(struct story *s, uint64_t ms)
+{
+    s->link->pipe.now_ms += ms;
+    s->link->pipe.wall_ms += ms;
+    s->w.wall_ms += ms;
+    if (s->link->up)
+        pipe_wake(&s->link->pipe);
+}
+
+/* ---- what is told of collecting, and compared ---- */
+
+static blaze_id node_at(struct story *s, int site)
+{
+    struct bz_identity identity;
+    bz_db_identity(s->w.site[site].db, &identity);
+    return identity.node;
+}
+
+/* What is said to be there of both sides' writes; 0: nothing is said. */
+static void make_vv(struct story *s, struct bz_told_vv *vv)
+{
+    vv->count = 0;
+    for (int i = 0; i < 2; i++) {
+        uint64_t seq = bz_read8(&s->left);
+        if (seq > 0)
+            vv->entries[vv->count++] = (struct bz_told){node_at(s, i), seq};
+    }
+}
+
+static void make_covered(struct story *s, struct bz_buf *payload)
+{
+    struct bz_told told[4][2];
+    struct bz_arena arena;
+    struct bz_coverage_row rows[3] = {
+        {.node = node_at(s, 0)}, {.node = node_at(s, 1)}, {.node = fake_id(bz_read8(&s->left))}};
+    uint8_t flags = bz_read8(&s->left);
+    struct bz_coverage coverage = {.purged = {told[3], 0},
+        .purged_stamp = flags & 1 ? UINT64_MAX : s->w.wall_ms << 16,
+        .rows = rows,
+        .count = 1u + (flags >> 1 & 1u) + (flags >> 2 & 1u),
+        .blind = (flags & 0x70) == 0x70};
+    make_vv(s, &coverage.purged);
+    for (int i = 0; i < 3; i++) {
+        rows[i].vv.entries = told[i];
+        rows[i].forgotten = i > 0 && flags & 8;
+        rows[i].floor = i > 0 && flags & 0x80;
+        make_vv(s, &rows[i].vv);
+    }
+    bz_arena_init(&arena);
+    REQUIRE(bz_covered_encode(payload, &arena, &coverage, true) == 0);
+    bz_arena_release(&arena);
+}
+
+static void append_id(struct bz_buf *out, uint8_t which)
+{
+    blaze_id id = fake_id(which & 7);
+    if (which > 0xf0)
+        memset(&id, 0xff, sizeof id);
+    bz_buf_append(out, &id, sizeof id);
+}
+
+static void make_ranges(struct story *s, struct bz_buf *payload)
+{
+    uint8_t flags = bz_read8(&s->left);
+    size_t count = (flags >> 1 & 3) + 1;
+    bz_buf_append_sized(payload, bz_bytes_text(flags & 0x80 ? "letters" : "notes"));
+    bz_buf_append8(payload, flags & 1);
+    append_id(payload, bz_read8(&s->left));
+    bz_buf_append_varint(payload, flags & 0x40 ? count + 1 : count);
+    for (size_t i = 0; i < count; i++) {
+        append_id(payload, bz_read8(&s->left));
+        bz_buf_append_varint(payload, bz_read8(&s->left));
+        bz_buf_append64le(payload, 0);
+        bz_buf_append64le(payload, flags >> 3 & 1);
+    }
+}
+
+static void make_items(struct story *s, struct bz_buf *payload)
+{
+    uint8_t count = bz_read8(&s->left);
+    bz_buf_append_varint(payload, count >> 4);
+    for (int i = 0; i < (count & 3); i++) {
+        uint8_t kind = bz_read8(&s->left), ids = bz_read8(&s->left);
+        bz_buf_append8(payload, kind & 3);
+        if ((kind & 3) == 2)
+            append_id(payload, kind >> 2);
+        if ((kind & 3) == 0)
+            continue;
+        bz_buf_append_varint(payload, ids & 7);
+        for (int k = 0; k < (ids & 7); k++)
+            append_id(payload, bz_read8(&s->left));
+    }
+}
+
+static void make_comparison(struct story *s, uint8_t how)
+{
+    static const uint8_t types[] = {BZ_FRAME_COVERED, BZ_FRAME_RANGES, BZ_FRAME_ITEMS};
+    static void (*const make[])(struct story * s, struct bz_buf * payload) = {
+        make_covered, make_ranges, make_items};
+    struct bz_buf payload;
+    size_t which = (how >> 1) % 3u;
+    bz_buf_init(&payload, 10000);
+    make[which](s, &payload);
+    bz_frame_append(wire(s, how), types[which], bz_buf_bytes(&payload));
+    bz_buf_release(&payload);
+}
+
+static void be_away(struct story *s, uint8_t how)
+{
+    uint64_t collected = 0;
+    link_down(s->link);
+    time_passes(s, AWAY_MS);
+    for (int i = 0; i < 2; i++) {
+        for (bool more = how >> i & 1; more;)
+            REQUIRE(bz_db_collect(s->w.site[i].db, &collected, &more, NULL) == 0);
+    }
+    link_up(&s->w, s->link);
+}
+
 static void nowhere(struct story *s, uint8_t how)
 {
     size_t size = (size_t)how >> 1;
@@ -151,19 +274,12 @@ static void nowhere(struct story *s, uint8_t how)
     bz_buf_append(wire(s, how), bytes.data, bytes.size);
 }
 
-static void time_passes(struct story *s, uint64_t ms)
-{
-    s->link->pipe.now_ms += ms;
-    s->link->pipe.wall_ms += ms;
-    s->w.wall_ms += ms;
-    pipe_wake(&s->link->pipe);
-}
-
 static void one_step(struct story *s, uint8_t what, uint8_t how)
 {
     struct bz_buf *bytes = wire(s, how);
-    s->foreign |= what % 11 > 6;
-    switch (what % 11) {
+    what %= STEPS_OF;
+    s->foreign |= what > 6 && what < 12;
+    switch (what) {
     case 0:
         write_one(s, how);
         break;
@@ -198,8 +314,14 @@ static void one_step(struct story *s, uint8_t what, uint8_t how)
     case 9:
         lose(bytes, (size_t)how >> 1);
         break;
-    default:
+    case 10:
         nowhere(s, how);
+        break;
+    case 11:
+        make_comparison(s, how);
+        break;
+    default:
+        be_away(s, how);
     }
 }
 
