@@ -6,6 +6,7 @@
  */
 #include "cmocka_all.h"
 #include "hex.h"
+#include "vector_file.h"
 
 #include "base/text.h"
 #include "crypto/keys.h"
@@ -15,51 +16,10 @@
 
 #include <ctype.h>
 
-#define LINE_MAX_SIZE 20000
-#define PARTS_MAX     6
-
 static const char *const frame_names[] = {"", "HELLO", "ENROL", "PROOF", "WELCOME", "REFUSE",
-    "RESUME", "CHANGES", "ACK", "PING", "PONG", "BYE", [BZ_FRAME_COVERED] = "COVERED",
+    "RESUME", "CHANGES", "ACK", "PING", "PONG",
+    "BYE", [BZ_FRAME_RANGES] = "RANGES", [BZ_FRAME_ITEMS] = "ITEMS", [BZ_FRAME_COVERED] = "COVERED",
     [BZ_FRAME_HAVE] = "HAVE", [BZ_FRAME_PACE] = "PACE", [BZ_FRAME_REST] = "REST"};
-
-/* ---- the file ---- */
-
-struct vectors {
-    FILE *file;
-    char line[LINE_MAX_SIZE];
-    char *parts[PARTS_MAX];
-    int count;
-};
-
-static void vectors_open(struct vectors *v)
-{
-    v->file = fopen(BZ_SOURCE_DIR "/tests/vectors/wire.txt", "r");
-    assert_non_null(v->file);
-}
-
-/* The next line of this kind, split at its bars. */
-static bool vectors_next(struct vectors *v, const char *kind)
-{
-    while (fgets(v->line, sizeof v->line, v->file) != NULL) {
-        if (v->line[0] == '#' || v->line[0] == '\n')
-            continue;
-        v->line[strcspn(v->line, "\n")] = '\0';
-        v->count = 0;
-        char *rest = v->line;
-        for (char *part; v->count < PARTS_MAX && (part = strsep(&rest, "|")) != NULL;) {
-            while (*part == ' ')
-                part++;
-            char *end = part + strlen(part);
-            while (end > part && end[-1] == ' ')
-                *--end = '\0';
-            v->parts[v->count++] = part;
-        }
-        if (strcmp(v->parts[0], kind) == 0)
-            return true;
-    }
-    fclose(v->file);
-    return false;
-}
 
 /* ---- frames in words ---- */
 
@@ -328,6 +288,80 @@ static int describe_covered(struct bz_bytes payload, struct bz_buf *text, struct
     return rc;
 }
 
+/* An id of the reader; `after`, if not NULL, is one that it must follow. */
+static bool say_next_id(
+    struct bz_reader *r, struct bz_buf *text, const char *name, const uint8_t *after)
+{
+    struct bz_bytes id = bz_read_bytes(r, 16);
+    if (!r->ok || (after != NULL && memcmp(id.data, after, 16) <= 0))
+        return false;
+    say_hex(text, name, id.data, 16);
+    return true;
+}
+
+/* The session reads these two where it has their ids at hand, so they are read here as the page
+ * says; compare_vector_test.c has the session's own answers. */
+static int describe_ranges(struct bz_bytes payload, struct bz_buf *text, struct bz_buf *again)
+{
+    struct bz_reader r = bz_reader(payload);
+    struct bz_bytes name = bz_read_sized(&r);
+    bool whole = bz_read8(&r) & 1;
+    const uint8_t *after = whole ? NULL : r.p;
+    if (!r.ok || name.size == 0)
+        return BLAZE_EPROTO;
+    bz_buf_printf(text, "of \"%.*s\"%s", (int)name.size, (const char *)name.data,
+        whole ? " from the first on" : "");
+    if (whole)
+        bz_read_bytes(&r, 16);
+    else if (!say_next_id(&r, text, "after", NULL))
+        return BLAZE_EPROTO;
+    uint64_t count = bz_read_varint(&r);
+    if (!r.ok || count == 0 || count > 64)
+        return BLAZE_EPROTO;
+    for (uint64_t i = 0; i < count; i++) {
+        const uint8_t *last = r.p;
+        if (!say_next_id(&r, text, "up to", after))
+            return BLAZE_EPROTO;
+        uint64_t records = bz_read_varint(&r);
+        uint64_t low = bz_read64le(&r), high = bz_read64le(&r);
+        if (!r.ok || records > 1024)
+            return BLAZE_EPROTO;
+        bz_buf_printf(text, " records %llu digest %016llx%016llx", NUMBER(records), NUMBER(high),
+            NUMBER(low));
+        after = last;
+    }
+    bz_buf_append(again, payload.data, payload.size - bz_reader_left(&r));
+    return 0;
+}
+
+static int describe_items(struct bz_bytes payload, struct bz_buf *text, struct bz_buf *again)
+{
+    struct bz_reader r = bz_reader(payload);
+    uint64_t count = bz_read_varint(&r), listed = 0;
+    if (!r.ok || count == 0 || count > 64)
+        return BLAZE_EPROTO;
+    for (uint64_t i = 0; i < count; i++) {
+        const uint8_t *before = NULL;
+        uint8_t kind = bz_read8(&r);
+        if (!r.ok || kind > 2 || (kind == 2 && i + 1 < count))
+            return BLAZE_EPROTO;
+        bz_buf_printf(text, "%s", kind == 0 ? " the same" : kind == 1 ? " list" : " part");
+        if (kind == 2 && !say_next_id(&r, text, "up to", NULL))
+            return BLAZE_EPROTO;
+        uint64_t ids = kind == 0 ? 0 : bz_read_varint(&r);
+        if (ids > 8192 || (listed += ids) > 8192)
+            return BLAZE_EPROTO;
+        for (uint64_t k = 0; k < ids; k++) {
+            const uint8_t *id = r.p;
+            if (!say_next_id(&r, text, "id", before))
+                return BLAZE_EPROTO;
+            before = id;
+        }
+    }
+    bz_buf_append(again, payload.data, payload.size - bz_reader_left(&r));
+    return r.ok ? 0 : BLAZE_EPROTO;
+}
+
 static int describe_pace(struct bz_bytes payload, struct bz_buf *text, struct bz_buf *again)
 {
     bool lazy;
@@ -345,7 +379,8 @@ static int describe(
     static int (*const by_type[])(struct bz_bytes, struct bz_buf *, struct bz_buf *) = {NULL,
         describe_hello, describe_enrol, describe_proof, describe_welcome, describe_goodbye,
         describe_resume, describe_changes, describe_ack, describe_ping, describe_ping,
-        describe_goodbye, [BZ_FRAME_COVERED] = describe_covered, [BZ_FRAME_HAVE] = describe_have,
+        describe_goodbye, [BZ_FRAME_RANGES] = describe_ranges, [BZ_FRAME_ITEMS] = describe_items,
+        [BZ_FRAME_COVERED] = describe_covered, [BZ_FRAME_HAVE] = describe_have,
         [BZ_FRAME_PACE] = describe_pace, [BZ_FRAME_REST] = describe_rest};
     assert_true(type < sizeof by_type / sizeof *by_type && by_type[type] != NULL);
     return by_type[type](payload, text, again);
