@@ -55,6 +55,7 @@ struct bz_table *bz_tree_find(const struct bz_tree *tree, uint64_t id)
 }
 
 struct opening {
+    const struct bz_manifest *manifest;
     const char *dir;
     const uint8_t *key;
     struct bz_block_cache *cache;
@@ -92,17 +93,18 @@ static int check_order(const struct opening *o, uint32_t number, blaze_error *er
     return 0;
 }
 
-static int open_level(const struct opening *o, uint32_t number,
-    const struct bz_manifest_file *files, uint32_t count, bool tolerant, blaze_error *error)
+static int open_level(const struct opening *o, uint32_t number, uint32_t first, uint32_t count,
+    bool tolerant, blaze_error *error)
 {
     struct bz_level *level = &o->tree->levels[number];
     level->files = bz_zalloc((count + 1) * sizeof *level->files);
     if (level->files == NULL)
         return bz_error_code(error, BLAZE_ENOMEM);
-    for (uint32_t i = 0; i < count; i++) {
-        struct bz_tree_file file = {.id = files[i].id, .size = files[i].size};
+    for (uint32_t i = first; i < first + count; i++) {
+        const struct bz_manifest_file *known = &o->manifest->files[i];
+        struct bz_tree_file file = {.id = known->id, .size = known->size};
         blaze_error detail = {0};
-        int rc = open_table(o, &files[i], &file.table, &detail);
+        int rc = open_table(o, known, &file.table, &detail);
         if (rc == BLAZE_ECORRUPT && tolerant) {
             o->tree->damage = detail;
             continue;
@@ -127,16 +129,15 @@ int bz_tree_open(struct bz_tree **out, const struct bz_manifest *manifest, const
     atomic_init(&tree->refs, 1);
     tree->sequence = manifest->sequence;
     tree->log = manifest->log;
-    struct opening o = {dir, key, cache, known, tree};
-    const struct bz_manifest_file *file = manifest->files;
-    const struct bz_manifest_file *end = file + manifest->count;
+    struct opening o = {manifest, dir, key, cache, known, tree};
+    uint32_t first = 0;
     int rc = 0;
     for (uint32_t level = 0; level < BZ_LEVELS && rc == 0; level++) {
         uint32_t count = 0;
-        while (file + count < end && file[count].level == level)
+        while (first + count < manifest->count && manifest->files[first + count].level == level)
             count++;
-        rc = open_level(&o, level, file, count, tolerant, error);
-        file += count;
+        rc = open_level(&o, level, first, count, tolerant, error);
+        first += count;
     }
     if (rc != 0) {
         bz_tree_release(tree);
