@@ -342,6 +342,7 @@ struct bz_watch {
     struct bz_task changed; /* merges the events of one turn into one call */
     void (*on_change)(void *context);
     void *context;
+    char path[];
 };
 
 static void shut_watch(struct bz_handle *handle)
@@ -367,9 +368,11 @@ static void run_changed(struct bz_task *task)
 int bz_watch_open(struct bz_watch **out, struct bz_loop *loop, const char *path,
     void (*on_change)(void *context), void *context, blaze_error *error)
 {
-    struct bz_watch *watch = bz_zalloc(sizeof *watch);
+    size_t size = strlen(path) + 1;
+    struct bz_watch *watch = bz_zalloc(sizeof *watch + size);
     if (watch == NULL)
         return bz_error_code(error, BLAZE_ENOMEM);
+    memcpy(watch->path, path, size);
     watch->on_change = on_change;
     watch->context = context;
     watch->changed.run = run_changed;
@@ -380,14 +383,27 @@ int bz_watch_open(struct bz_watch **out, struct bz_loop *loop, const char *path,
     }
     uv_fs_event_init(&loop->uv, &watch->uv);
     watch->uv.data = watch;
-    rc = uv_fs_event_start(&watch->uv, on_event, path, 0);
-    if (rc != 0) {
+    rc = bz_watch_again(watch, error);
+    if (rc != 0)
         bz_watch_close(watch);
-        return bz_error_set(error, bz_net_code(rc), "watch %s: %s", path,
-            rc == UV_ENOSPC ? "the system's limit of file watches is reached" : uv_strerror(rc));
-    }
-    *out = watch;
-    return 0;
+    else
+        *out = watch;
+    return rc;
+}
+
+int bz_watch_again(struct bz_watch *watch, blaze_error *error)
+{
+    int rc = uv_fs_event_start(&watch->uv, on_event, watch->path, 0);
+    if (rc == 0)
+        return 0;
+    return bz_error_set(error, bz_net_code(rc), "watch %s: %s", watch->path,
+        rc == UV_ENOSPC ? "the system's limit of file watches is reached" : uv_strerror(rc));
+}
+
+void bz_watch_rest(struct bz_watch *watch)
+{
+    uv_fs_event_stop(&watch->uv);
+    bz_loop_cancel(watch->handle.loop, &watch->changed);
 }
 
 void bz_watch_close(struct bz_watch *watch)

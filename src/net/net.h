@@ -84,6 +84,12 @@ int bz_watch_open(struct bz_watch **out, struct bz_loop *loop, const char *path,
     void (*on_change)(void *context), void *context, blaze_error *error);
 void bz_watch_close(struct bz_watch *watch); /* NULL is allowed */
 
+/* From then on the watch looks away, which is cheap where changes are many and known; it is told of
+ * nothing that happens meanwhile. Looking again fails as opening does, and may then be tried once
+ * more. */
+void bz_watch_rest(struct bz_watch *watch);
+int bz_watch_again(struct bz_watch *watch, blaze_error *error);
+
 struct bz_network_watch;
 
 /* Calls on_change when the machine has got a link, an address or a route. By the law of bz_watch.

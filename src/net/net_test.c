@@ -225,6 +225,45 @@ static void a_watch_tells_of_writes_to_its_file_until_closed(void **state)
     assert_int_equal(watched.changes, last);
 }
 
+static void rest_watch(void *context)
+{
+    struct watched *watched = context;
+    bz_watch_rest(watched->watch);
+}
+
+static void resume_watch(void *context)
+{
+    struct watched *watched = context;
+    watched->rc = bz_watch_again(watched->watch, &watched->error);
+}
+
+static void a_watch_that_rests_tells_of_nothing_and_then_goes_on(void **state)
+{
+    (void)state;
+    char path[] = "/tmp/bz-watch-XXXXXX";
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    struct watched watched = {.path = path};
+    assert_int_equal(bz_loop_open(&watched.loop, NULL), 0);
+    bz_loop_call(watched.loop, start_watch, &watched);
+    for (unsigned i = 0; i < 3; i++) {
+        bz_loop_call(watched.loop, rest_watch, &watched);
+        unsigned before = watched.changes;
+        assert_int_equal(write(fd, "x", 1), 1);
+        bz_loop_call(watched.loop, resume_watch, &watched);
+        assert_int_equal(watched.rc, 0);
+        assert_int_equal(watched.changes, before);
+        assert_int_equal(write(fd, "x", 1), 1);
+        WAIT_UNTIL(watched.changes > before);
+    }
+    bz_loop_call(watched.loop, rest_watch, &watched);
+    unlink(path);
+    bz_loop_call(watched.loop, resume_watch, &watched);
+    assert_int_equal(watched.rc, BLAZE_ENOTFOUND);
+    close(fd);
+    bz_loop_close(watched.loop);
+}
+
 static void a_watch_on_nothing_says_what_is_missing(void **state)
 {
     (void)state;
@@ -772,6 +811,7 @@ int main(void)
         cmocka_unit_test(tasks_from_many_threads_all_run),
         cmocka_unit_test(timers_fire_once_for_each_setting_until_closed),
         cmocka_unit_test(a_watch_tells_of_writes_to_its_file_until_closed),
+        cmocka_unit_test(a_watch_that_rests_tells_of_nothing_and_then_goes_on),
         cmocka_unit_test(a_watch_on_nothing_says_what_is_missing),
         cmocka_unit_test(urls_are_read_and_written),
         cmocka_unit_test(a_malformed_url_is_told_what_is_expected),

@@ -17,6 +17,9 @@
  * system takes it at once. The rest goes by the outbox, and all that follows until the loop has
  * sent that: then it says so again in `through`. So bytes never overtake each other.
  *
+ * Whoever commits may be on the strand too, in place of a thread of the pool (bz_exchange_push()):
+ * for sending only, which waits for nothing, since the application's locks may be held.
+ *
  * Bounds: the stream is paused when the inbox holds INBOX_HIGH, and goes on when the strand has
  * taken it; the strand takes no output from the session while the outbox holds OUTBOX_HIGH or the
  * stream is full, and builds no more then. Both add one read, or one chunk of the session.
@@ -238,6 +241,15 @@ static void tell_loop(struct bz_exchange *x, bool closed, bool said, uint64_t de
         bz_loop_post(x->loop, &x->task);
 }
 
+/* What a run came to, for those who watch and for the loop. */
+static void tell(struct bz_exchange *x, bool disconnected)
+{
+    bool closed = x->status.phase == BZ_SESSION_CLOSED;
+    bool said = closed && (x->session == NULL || bz_session_output(x->session).size == 0);
+    uint64_t deadline = x->session == NULL || closed ? UINT64_MAX : bz_session_deadline(x->session);
+    tell_loop(x, closed, said, deadline, disconnected);
+}
+
 static void run_session(struct bz_strand *strand)
 {
     struct bz_exchange *x =
@@ -260,12 +272,9 @@ static void run_session(struct bz_strand *strand)
         give_output(x, &given); /* what is left of the goodbye */
     }
     trim(&x->work);
-    bool closed = x->status.phase == BZ_SESSION_CLOSED;
-    bool said = closed && (x->session == NULL || bz_session_output(x->session).size == 0);
-    uint64_t deadline = x->session == NULL || closed ? UINT64_MAX : bz_session_deadline(x->session);
     if (news.disconnected)
         finish(x, &news);
-    tell_loop(x, closed, said, deadline, news.disconnected);
+    tell(x, news.disconnected);
     if (more && !news.disconnected)
         bz_strand_post(x->pool, &x->strand);
 }
@@ -464,6 +473,34 @@ void bz_exchange_wake(struct bz_exchange *exchange)
         bz_strand_post_next(exchange->pool, &exchange->strand);
     else
         bz_strand_post(exchange->pool, &exchange->strand);
+}
+
+/* On the strand, though not on a thread of the pool; whether it has to run there. */
+static bool push(struct bz_exchange *x)
+{
+    if (x->session == NULL || x->status.phase != BZ_SESSION_LIVE)
+        return true;
+    const struct bz_exchange *outer = running;
+    running = x;
+    bool more = bz_session_push(x->session, now_ms(), bz_os_wall_ms());
+    running = outer;
+    bool given;
+    more = give_output(x, &given) && more;
+    if (!x->failed)
+        bz_session_status(x->session, &x->status);
+    x->callbacks->on_status(x->context, &x->status);
+    tell(x, false);
+    return more;
+}
+
+void bz_exchange_push(struct bz_exchange *exchange)
+{
+    if (running == exchange)
+        return; /* it comes to that in this run */
+    if (bz_strand_enter(exchange->pool, &exchange->strand))
+        bz_strand_leave(exchange->pool, &exchange->strand, push(exchange));
+    else
+        bz_exchange_wake(exchange);
 }
 
 void bz_exchange_stop(struct bz_exchange *exchange, int code, const char *reason)

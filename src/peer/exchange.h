@@ -37,6 +37,11 @@ int bz_exchange_open(struct bz_exchange **out, struct bz_loop *loop, struct bz_p
 /* Has the session look for something to do: the database has new changes. Any thread. */
 void bz_exchange_wake(struct bz_exchange *exchange);
 
+/* The same, from the thread that has committed: what is little, over a link that is idle, it sends
+ * by itself before this returns, which spares waking another. It waits for no lock that is held
+ * while waiting. */
+void bz_exchange_push(struct bz_exchange *exchange);
+
 /* Ends the session in good order: BYE with `code` and `reason`. Any thread. */
 void bz_exchange_stop(struct bz_exchange *exchange, int code, const char *reason);
 

@@ -111,7 +111,7 @@ const char *bz_link_url(const struct bz_link *link)
 static void on_commit(void *context)
 {
     struct bz_link *link = context;
-    bz_exchange_wake(link->exchange);
+    bz_exchange_push(link->exchange);
 }
 
 static int on_begin(void *context, struct bz_session_options *options, blaze_error *error)
@@ -142,7 +142,7 @@ static void on_session(void *context, const struct bz_session_status *session)
     bool done = false;
     pthread_mutex_lock(&link->lock);
     enum bz_link_state before = link->status.state;
-    enum bz_session_phase before_phase = link->status.session.phase;
+    bool met = link->met;
     take_counters(link, session);
     link->met |= session->phase == BZ_SESSION_CATCHING_UP || session->phase == BZ_SESSION_LIVE;
     link->live |= session->phase == BZ_SESSION_LIVE;
@@ -156,10 +156,11 @@ static void on_session(void *context, const struct bz_session_status *session)
     } else {
         tell(link);
     }
+    met = link->met != met;
     pthread_mutex_unlock(&link->lock);
     if (done)
         bz_exchange_stop(link->exchange, 0, "done");
-    else if (session->phase != before_phase)
+    else if (met)
         bz_loop_post(link->peer->loop, &link->review);
 }
 

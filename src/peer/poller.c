@@ -7,8 +7,13 @@
 
 /* The first sign of a change is followed at once, unless this process has committed since it looked
  * last: then it is likely to be of that. A commit may be several writes: what else is seen within
- * this time is looked at once, in the end. */
-#define SETTLE_MS 1
+ * this time is looked at once, in the end.
+ *
+ * Our own commits would ring for each. So after one of them the watch rests, and while there are
+ * more, for so many turns: what others commit meanwhile comes with them, since whoever commits has
+ * all that was committed before. */
+#define SETTLE_MS  1
+#define REST_TURNS 16u
 
 #define BLIND_MS 500
 
@@ -19,6 +24,9 @@ struct bz_poller {
     struct bz_watch *watch; /* NULL: none to be had */
     struct bz_timer *timer;
     bool armed;
+    bool resting;
+    unsigned turns;             /* that it has rested */
+    uint64_t seen;              /* position of the database at the last of them */
     _Atomic(uint64_t) position; /* of the database after the last look */
     struct bz_strand strand;
     int rc;
@@ -32,12 +40,29 @@ static void run_poll(struct bz_strand *strand)
     atomic_store(&poller->position, bz_db_position(poller->db));
 }
 
+/* Whether this process has gone on committing. */
+static bool rests_on(struct bz_poller *poller)
+{
+    uint64_t before = poller->seen;
+    poller->seen = bz_db_position(poller->db);
+    return poller->seen != before && ++poller->turns < REST_TURNS;
+}
+
 static void on_time(void *context)
 {
     struct bz_poller *poller = context;
-    poller->armed = false;
+    if (poller->resting && rests_on(poller)) {
+        bz_timer_set(poller->timer, SETTLE_MS);
+        return;
+    }
+    /* First the watch, then the look: so nothing comes between. */
+    bool blind = poller->watch == NULL;
+    if (poller->resting)
+        blind = bz_watch_again(poller->watch, NULL) != 0;
+    poller->resting = poller->resting && blind;
+    poller->armed = poller->resting;
     bz_strand_post(poller->pool, &poller->strand);
-    if (poller->watch == NULL)
+    if (blind)
         bz_timer_set(poller->timer, BLIND_MS);
 }
 
@@ -47,7 +72,12 @@ static void on_change(void *context)
     if (poller->armed)
         return;
     poller->armed = true;
-    if (bz_db_position(poller->db) == atomic_load(&poller->position))
+    poller->seen = bz_db_position(poller->db);
+    poller->turns = 0;
+    poller->resting = poller->seen != atomic_load(&poller->position);
+    if (poller->resting)
+        bz_watch_rest(poller->watch);
+    else
         bz_strand_post(poller->pool, &poller->strand);
     bz_timer_set(poller->timer, SETTLE_MS);
 }

@@ -5,8 +5,8 @@
 /*
  * Has a database notice the commits of other processes: watches the folder that they write to, and
  * calls bz_db_poll() on the pool when it has changed, at once if that was not our own doing, and a
- * millisecond later. Where the
- * system has no watches left it looks twice a second.
+ * millisecond later. While this process commits, whose commits bring those of others with them, it
+ * looks now and then only. Where the system has no watches left it looks twice a second.
  */
 
 #include "db/db.h"

@@ -78,6 +78,17 @@ static void take_out(struct bz_pool *pool, struct bz_strand *strand)
 
 /* ---- Running ---- */
 
+/* A run has ended; under the lock. */
+static void end_run(struct bz_pool *pool, struct bz_strand *strand)
+{
+    strand->running = false;
+    if (strand->again) {
+        strand->again = false;
+        push(pool, strand);
+    }
+    pthread_cond_broadcast(&pool->ended);
+}
+
 static void run_one(struct bz_pool *pool)
 {
     struct bz_strand *strand = pop(pool);
@@ -88,12 +99,7 @@ static void run_one(struct bz_pool *pool)
         pthread_cond_signal(&pool->work);
     strand->run(strand);
     pthread_mutex_lock(&pool->lock);
-    strand->running = false;
-    if (strand->again) {
-        strand->again = false;
-        push(pool, strand);
-    }
-    pthread_cond_broadcast(&pool->ended);
+    end_run(pool, strand);
 }
 
 static void sleep_until_woken(struct bz_pool *pool)
@@ -145,6 +151,26 @@ void bz_strand_post_next(struct bz_pool *pool, struct bz_strand *strand)
 void bz_pool_share(struct bz_pool *pool)
 {
     pthread_mutex_lock(&pool->lock);
+    bool wake = wants_thread(pool, 0);
+    pthread_mutex_unlock(&pool->lock);
+    if (wake)
+        pthread_cond_signal(&pool->work);
+}
+
+bool bz_strand_enter(struct bz_pool *pool, struct bz_strand *strand)
+{
+    pthread_mutex_lock(&pool->lock);
+    bool enters = !strand->running && !strand->queued;
+    strand->running = strand->running || enters;
+    pthread_mutex_unlock(&pool->lock);
+    return enters;
+}
+
+void bz_strand_leave(struct bz_pool *pool, struct bz_strand *strand, bool again)
+{
+    pthread_mutex_lock(&pool->lock);
+    strand->again = strand->again || again;
+    end_run(pool, strand);
     bool wake = wants_thread(pool, 0);
     pthread_mutex_unlock(&pool->lock);
     if (wake)

@@ -38,6 +38,12 @@ void bz_strand_post(struct bz_pool *pool, struct bz_strand *strand);
 void bz_strand_post_next(struct bz_pool *pool, struct bz_strand *strand);
 void bz_pool_share(struct bz_pool *pool);
 
+/* Makes the caller's thread run the strand, by itself, until it leaves it: false if that would mean
+ * to wait, for it runs or is queued. What is done then must not wait. On leaving, the strand is
+ * queued if it was posted meanwhile or `again` says so. Any thread. */
+bool bz_strand_enter(struct bz_pool *pool, struct bz_strand *strand);
+void bz_strand_leave(struct bz_pool *pool, struct bz_strand *strand, bool again);
+
 /* Takes a waiting strand back and waits until it is not running. Then its storage may go, if nobody
  * posts it any more. Any thread but from within its own run. */
 void bz_strand_cancel(struct bz_pool *pool, struct bz_strand *strand);

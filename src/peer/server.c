@@ -23,6 +23,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#define FEW 3u
+
 struct visitor;
 
 struct bz_server {
@@ -96,10 +98,22 @@ static void tell_change(struct bz_server *server)
 
 /* ---- A visitor's session: on its strand ---- */
 
+/* Whether whoever commits may serve every visitor by itself. */
+static bool are_few(struct bz_server *server)
+{
+    pthread_mutex_lock(&server->lock);
+    bool few = server->status.connections <= FEW;
+    pthread_mutex_unlock(&server->lock);
+    return few;
+}
+
 static void on_commit(void *context)
 {
     struct visitor *visitor = context;
-    bz_exchange_wake(visitor->exchange);
+    if (are_few(visitor->server))
+        bz_exchange_push(visitor->exchange);
+    else
+        bz_exchange_wake(visitor->exchange);
 }
 
 /* Opens a replica of the database that the visitor wants. */

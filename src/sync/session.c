@@ -21,6 +21,8 @@
 #define IDLE_MS       30000u
 #define LAZY_MS       250u
 
+#define PUSH_POSITIONS 16u
+
 #define CONTROL_ROOM  (2 * BZ_FRAME_CONTROL_MAX)
 #define FRAMES_A_RUN  64
 #define TRICKLE_BYTES 1024u /* of a frame that is not complete, to count as a sign of life */
@@ -541,6 +543,20 @@ static uint64_t progress_mark(const struct bz_session *s)
            s->out.chunks_acked + s->in.chunks + (uint64_t)s->status.phase;
 }
 
+/* What a run came to; whether another should follow. */
+static bool end_run(
+    struct bz_session *s, uint64_t mark, bool more, int rc, const blaze_error *error)
+{
+    if (rc != 0)
+        bz_session_fail(s, error);
+    if (s->step == BZ_STEP_CLOSED)
+        return false;
+    update_status(s);
+    if (s->options.on_progress != NULL && progress_mark(s) != mark)
+        s->options.on_progress(s->options.context, s);
+    return more;
+}
+
 bool bz_session_run(struct bz_session *s, uint64_t now_ms, uint64_t wall_ms)
 {
     if (s->step == BZ_STEP_CLOSED)
@@ -573,14 +589,31 @@ bool bz_session_run(struct bz_session *s, uint64_t now_ms, uint64_t wall_ms)
         if (rc == 0 && s->output.error != 0)
             rc = bz_error_code(&error, s->output.error);
     }
-    if (rc != 0)
-        bz_session_fail(s, &error);
-    if (s->step == BZ_STEP_CLOSED)
-        return false;
-    update_status(s);
-    if (s->options.on_progress != NULL && progress_mark(s) != mark)
-        s->options.on_progress(s->options.context, s);
-    return more;
+    return end_run(s, mark, more, rc, &error);
+}
+
+/* Live, with nothing on its way, and no more behind us than goes at once. A blind peer's records
+ * are sealed, for which a dictionary may have to be kept. */
+static bool may_push(const struct bz_session *s)
+{
+    return s->step == BZ_STEP_OPEN && s->status.phase == BZ_SESSION_LIVE && !s->opaque.active &&
+           s->input.size == s->input_done && s->output.size == s->output_done &&
+           s->replica.ops->position(s->replica.context) <= s->out.walked + PUSH_POSITIONS;
+}
+
+bool bz_session_push(struct bz_session *s, uint64_t now_ms, uint64_t wall_ms)
+{
+    if (!may_push(s))
+        return s->step != BZ_STEP_CLOSED;
+    blaze_error error;
+    bool more = false;
+    uint64_t mark = progress_mark(s);
+    s->now_ms = now_ms;
+    s->wall_ms = wall_ms;
+    int rc = bz_outgoing_run(s, &more, &error);
+    if (rc == 0 && s->output.error != 0)
+        rc = bz_error_code(&error, s->output.error);
+    return end_run(s, mark, more, rc, &error);
 }
 
 void bz_session_status(const struct bz_session *s, struct bz_session_status *out)

@@ -65,6 +65,38 @@ static void a_write_on_a_live_link_crosses_it_once_and_does_not_come_back(void *
     pair_release(&p);
 }
 
+static bool push(struct pair *p)
+{
+    return bz_session_push(p->pipe.ends[0].session, p->pipe.now_ms, p->pipe.wall_ms);
+}
+
+static void a_few_writes_on_a_live_link_are_pushed_and_many_are_left_to_a_run(void **state)
+{
+    (void)state;
+    struct pair p;
+    pair_init(&p, 3);
+    pair_connect(&p);
+    assert_true(push(&p)); /* there is more to do than that */
+    settle(&p);
+    struct bz_session *session = p.pipe.ends[0].session;
+    for (uint64_t i = 0; i < 3; i++) {
+        write_text(p.fakes[0], i, "text", "hello");
+        assert_false(push(&p));
+        assert_true(bz_session_output(session).size > 0);
+        assert_true(push(&p)); /* that has to go first */
+        pipe_step(&p.pipe);
+        settle(&p);
+        assert_live_and_same(&p);
+        assert_int_equal(pipe_status(&p.pipe, 0).sent_records, i + 1);
+    }
+    write_many(p.fakes[0], 100, 40, 30, &p.pipe.rng);
+    assert_true(push(&p));
+    assert_int_equal(bz_session_output(session).size, 0);
+    settle(&p);
+    assert_live_and_same(&p);
+    pair_release(&p);
+}
+
 static void concurrent_updates_of_one_record_meet_on_both_sides(void **state)
 {
     (void)state;
@@ -528,6 +560,7 @@ int main(void)
         cmocka_unit_test(two_empty_databases_are_live_at_once),
         cmocka_unit_test(what_each_has_alone_is_on_both_however_the_stream_is_cut),
         cmocka_unit_test(a_write_on_a_live_link_crosses_it_once_and_does_not_come_back),
+        cmocka_unit_test(a_few_writes_on_a_live_link_are_pushed_and_many_are_left_to_a_run),
         cmocka_unit_test(concurrent_updates_of_one_record_meet_on_both_sides),
         cmocka_unit_test(a_second_session_sends_only_what_is_new),
         cmocka_unit_test(a_new_log_epoch_is_met_with_a_summary_and_nothing_is_sent_twice),
