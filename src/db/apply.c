@@ -20,7 +20,6 @@ struct bz_apply {
     bool peer_numbered;
     uint32_t peer_number;
     uint64_t begin; /* position of our log at the start */
-    bool outlived;  /* the peer has seen more of this node than is here */
     struct bz_scoped scoped;
 };
 
@@ -46,18 +45,10 @@ int bz_apply_begin(void *context, const blaze_id *peer, struct bz_apply **out, b
     return 0;
 }
 
-/* Where the peer has shown that this copy was put back to an older state, that makes it another
- * node. If this fails, the next exchange shows it again. */
 void bz_apply_abort(struct bz_apply *apply)
 {
-    struct bz_db *db = apply->txn->db;
-    blaze_id former;
-    bool outlived = apply->outlived && !BZ_MUTANT(OUTLIVED_UNNOTICED) &&
-                    bz_catalog_node_id(db->catalog, apply->txn->state.self, &former) == 0;
     bz_scoped_release(&apply->scoped);
-    bz_db_abort(apply->txn);
-    if (outlived)
-        bz_identity_outlived(db, &former, NULL, NULL);
+    bz_txn_abort_outlived(apply->txn);
     bz_free(apply);
 }
 
@@ -86,21 +77,14 @@ int bz_apply_resolve(struct bz_apply *apply, enum bz_term term, struct bz_bytes 
 
 static int check_seen(struct bz_apply *apply, const struct bz_vv *vv, blaze_error *error)
 {
-    const struct bz_db_txn *txn = apply->txn;
-    uint32_t nodes = bz_catalog_nodes(txn->db->catalog).count;
-    for (uint32_t i = 0; i < vv->count; i++) {
-        struct bz_dot entry = vv->entries[i];
-        if (entry.node >= nodes)
+    uint32_t nodes = bz_catalog_nodes(apply->txn->db->catalog).count;
+    int rc = 0;
+    for (uint32_t i = 0; rc == 0 && i < vv->count; i++) {
+        if (vv->entries[i].node >= nodes)
             return bz_error_set(error, BLAZE_EPROTO, "a write of an unknown node");
-        if (entry.node == txn->state.self && entry.seq > txn->state.seq) {
-            apply->outlived = true;
-            return bz_error_set(error, BLAZE_ECLOSED,
-                "a peer has seen writes of this node that this copy does not have, since it was "
-                "put back to an older state: it goes on as another node, and fetches them with "
-                "the next connection");
-        }
+        rc = bz_txn_check_seen(apply->txn, vv->entries[i], error);
     }
-    return 0;
+    return rc;
 }
 
 static int check_stamp(

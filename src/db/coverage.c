@@ -551,6 +551,8 @@ static int learn_vv(
     for (uint32_t i = 0; i < told->count; i++) {
         struct bz_dot entry = {0, told->entries[i].seq};
         int rc = bz_catalog_add_node(txn->db->catalog, &told->entries[i].node, &entry.node, error);
+        if (rc == 0)
+            rc = bz_txn_check_seen(txn, entry, error);
         if (rc != 0)
             return rc;
         uint32_t at = vv.count++;
@@ -675,7 +677,7 @@ int bz_coverage_learn(
         return rc;
     rc = learn_all(txn, told, &is_stale, error);
     if (rc != 0) {
-        bz_db_abort(txn);
+        bz_txn_abort_outlived(txn);
         return rc;
     }
     bool news = txn->changed;

@@ -274,6 +274,12 @@ int bz_identity_refresh(struct bz_db *db, struct bz_view *view, blaze_error *err
  * meanwhile: becomes a node of its own. Waits for the writer's place. */
 int bz_identity_outlived(
     struct bz_db *db, const blaze_id *former, const struct bz_trail *trail, blaze_error *error);
+/* What a peer has seen of this node, that it says or shows: BLAZE_ECLOSED if it is more than there
+ * is here, for which the transaction is then to end with bz_txn_abort_outlived(). */
+int bz_txn_check_seen(struct bz_db_txn *txn, struct bz_dot seen, blaze_error *error);
+/* Where that was found, it makes this copy another node: it was put back to an older state. If this
+ * fails, the next exchange shows it again. */
+void bz_txn_abort_outlived(struct bz_db_txn *txn);
 
 /* ---- opening.c ---- */
 
@@ -386,6 +392,7 @@ struct bz_db_txn {
     bool notes_opening;
     bool changed;
     bool failed;
+    bool outlived; /* a peer has seen more of this node than is here */
     struct bz_txn_collection *collections;
     uint32_t collection_count, collection_capacity;
     uint32_t current; /* the collection used last */

@@ -312,3 +312,24 @@ int bz_identity_outlived(
         bz_identity_adopt(db, &renewed);
     return rc;
 }
+
+int bz_txn_check_seen(struct bz_db_txn *txn, struct bz_dot seen, blaze_error *error)
+{
+    if (seen.node != txn->state.self || seen.seq <= txn->state.seq)
+        return 0;
+    txn->outlived = true;
+    return bz_error_set(error, BLAZE_ECLOSED,
+        "a peer has seen writes of this node that this copy does not have, since it was put back "
+        "to an older state: it goes on as another node, and fetches them with the next connection");
+}
+
+void bz_txn_abort_outlived(struct bz_db_txn *txn)
+{
+    struct bz_db *db = txn->db;
+    blaze_id former;
+    bool outlived = txn->outlived && !BZ_MUTANT(OUTLIVED_UNNOTICED) &&
+                    bz_catalog_node_id(db->catalog, txn->state.self, &former) == 0;
+    bz_db_abort(txn);
+    if (outlived)
+        bz_identity_outlived(db, &former, NULL, NULL);
+}

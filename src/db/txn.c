@@ -155,7 +155,7 @@ int bz_db_begin(struct bz_db *db, struct bz_db_txn **out, blaze_error *error)
     txn->begun_seq = txn->state.seq;
     txn->notes_opening = false;
     txn->changed = false;
-    txn->failed = false;
+    txn->failed = txn->outlived = false;
     *out = txn;
     return 0;
 }
