@@ -100,7 +100,7 @@ int bz_base_create(struct bz_base *base, const struct bz_log_position *start, bl
     int rc = bz_dir_create(base->tables_path, error);
     if (rc != 0 && rc != BLAZE_EEXIST)
         return rc;
-    rc = bz_dir_sync(base->dir, error);
+    rc = bz_dir_sync(base->dir, error); /* the manifest's name says that all else is there */
     return rc != 0 ? rc : bz_base_commit(base, &empty, error);
 }
 

@@ -152,8 +152,6 @@ static int create_files(struct bz_disk *disk, const struct bz_store_options *opt
         rc = bz_base_seal(&disk->tables, disk->data_key.bytes, error);
     if (rc == 0)
         rc = bz_log_create(disk->log_path, segment_bytes, &start, error);
-    if (rc == 0)
-        rc = bz_dir_sync(disk->path, error); /* the base's name says that the log is there */
     return rc != 0 ? rc : bz_base_create(&disk->tables, &start, error);
 }
 

@@ -62,8 +62,6 @@ static int remove_it(const char *directory, blaze_error *error)
     if (path == NULL)
         return bz_error_code(error, BLAZE_ENOMEM);
     int rc = bz_path_exists(path) ? bz_path_remove(path, error) : 0;
-    if (rc == 0)
-        rc = bz_dir_sync(directory, error);
     bz_free(path);
     return rc;
 }
@@ -99,8 +97,8 @@ int bz_keyfile_create(const char *directory, const struct bz_vault_secret *secre
     uint8_t vault[BZ_VAULT_SIZE];
     struct bz_data_key key;
     blaze_error detail;
-    if (secret == NULL)
-        return remove_it(directory, error); /* of one that was not made to the end */
+    if (secret == NULL) /* that of one that was not made to the end; the base's making syncs */
+        return remove_it(directory, error);
     int rc = bz_vault_create(vault, &key, secret, &detail);
     if (rc != 0)
         return at(directory, rc, &detail, error);
