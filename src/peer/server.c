@@ -98,9 +98,12 @@ static void tell_change(struct bz_server *server)
 
 /* ---- A visitor's session: on its strand ---- */
 
-/* Whether whoever commits may serve every visitor by itself. */
-static bool are_few(struct bz_server *server)
+/* Whether whoever commits may serve every visitor by itself: not if somebody is called with what
+ * comes of it, who may want a lock that is held there. */
+static bool may_push(struct bz_server *server)
 {
+    if (server->options.on_session != NULL)
+        return false;
     pthread_mutex_lock(&server->lock);
     bool few = server->status.connections <= FEW;
     pthread_mutex_unlock(&server->lock);
@@ -110,7 +113,7 @@ static bool are_few(struct bz_server *server)
 static void on_commit(void *context)
 {
     struct visitor *visitor = context;
-    if (are_few(visitor->server))
+    if (may_push(visitor->server))
         bz_exchange_push(visitor->exchange);
     else
         bz_exchange_wake(visitor->exchange);
