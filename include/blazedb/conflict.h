@@ -170,7 +170,8 @@ BLAZE_API int blaze_settle(blaze_db *db, const char *collection, const blaze_id 
 
 /* Is given the fields of one record that are in conflict, with all siblings, and adds to `values`,
  * under their names, what they are to be, or that they are to go (blaze_doc_add_unset()). A field
- * that it adds nothing for stays in conflict; if it does not return 0 all do. */
+ * that it adds nothing for stays in conflict; if it does not return 0 all do. BLAZE_ENOMEM has it
+ * asked again after the next commit. */
 typedef int blaze_resolver(
     void *context, const blaze_conflict *fields, size_t count, blaze_doc *values);
 

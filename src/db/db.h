@@ -195,7 +195,8 @@ int bz_read_policies(struct bz_read *read,
     void *context, blaze_error *error);
 
 /* Is given the fields of a record that are in conflict, and adds to `values` what each is to be;
- * what it does not add (or unset) stays in conflict. Non-zero: all of it stays. */
+ * what it does not add (or unset) stays in conflict. Non-zero: all of it stays; BLAZE_ENOMEM: until
+ * the next commit, when it is asked again. */
 typedef int bz_resolve_fn(
     void *context, const struct bz_conflict *fields, uint32_t count, blaze_doc *values);
 

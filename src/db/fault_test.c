@@ -8,29 +8,11 @@
 
 #include "db/test_util.h"
 
+#include "alloc_plan.h"
+
 #include "query/query.h"
 #include "store/fault_test_util.h"
 #include "store/testing.h"
-
-struct plan {
-    uint64_t at;    /* the allocation that fails, from 1 */
-    uint64_t count; /* so far */
-    bool hit;
-};
-
-static int fail_at(void *context)
-{
-    struct plan *plan = context;
-    if (++plan->count != plan->at)
-        return 0;
-    plan->hit = true;
-    return 1;
-}
-
-static void switch_fault(struct plan *plan)
-{
-    bz_alloc_set_fault(plan == NULL ? NULL : fail_at, plan);
-}
 
 /* try_write() of a document that is there already. */
 static int write_one(struct bz_db_txn *txn, enum verb verb, uint32_t n, blaze_doc *doc)
@@ -87,13 +69,13 @@ static int find_some(struct bz_db *db)
     return rc == BLAZE_END ? 0 : rc;
 }
 
-static int exchange_some(struct bz_db *from, struct bz_db *to, struct plan *plan)
+static int exchange_some(struct bz_db *from, struct bz_db *to, struct alloc_plan *plan)
 {
     struct exchange e = {.chunk = 3};
-    switch_fault(NULL);
+    plan->armed = false;
     must(bz_db_replica_open(from, &e.from, error));
     must(bz_db_replica_open(to, &e.to, error));
-    switch_fault(plan);
+    plan->armed = true;
     struct bz_changes *changes = NULL;
     struct bz_receiver receiver = {0};
     struct bz_peer_state known = {0};
@@ -101,10 +83,10 @@ static int exchange_some(struct bz_db *from, struct bz_db *to, struct plan *plan
     while (rc == 0 && !e.reached)
         rc = exchange_chunk(&e, changes, &known, NULL);
     e.from.ops->changes_close(changes);
-    switch_fault(NULL);
+    plan->armed = false;
     bz_db_replica_close(&e.from);
     bz_db_replica_close(&e.to);
-    switch_fault(plan);
+    plan->armed = true;
     return rc;
 }
 
@@ -116,7 +98,7 @@ static void prepare(struct bz_db *db)
 }
 
 /* Runs the scenario with one failure. Returns what came of it. */
-static int run(struct plan *plan)
+static int run(struct alloc_plan *plan)
 {
     struct world world[2] = {{{1}, 1700000000000u}, {{2}, 1700000000000u}};
     struct bz_db *db = open_memory(&world[0], BZ_ROLE_CLIENT);
@@ -126,7 +108,7 @@ static int run(struct plan *plan)
     blaze_doc *docs[] = {doc_of("{\"n\":2,\"new\":[1]}"), doc_of("{\"n\":3,\"t\":\"y\",\"u\":1}")};
     struct bz_db_state before = state_of(db), peer_before = state_of(peer);
 
-    switch_fault(plan);
+    alloc_plan_begin(plan);
     int rc = write_some(db, docs);
     bool written = rc == 0;
     if (rc == 0)
@@ -139,7 +121,7 @@ static int run(struct plan *plan)
         rc = bz_db_check(db, NULL, NULL, NULL);
     if (rc == 0)
         rc = bz_db_open(&extra, "extra", &options, NULL);
-    switch_fault(NULL);
+    alloc_plan_end();
 
     struct bz_db_state after = state_of(db), peer_after = state_of(peer);
     assert_int_equal(after.position, written ? before.position + 3 : before.position);
@@ -166,7 +148,7 @@ static void every_allocation_may_fail(void **state)
     (void)state;
     uint64_t failures = 0;
     for (uint64_t at = 1;; at++) {
-        struct plan plan = {.at = at};
+        struct alloc_plan plan = {.at = at};
         int rc = run(&plan);
         if (!plan.hit) {
             assert_int_equal(rc, 0);

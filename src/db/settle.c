@@ -133,11 +133,12 @@ static int decide_by_policy(struct bz_read *read, enum bz_policy given,
 static int decide_by_call(const struct bz_resolver *resolver, const struct bz_conflict *fields,
     uint32_t count, struct decision *decisions, blaze_doc *values, blaze_error *error)
 {
-    if (bz_resolver_call(resolver, fields, count, values) != 0) {
+    int rc = bz_resolver_call(resolver, fields, count, values);
+    if (rc != 0) {
         blaze_doc_clear(values);
-        return 0;
+        return rc == BLAZE_ENOMEM ? bz_error_code(error, rc) : 0;
     }
-    int rc = blaze_doc_check(values);
+    rc = blaze_doc_check(values);
     if (rc != 0) {
         blaze_doc_clear(values); /* not a document: as if it had given nothing */
         return rc == BLAZE_ENOMEM ? bz_error_code(error, rc) : 0;

@@ -7,28 +7,9 @@
 
 #include "db/test_util.h"
 
+#include "alloc_plan.h"
+
 #include <pthread.h>
-#include <stdatomic.h>
-
-/* Also the observers' thread asks. */
-struct plan {
-    _Atomic uint64_t at, count;
-    _Atomic bool hit;
-};
-
-static int fail_at(void *context)
-{
-    struct plan *plan = context;
-    if (atomic_fetch_add(&plan->count, 1) + 1 != plan->at)
-        return 0;
-    plan->hit = true;
-    return 1;
-}
-
-static void switch_fault(struct plan *plan)
-{
-    bz_alloc_set_fault(plan == NULL ? NULL : fail_at, plan);
-}
 
 struct pair {
     struct world world[2];
@@ -143,7 +124,7 @@ static int set_rules(struct bz_db *db, unsigned *calls)
 }
 
 /* Runs the scenario with one failure. Returns what came of it. */
-static int run(struct plan *plan)
+static int run(struct alloc_plan *plan)
 {
     struct pair p;
     unsigned calls = 0, conflicts = 0;
@@ -152,7 +133,7 @@ static int run(struct plan *plan)
     part(&p);
     struct bz_db_state before = state_of(p.a);
 
-    switch_fault(plan);
+    alloc_plan_begin(plan);
     int rc = set_rules(p.a, &calls);
     if (rc == 0)
         rc = list_all(p.a, &conflicts);
@@ -161,7 +142,7 @@ static int run(struct plan *plan)
         rc = bz_db_settle_pass(p.a, &settled, NULL);
     if (rc == 0)
         rc = settle_life(p.a);
-    switch_fault(NULL);
+    alloc_plan_end();
 
     if (listed == 0)
         assert_int_equal(conflicts, 13);
@@ -187,7 +168,7 @@ static void every_allocation_of_settling_may_fail(void **state)
     (void)state;
     uint64_t failures = 0;
     for (uint64_t at = 1;; at++) {
-        struct plan plan = {.at = at};
+        struct alloc_plan plan = {.at = at};
         int rc = run(&plan);
         if (!plan.hit) {
             assert_int_equal(rc, 0);
@@ -226,7 +207,7 @@ static void await(struct heard *heard, uint64_t there)
 }
 
 /* Whatever fails while it is told, after one more commit it knows everything. */
-static bool watch(struct plan *plan)
+static bool watch(struct alloc_plan *plan)
 {
     struct pair p;
     struct heard heard = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0};
@@ -239,10 +220,10 @@ static bool watch(struct plan *plan)
     must(bz_db_begin(p.a, &txn, error));
     must(bz_db_put(txn, bz_bytes_text("c"), &id, doc, error));
 
-    switch_fault(plan);
+    alloc_plan_begin(plan);
     int rc = bz_db_watch_conflicts(p.a, bz_bytes(NULL, 0), on_conflict, &heard, &handle, NULL);
     int committed = bz_db_commit(txn, BZ_DURABLE_FULL, NULL);
-    switch_fault(NULL);
+    alloc_plan_end();
     assert_true(rc == 0 || rc == BLAZE_ENOMEM);
     if (rc != 0)
         must(bz_db_watch_conflicts(p.a, bz_bytes(NULL, 0), on_conflict, &heard, &handle, error));
@@ -261,7 +242,7 @@ static void whoever_watches_learns_everything_though_an_allocation_failed(void *
     (void)state;
     /* How many there are varies with the threads. */
     for (uint64_t at = 1, missed = 0; missed < 5; at++) {
-        struct plan plan = {.at = at};
+        struct alloc_plan plan = {.at = at};
         missed = watch(&plan) ? 0 : missed + 1;
     }
 }
