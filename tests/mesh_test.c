@@ -8,7 +8,7 @@
 
 #define SITES  16
 #define HOP_MS 10u
-#define HEALED (375 / HOP_MS) /* hops: what is new waits so long on a lazy link, and its way */
+#define HEALED (500 / HOP_MS) /* hops: what is new waits so long on a lazy link, and its way */
 
 struct mesh {
     struct world w;

@@ -108,6 +108,11 @@ int bz_coverage_before_head(struct bz_session *s, const struct bz_head *head, bl
     return send(s, false, error);
 }
 
+void bz_coverage_rests(struct bz_session *s)
+{
+    s->covering.looked_ms = s->now_ms;
+}
+
 uint64_t bz_coverage_deadline(const struct bz_session *s)
 {
     if (!s->reconciles || !s->covering.begun || s->lazy.asked || !is_live(s) ||

@@ -344,7 +344,7 @@ static int expect(struct bz_session *s)
     int rc = lacks(s, &lacking);
     uint32_t turn = s->self.node.bytes[15] % 16u * 16u + s->status.peer.bytes[15] % 16u;
     if (rc == 0 && lacking)
-        l->ask_ms = s->now_ms + (uint64_t)s->options.lazy_ms * (1 + turn) / 512;
+        l->ask_ms = s->now_ms + (uint64_t)s->options.lazy_ms * (1 + turn) / 256;
     return rc;
 }
 
@@ -395,6 +395,7 @@ int bz_lazy_pace(struct bz_session *s, struct bz_bytes payload, blaze_error *err
     if (!lazy) { /* both directions are eager then */
         s->lazy.wished = false;
         s->lazy.echoes = 0;
+        bz_coverage_rests(s);
     }
     go_idle(&s->lazy);
     return 0;
@@ -407,6 +408,7 @@ void bz_lazy_judge(struct bz_session *s, uint64_t records, uint64_t changed)
     struct bz_lazy *l = &s->lazy;
     if (l->mending) { /* what the peer has its head has told: no more than that is sent it */
         l->mending = l->asked = false;
+        bz_coverage_rests(s);
     }
     if (records == 0 || !l->settled || s->in.round != 0 || !spoken(s))
         return;

@@ -92,7 +92,7 @@ struct bz_session_options {
     uint32_t window_bytes; /* credit given to the peer; 0: 4 chunks */
     uint32_t handshake_ms; /* 0: 10,000 */
     /* What is new waits half as long on a link that has said that it learns from others, or as long
-     * if there is more, then a word of it is sent; who lacks it asks within half as long again. Who
+     * if there is more, then a word of it is sent; who lacks it asks within as long again. Who
      * does not ask is sent it after four to five times as long. 0: 250. UINT32_MAX: no link is ever
      * lazy. */
     uint32_t lazy_ms;

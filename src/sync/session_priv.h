@@ -358,6 +358,9 @@ int bz_coverage_run(struct bz_session *s, bool *more, blaze_error *error);
 int bz_coverage_heard(struct bz_session *s, struct bz_bytes payload, blaze_error *error);
 /* Before a head is told. */
 int bz_coverage_before_head(struct bz_session *s, const struct bz_head *head, blaze_error *error);
+/* A link has become eager, and may be lazy again soon: nothing is told for as long as between two.
+ */
+void bz_coverage_rests(struct bz_session *s);
 uint64_t bz_coverage_deadline(const struct bz_session *s);
 
 /* ---- reconcile.c ---- */
