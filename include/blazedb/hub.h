@@ -38,6 +38,7 @@ typedef struct blaze_hub_options {
     /* Of what peers bring. Full: what a hub has acknowledged or handed on is on its disk. Relaxed:
      * faster to hand on; what a power cut takes from the hub, the peers that sent it send again. */
     blaze_durability durability;
+    unsigned databases_max; /* that it keeps: if it has so many, none is taken in; 0: no limit */
 } blaze_hub_options;
 
 BLAZE_API void blaze_hub_options_init(blaze_hub_options *options);

@@ -40,6 +40,7 @@ int blaze_hub_open(
         how.connections_max = options->connections_max;
     if (options->handshake_ms != 0)
         how.handshake_ms = options->handshake_ms;
+    how.databases_max = options->databases_max;
     how.closed = options->closed != 0;
     how.trusted = options->trusted != 0;
     how.secret = secret.given ? &secret.secret : NULL;

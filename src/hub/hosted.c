@@ -32,6 +32,37 @@ static char *path_of(struct bz_hub *hub, const blaze_id *id)
     return bz_path_join(hub->directory, name);
 }
 
+static int count_database(void *context, const char *name)
+{
+    size_t size = strlen(name);
+    *(uint32_t *)context += size > 4 && strcmp(name + size - 4, ".blz") == 0;
+    return 0;
+}
+
+/* Whether there is room for one more. They are counted anew, for some may have been removed. */
+static int check_room(struct bz_hub *hub, blaze_error *error)
+{
+    uint32_t count = 0, max = hub->options.databases_max;
+    int rc = max == 0 ? 0 : bz_dir_list(hub->directory, count_database, &count, error);
+    if (rc != 0 || max == 0 || count < max)
+        return rc;
+    return bz_error_set(error, BLAZE_ELIMIT,
+        "a client offered a new database: this hub keeps %u already, and takes in no more than %u "
+        "(--max-databases)",
+        count, max);
+}
+
+static int create_db(struct bz_hub *hub, const char *path, const struct bz_db_options *options,
+    struct bz_db **out, blaze_error *error)
+{
+    pthread_mutex_lock(&hub->intake);
+    int rc = check_room(hub, error);
+    if (rc == 0)
+        rc = bz_db_open(out, path, options, error);
+    pthread_mutex_unlock(&hub->intake);
+    return rc;
+}
+
 static int open_db(struct bz_hub *hub, const blaze_id *id, const struct bz_enrolment *enrolment,
     struct bz_db **out, blaze_error *error)
 {
@@ -48,7 +79,7 @@ static int open_db(struct bz_hub *hub, const blaze_id *id, const struct bz_enrol
         options.role = BZ_ROLE_SERVER;
         options.blind = !enrolment->secret;
         options.database = *id;
-        rc = bz_db_open(out, path, &options, error);
+        rc = create_db(hub, path, &options, out, error);
     }
     bz_free(path);
     return rc;

@@ -183,6 +183,7 @@ static struct bz_hub *new_hub(const char *directory, const struct bz_hub_options
     hub->janitor.run = run_janitor;
     pthread_mutex_init(&hub->lock, NULL);
     pthread_cond_init(&hub->changed, NULL);
+    pthread_mutex_init(&hub->intake, NULL);
     pthread_mutex_init(&hub->log_lock, NULL);
     return hub;
 }
@@ -238,6 +239,7 @@ int bz_hub_close(struct bz_hub *hub, blaze_error *error)
     bz_pool_close(hub->pool);
     bz_file_close(&hub->lock_file);
     pthread_mutex_destroy(&hub->log_lock);
+    pthread_mutex_destroy(&hub->intake);
     pthread_cond_destroy(&hub->changed);
     pthread_mutex_destroy(&hub->lock);
     forget_secret(hub);

@@ -32,6 +32,7 @@ struct bz_hub_options {
     uint32_t handshake_ms;    /* for TLS, and then for the proof of the key [10,000] */
     uint32_t idle_ms;         /* how long a database without clients stays open [10,000] */
     unsigned threads;         /* for sessions [2] */
+    uint32_t databases_max;   /* in the directory: past it none is taken in [0: no limit] */
     bool closed;              /* take in no new databases */
     bool trusted;             /* take secrets, and serve databases that were given with them */
     const struct bz_vault_secret *secret; /* that seals all of its databases, or NULL; copied */

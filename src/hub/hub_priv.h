@@ -5,8 +5,8 @@
 /*
  * hub.c has the server and what is given to its clients, hosted.c the databases.
  *
- * Lock: one, over the list of databases; nothing is done under it that waits but for its own
- * condition. The log has a lock of its own, taken last.
+ * Locks: one over the list of databases; nothing is done under it that waits but for its own
+ * condition. `intake` is never held together with it. The log has a lock of its own, taken last.
  */
 
 #include "db/db.h"
@@ -48,6 +48,7 @@ struct bz_hub {
     struct hosted *hosted;
     uint64_t databases; /* open */
 
+    pthread_mutex_t intake; /* held while a database is made, so that they can be counted */
     pthread_mutex_t log_lock;
 };
 
@@ -55,7 +56,8 @@ void bz_hub_log(struct bz_hub *hub, const char *format, ...) __attribute__((form
 
 /* Gives the database for one more client, opening it if it is not; with an enrolment, takes it in
  * if it is new. On a pool's thread: it may wait. BLAZE_ENOTFOUND, BLAZE_EAUTH (another key),
- * BLAZE_EPERM (of a secret, where none are taken), and what opening a database fails with. */
+ * BLAZE_EPERM (of a secret, where none are taken), BLAZE_ELIMIT (no room for a new one), and what
+ * opening a database fails with. */
 int bz_hosted_acquire(struct bz_hub *hub, const blaze_id *id, const struct bz_enrolment *enrolment,
     struct hosted **out, blaze_error *error);
 void bz_hosted_release(struct bz_hub *hub, struct hosted *hosted);

@@ -431,6 +431,48 @@ static void a_database_that_the_hub_does_not_have_is_not_found(void **state)
     place_close(&place);
 }
 
+static void a_hub_takes_in_as_many_databases_as_it_may(void **state)
+{
+    struct place place;
+    struct copy copies[3];
+    struct bz_secret secret;
+    blaze_error error;
+    char command[256];
+    place_open(&place, state);
+    hub_stop(&place);
+    place.options.databases_max = 2;
+    hub_start(&place);
+    for (int i = 0; i < 3; i++)
+        copy_open(&copies[i], &place, NULL);
+    share(&copies[0], &place);
+    share(&copies[1], &place);
+    assert_int_equal(bz_member_ensure_secret(copies[2].db, &secret, &error), 0);
+    assert_int_equal(sync_once(&copies[2], place.url, true, &error), BLAZE_ELIMIT);
+    assert_non_null(strstr(error.text, "takes in no more"));
+
+    /* Those that are there are served, and enrolling them again is nothing new. */
+    put(copies[0].db, 0, 10, "color", 1);
+    share(&copies[0], &place);
+    hub_stop(&place);
+    hub_start(&place);
+    must_sync(&copies[1], &place);
+    assert_int_equal(sync_once(&copies[2], place.url, true, &error), BLAZE_ELIMIT);
+
+    /* One that was removed makes room. */
+    struct bz_identity identity;
+    char text[BLAZE_ID_TEXT_SIZE];
+    hub_stop(&place);
+    bz_db_identity(copies[1].db, &identity);
+    snprintf(command, sizeof command, "rm -r %s/hub/%s.blz", place.dir,
+        blaze_id_format(&identity.database, text));
+    assert_int_equal(system(command), 0);
+    hub_start(&place);
+    share(&copies[2], &place);
+    for (int i = 0; i < 3; i++)
+        copy_close(&copies[i]);
+    place_close(&place);
+}
+
 static void a_database_without_a_secret_has_no_links(void **state)
 {
     struct place place;
@@ -805,6 +847,7 @@ int main(void)
         ONCE(one_write_reaches_every_live_copy),
         ONCE(a_wrong_secret_is_refused_for_good),
         ONCE(a_database_that_the_hub_does_not_have_is_not_found),
+        ONCE(a_hub_takes_in_as_many_databases_as_it_may),
         ONCE(a_database_without_a_secret_has_no_links),
         ONCE(a_join_code_for_another_database_is_refused),
         EACH(a_hub_that_was_gone_is_found_again),

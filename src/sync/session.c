@@ -139,6 +139,10 @@ static const char *refusal_text(const struct bz_session *s, const struct bz_good
             return "the hub takes no secrets: start it with --trusted, or share without --trusted";
         return "the other end takes in no databases, or does not serve this one now; its log says "
                "why";
+    case BLAZE_ELIMIT:
+        if (s->options.connecting && s->options.enrol_key != NULL)
+            return "the hub keeps as many databases as it may, and takes in no more";
+        return "a limit of the other end is reached; its log says which";
     default:
         return goodbye->reason[0] != '\0' ? goodbye->reason : blaze_error_string(goodbye->code);
     }

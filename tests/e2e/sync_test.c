@@ -393,6 +393,23 @@ static uint64_t waiting(struct world *w, const char *db)
     return json_number(w, must(w, "status", db, NULL), "deleted.waiting");
 }
 
+static void a_hub_that_has_as_many_databases_as_it_may_says_so(void **state)
+{
+    struct world *w = *state;
+    struct process *hub = start(
+        w, "serve", "hub", "--listen", "unix:hub.sock", "--max-databases", "1", "--log", NULL);
+    await_line(hub, "listening");
+    must(w, "create", "a.blz", NULL);
+    must(w, "create", "b.blz", NULL);
+    must(w, "share", "a.blz", "unix:hub.sock", NULL);
+    refuse(w, 3, "takes in no more", "share", "b.blz", "unix:hub.sock", NULL);
+    must(w, "sync", "a.blz", NULL);
+    send_signal(hub, SIGTERM);
+    struct outcome end = finish(w, hub);
+    assert_int_equal(end.code, 0);
+    assert_non_null(strstr(end.err, "keeps 1 already"));
+}
+
 static void what_is_left_of_deleted_records_waits_for_all_copies(void **state)
 {
     struct world *w = *state;
@@ -439,6 +456,7 @@ int main(void)
         TEST(a_stopped_sync_ends_in_good_order),
         TEST(a_port_in_use_is_named),
         TEST(a_hub_listens_in_several_places_and_says_what_it_can_read),
+        TEST(a_hub_that_has_as_many_databases_as_it_may_says_so),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

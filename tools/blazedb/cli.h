@@ -36,7 +36,7 @@ struct cli_option {
 };
 
 #define CLI_WORDS_MAX   5
-#define CLI_OPTIONS_MAX 8
+#define CLI_OPTIONS_MAX 10
 #define CLI_REPEAT_MAX  160
 
 struct cli;

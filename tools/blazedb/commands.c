@@ -358,6 +358,7 @@ const struct cli_command cli_commands[] = {
                 {"trusted", NULL,
                     "take the secrets of databases shared with --trusted, and read them"},
                 {"closed", NULL, "take in no new databases"},
+                {"max-databases", "N", "take in new ones only while there are fewer than N"},
                 {"log", NULL, "tell on the standard error who comes and goes"},
                 ASK,
                 KDF,

@@ -51,8 +51,13 @@ int cmd_serve(struct cli *cli)
     options.allow_network_fs = cli_option(cli, "allow-network-fs") != NULL;
     if (cli_option(cli, "log") != NULL)
         options.on_log = on_log;
+    uint64_t databases_max;
+    int code = cli_number(cli, "max-databases", UINT32_MAX, 0, &databases_max);
+    if (code != EXIT_DONE)
+        return code;
+    options.databases_max = (unsigned)databases_max;
     struct cli_seal seal;
-    int code = cli_seal_create(cli, &seal);
+    code = cli_seal_create(cli, &seal);
     if (code != EXIT_DONE)
         return code;
     options.seal = seal.seal;
