@@ -208,6 +208,49 @@ static void a_join_that_is_killed_is_finished_by_the_same_join(void **state)
     stop_hub(&s.hub);
 }
 
+/* Joins until some of the records are there and others not, and kills it then. Its own pauses make
+ * no difference to it: it is stopped while it is looked at. */
+static void join_half_way(struct world *w, const char *path, const char *code, uint64_t all)
+{
+    struct process *join = start(w, "join", path, code, NULL);
+    uint64_t there = 0;
+    while (there == 0) {
+        pass_time(w, 4);
+        send_signal(join, SIGSTOP);
+        struct outcome status = run(w, "status", path, NULL);
+        there = status.code == 0 ? json_number(w, status.out, "records") : 0;
+        if (there == 0)
+            send_signal(join, SIGCONT);
+    }
+    send_signal(join, SIGKILL);
+    assert_int_equal(await_end(join), 128 + SIGKILL);
+    assert_true(there < all);
+}
+
+static void a_join_that_was_cut_says_so_until_the_same_join_has_finished_it(void **state)
+{
+    struct world *w = *state;
+    struct hub hub = start_hub(w, "hub", text(w, "unix:%s/hub.sock", w->dir));
+    must(w, "create", "a.blz", NULL);
+    for (unsigned round = 0; round < 5; round++) {
+        write_lines("in.jsonl", round);
+        must(w, "import", "a.blz", "c", "in.jsonl", NULL);
+    }
+    const char *code = json_at(w, must(w, "share", "a.blz", hub.url, NULL), "code");
+    join_half_way(w, "b.blz", code, records(w, "a.blz"));
+    for (int look = 0; look < 2; look++) { /* the second time after it was opened once */
+        const char *status = must(w, "status", "b.blz", NULL);
+        assert_string_equal(json_at(w, status, "caught_up"), "false");
+        assert_true(json_number(w, status, "records") < records(w, "a.blz"));
+        must(w, "check", "b.blz", NULL);
+    }
+    must(w, "join", "b.blz", code, NULL);
+    assert_string_equal(json_at(w, must(w, "status", "b.blz", NULL), "caught_up"), "true");
+    assert_same(w, "a.blz", "b.blz");
+    must(w, "check", "b.blz", NULL);
+    stop_hub(&hub);
+}
+
 static void a_killed_live_sync_goes_on_where_it_was(void **state)
 {
     struct world *w = *state;
@@ -244,6 +287,7 @@ int main(void)
         TEST(a_writer_that_is_killed_does_not_hold_up_another),
         TEST(whoever_is_killed_all_copies_become_equal),
         TEST(a_join_that_is_killed_is_finished_by_the_same_join),
+        TEST(a_join_that_was_cut_says_so_until_the_same_join_has_finished_it),
         TEST(a_killed_live_sync_goes_on_where_it_was),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
