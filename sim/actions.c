@@ -401,22 +401,16 @@ static bool is_backed_up(const struct sim_node *node)
     return node->backup.memory != NULL || node->backup.directory != NULL;
 }
 
-/* It was put back and writes under dots that others may know as other writes'. Until it has found
- * out by one of them, nothing else may make it another node, nor a copy of it: see "A copied
- * directory is better not made" in docs/replication.md. */
-static bool is_apart(const struct sim_node *node)
-{
-    return node->put_back && node->meets != UINT32_MAX;
-}
-
-/* Nor may those forget it by whom it is to find out. */
+/* Until a node that is apart has found out by others, nothing else may make it another one, nor a
+ * copy of it: see "A copied directory is better not made" in docs/replication.md. Nor may those
+ * forget it by whom it is to find out. */
 static bool may_change(const struct sim_world *w, const struct sim_node *node)
 {
     for (uint32_t i = 0; i < w->node_count; i++) {
-        if (is_apart(&w->nodes[i]) && (w->nodes[i].meets >> node->number & 1) != 0)
+        if (sim_is_apart(&w->nodes[i]) && (w->nodes[i].meets >> node->number & 1) != 0)
             return false;
     }
-    return !is_apart(node);
+    return !sim_is_apart(node);
 }
 
 static void do_kill(struct sim_world *w)
@@ -454,7 +448,7 @@ static void do_clock(struct sim_world *w)
 static void do_backup(struct sim_world *w)
 {
     struct sim_node *node = some_node(w);
-    if (node == NULL || is_backed_up(node) || is_apart(node))
+    if (node == NULL || is_backed_up(node) || sim_is_apart(node))
         return;
     node->backup = sim_image_take(node, false);
     sim_note(w, "node %u is backed up", node->number);
@@ -547,7 +541,7 @@ static void do_put_back(struct sim_world *w)
     bool known = sim_is_known(w, image->identity, image->seq);
     uint32_t meets = known ? who_knows(w, node, image) : UINT32_MAX;
     bool waits = meets == 0 || sim_chance(w, 4) == 0;
-    if (!may_change(w, node) && !(is_apart(node) && !waits))
+    if (!may_change(w, node) && !(sim_is_apart(node) && !waits))
         return;
     sim_node_crash(node, SIM_KILL);
     sim_node_put_back(node, image, waits, waits ? UINT32_MAX : meets);
@@ -566,7 +560,7 @@ static bool has_room(const struct sim_world *w)
 static void do_copy(struct sim_world *w)
 {
     struct sim_node *node = some_node(w);
-    if (node == NULL || !has_room(w) || is_apart(node))
+    if (node == NULL || !has_room(w) || sim_is_apart(node))
         return;
     struct sim_image image = sim_image_take(node, false);
     struct sim_node *copy = sim_node_copy(w, &image);

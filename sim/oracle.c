@@ -162,7 +162,7 @@ void sim_write_add(
     write.seq = ++identity->seq;
     write.position = identity->position + 1;
     write.role = made->settles ? made->role : identity->role;
-    write.apart = node->put_back && node->meets != UINT32_MAX;
+    write.apart = sim_is_apart(node);
     write.seen = seen;
     uint32_t at = add(w, &write)->number;
     seen.bits[at / 64] |= (uint64_t)1 << at % 64;

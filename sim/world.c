@@ -226,7 +226,7 @@ bool sim_node_met_all(struct sim_node *node)
 {
     struct sim_world *w = node->world;
     bool waited = node->waits;
-    if (node->put_back && node->meets != UINT32_MAX)
+    if (sim_is_apart(node))
         sim_fail(w, "node %u has not found out that it was put back", node->number);
     /* What is in backups only may still come and show it. */
     if (!sim_is_known(w, node->identity, w->identities[node->identity].seq))

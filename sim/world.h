@@ -217,6 +217,12 @@ void sim_note(struct sim_world *w, const char *format, ...) __attribute__((forma
 /* The first failure is the one that counts. */
 void sim_fail(struct sim_world *w, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* It was put back, and writes under dots that others may know as other writes'. */
+static inline bool sim_is_apart(const struct sim_node *node)
+{
+    return node->put_back && node->meets != UINT32_MAX;
+}
+
 static inline uint32_t sim_chance(struct sim_world *w, uint32_t below)
 {
     return rng_below(&w->rng, below);

@@ -42,7 +42,7 @@
     X(OPENING_NOT_NOTED, "a copy that was put back notes no opening of its own")                   \
     X(FORK_UNNOTICED, "no new identity when a peer's cursor is of a log that is no more")          \
     X(NOT_REISSUED, "what was written since the copy was put back keeps its dots")                 \
-    X(LOGS_NOT_REREAD, "what was reissued is not asked for again from who has it")                 \
+    X(LOGS_NOT_REREAD, "who was put back does not ask again for what it had given others")         \
     X(FORMER_NODE_GOES_ON, "sessions go on under the name of a node that is no more")
 
 enum bz_mutant {

@@ -60,7 +60,7 @@ struct bz_peer_state {
                        version vector */
     uint64_t held;  /* applied here up to this position under the scope before the present one */
     uint64_t scope; /* not kept: the generation of our scope that the positions are of */
-    uint32_t self;  /* not kept: our own number when they were loaded; see outlived */
+    uint32_t self;  /* not kept: the number of the node that we were to it; see outlived */
 };
 
 /* Our scope (scope.h), as a session asks by it. */

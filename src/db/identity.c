@@ -300,6 +300,10 @@ int bz_identity_outlived(
         rc = bz_identity_renew(db, txn->txn, false, &txn->state, &renewed, error);
     if (rc == 0)
         rc = claim_former(txn, &fork, trail, error);
+    /* Peers did not give us what the former node had given them, before it was put back or after
+     * it; they do now, as what another wrote. */
+    if (rc == 0 && !BZ_MUTANT(LOGS_NOT_REREAD))
+        rc = bz_peers_void(txn, false, error);
     if (rc == 0)
         rc = bz_opening_reissue(txn, &fork, error);
     if (rc != 0) {

@@ -295,10 +295,7 @@ int bz_opening_reissue(struct bz_db_txn *txn, const struct bz_fork *fork, blaze_
         return 0;
     /* Same seqs under the new node: those below are nobody's. */
     txn->state.seq = fork->last_seq;
-    /* Who has been given some of it under the former name gives it back, as what others wrote. */
-    int rc = BZ_MUTANT(LOGS_NOT_REREAD) ? 0 : bz_peers_void(txn, false, error);
-    if (rc == 0)
-        rc = bz_cursor_open(txn->view, BZ_MAP_LOG, &cursor, error);
+    int rc = bz_cursor_open(txn->view, BZ_MAP_LOG, &cursor, error);
     if (rc == 0)
         rc = bz_log_seek(cursor, fork->position, error);
     while (rc == 0) {

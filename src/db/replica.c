@@ -70,16 +70,11 @@ static int peer_load(void *context, const blaze_id *node, struct bz_peer_state *
     if (rc != 0)
         return rc;
     struct bz_scope_kept scope;
-    const struct bz_state *state = NULL;
     rc = bz_peer_load(read->view, node, out, NULL);
     if (rc == 0)
-        rc = bz_read_load_state(read, &state, NULL);
-    if (rc == 0)
         rc = bz_scope_load(read->view, &read->arena, &scope, NULL);
-    if (rc == 0) {
+    if (rc == 0)
         out->scope = scope.generation;
-        out->self = state->self;
-    }
     bz_read_end(read);
     return rc;
 }

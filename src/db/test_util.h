@@ -343,14 +343,17 @@ static inline int exchange_chunk(
 
 static inline int exchange_run(struct exchange *e, blaze_error *error)
 {
-    struct bz_identity from;
+    struct bz_identity from, to;
     struct bz_peer_state known;
     struct bz_receiver receiver;
     struct bz_changes *changes = NULL;
     struct bz_arena arena;
     bz_arena_init(&arena);
     e->from.ops->identity(e->from.context, &from);
+    e->to.ops->identity(e->to.context, &to);
     int rc = e->to.ops->peer_load(e->to.context, &from.node, &known);
+    if (rc == 0)
+        rc = e->to.ops->node_number(e->to.context, &to.node, &known.self);
     known.epoch = from.epoch;
     receiver_of(e, &arena, &known, &receiver);
     if (rc == 0)

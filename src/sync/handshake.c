@@ -269,6 +269,8 @@ static int settle(struct bz_session *s, blaze_error *error)
 {
     struct bz_peer_state known;
     int rc = s->replica.ops->peer_load(s->replica.context, &s->status.peer, &known);
+    if (rc == 0)
+        rc = s->replica.ops->node_number(s->replica.context, &s->self.node, &s->in.self);
     if (rc != 0)
         return bz_error_code(error, rc);
     if (memcmp(&known.epoch, &s->peer_epoch, sizeof known.epoch) == 0) {
@@ -279,7 +281,6 @@ static int settle(struct bz_session *s, blaze_error *error)
         s->in.held = known.held;
     }
     s->in.scope = known.scope;
-    s->in.self = known.self;
     rc = send_welcome(s);
     return rc != 0 ? bz_error_code(error, rc) : bz_handshake_ask(s, error);
 }

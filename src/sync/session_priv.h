@@ -137,7 +137,7 @@ struct bz_incoming {
     uint64_t cursor; /* of the peer's log, applied here */
     uint64_t reached;
     bool partial;             /* that head was */
-    uint32_t self;            /* our own number, when this session began */
+    uint32_t self;            /* number of the node that we are to the peer */
     struct bz_trail trail;    /* of the cursor */
     uint64_t scope;           /* generation of our scope; 0: we are a full replica */
     uint64_t held;            /* the cursor that there was under the scope before */
