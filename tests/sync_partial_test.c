@@ -221,7 +221,7 @@ static void a_partial_replica_that_becomes_another_node_claims_anew_and_loses_no
     assert_int_equal(kept.gave, 0);
     bz_arena_release(&arena);
     bool more;
-    assert_int_equal(bz_scope_sweep(part, 0, &more, NULL), 0);
+    assert_int_equal(bz_scope_sweep(part, (struct bz_acknowledged){0}, &more, NULL), 0);
     assert_int_equal(count_of(part), 1); /* though it holds nothing of the node that this is now */
     put(part, 3, "a");
     exchange(&w);

@@ -12,10 +12,9 @@ _Static_assert(BLAZE_MAX_SCOPE_FILTER == BZ_SCOPE_FILTER_MAX, "one limit");
 static int check_item(const blaze_scope_item *item, blaze_error *error)
 {
     if (item->collection == NULL || item->collection[0] == '\0')
-        return bz_error_set(error, BLAZE_EINVAL, "an item of a scope must name a collection");
+        return bz_error_set(error, BLAZE_EINVAL, "a collection must be named");
     if (item->filter != NULL && strlen(item->filter) > BLAZE_MAX_SCOPE_FILTER)
-        return bz_error_set(error, BLAZE_EINVAL,
-            "the filter on '%.60s' is longer than the %d bytes that a scope takes",
+        return bz_error_set(error, BLAZE_EINVAL, "the filter on '%.60s' is longer than %d bytes",
             item->collection, BLAZE_MAX_SCOPE_FILTER);
     return BLAZE_OK;
 }
@@ -153,4 +152,22 @@ int blaze_evict(blaze_db *db, const char *collection, const blaze_id *id, blaze_
                                   : collection == NULL ? "the collection"
                                                        : "the id");
     return bz_db_evict(db->db, bz_bytes_text(collection), id, 1, error);
+}
+
+int blaze_evict_where(blaze_db *db, const char *collection, const char *filter, uint64_t *evicted,
+    uint64_t *kept, blaze_error *error)
+{
+    uint64_t went = 0, stayed = 0;
+    if (db == NULL || collection == NULL)
+        return bz_api_null(error, db == NULL ? "the database" : "the collection");
+    blaze_scope_item item = {collection, filter != NULL ? filter : ""};
+    int rc = check_item(&item, error);
+    if (rc == BLAZE_OK)
+        rc = bz_db_evict_where(
+            db->db, bz_bytes_text(collection), bz_bytes_text(item.filter), &went, &stayed, error);
+    if (evicted != NULL)
+        *evicted = went;
+    if (kept != NULL)
+        *kept = stayed;
+    return rc;
 }

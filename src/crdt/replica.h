@@ -121,6 +121,9 @@ struct bz_receiver {
     struct bz_bytes scope, before;
     uint64_t held;
     uint64_t fresh;
+    /* Where we are a partial replica: who it is, and up to where it has acknowledged our log. */
+    blaze_id peer;
+    uint64_t acked;
 };
 
 /* What replicas are known to have, as one tells it to another. Node ids, since it may name any. */
@@ -166,6 +169,14 @@ struct bz_range_sum {
 
 struct bz_changes; /* a walk over our log in one snapshot */
 struct bz_apply;   /* one commit of changes from a peer */
+
+/* What a full peer has of a partial replica: its log up to `safe`, and with it all of its own
+ * writes, as node `self`, up to `claimed`; the peer claims those to others from then on. */
+struct bz_acknowledged {
+    blaze_id peer;
+    uint64_t safe, claimed;
+    uint32_t self;
+};
 
 struct bz_replica_ops {
     int (*identity)(void *context, struct bz_identity *out);
@@ -263,15 +274,17 @@ struct bz_replica_ops {
      * peer->scope.
      */
     int (*scope)(void *context, struct bz_arena *arena, struct bz_scope_state *out);
-    /* Says whether the changes come from a partial replica; right after apply_begin(). */
-    void (*apply_from)(struct bz_apply *apply, bool scoped);
+    /* Says whether the changes come from a partial replica, and up to where the peer has
+     * acknowledged our log; right after apply_begin(). */
+    void (*apply_from)(struct bz_apply *apply, bool scoped, uint64_t acked);
     /* A record is outside of our scope as of change->rec.rvv: it goes from here, unless it holds
      * more than that. */
     int (*apply_marker)(
         struct bz_apply *apply, const struct bz_change *change, bool *changed, blaze_error *error);
-    /* A full peer durably has all of our log up to `position`: what is outside of our scope and was
-     * kept for it can go. *more: call again. */
-    int (*acknowledged)(void *context, uint64_t position, bool *more, blaze_error *error);
+    /* What is outside of our scope, and was kept for a full peer to have it, can go. *more: call
+     * again. */
+    int (*acknowledged)(
+        void *context, struct bz_acknowledged known, bool *more, blaze_error *error);
 };
 
 struct bz_replica {

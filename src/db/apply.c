@@ -33,13 +33,13 @@ int bz_apply_begin(void *context, const blaze_id *peer, struct bz_apply **out, b
         bz_free(apply);
         return rc;
     }
-    rc = bz_scoped_begin(&apply->scoped, apply->txn, peer, error);
+    apply->peer = *peer;
+    rc = bz_scoped_begin(&apply->scoped, apply->txn, &apply->peer, error);
     if (rc != 0) {
         bz_db_abort(apply->txn);
         bz_free(apply);
         return rc;
     }
-    apply->peer = *peer;
     apply->begin = apply->txn->state.position;
     *out = apply;
     return 0;
@@ -47,8 +47,14 @@ int bz_apply_begin(void *context, const blaze_id *peer, struct bz_apply **out, b
 
 void bz_apply_abort(struct bz_apply *apply)
 {
+    struct bz_db *db = apply->txn->db;
+    blaze_id former;
+    bool outgrown = apply->scoped.outgrown &&
+                    bz_catalog_node_id(db->catalog, apply->txn->state.self, &former) == 0;
     bz_scoped_release(&apply->scoped);
     bz_txn_abort_outlived(apply->txn);
+    if (outgrown) /* if this fails, the next exchange shows it again */
+        bz_identity_outgrown(db, &former, NULL);
     bz_free(apply);
 }
 
@@ -199,7 +205,7 @@ static int apply_one(
             found ? &local : NULL, &merged, &drop, changed, error);
     if (rc == 0 && !drop)
         rc = bz_write_record(txn, collection, &change->id, &stored, found ? &local : NULL, &merged,
-            (struct bz_origin){apply->peer_number, subsumed}, error);
+            (struct bz_origin){apply->peer_number, subsumed && !apply->scoped.stays}, error);
     if (rc == 0)
         txn->state.stamp = BZ_MUTANT(STAMP_NOT_OBSERVED) ? txn->state.stamp : stamp;
     return rc;
@@ -217,9 +223,10 @@ int bz_apply_change(
     return rc;
 }
 
-void bz_apply_from(struct bz_apply *apply, bool scoped)
+void bz_apply_from(struct bz_apply *apply, bool scoped, uint64_t acked)
 {
     apply->scoped.peer_full = !scoped;
+    apply->scoped.peer_acked = acked;
 }
 
 int bz_apply_marker(
@@ -229,8 +236,10 @@ int bz_apply_marker(
     if (rc == 0)
         rc = check_seen(apply, &change->rec.rvv, error);
     if (rc == 0)
-        rc = bz_txn_result(
-            apply->txn, bz_scoped_marker(&apply->scoped, apply->txn, change, changed, error));
+        rc = number_peer(apply, error);
+    if (rc == 0)
+        rc = bz_txn_result(apply->txn, bz_scoped_marker(&apply->scoped, apply->txn, change,
+                                           apply->peer_number, changed, error));
     return rc;
 }
 
@@ -240,8 +249,11 @@ int bz_apply_marker(
 static int take_version(struct bz_apply *apply, const struct bz_vv *vv, blaze_error *error)
 {
     struct bz_db_txn *txn = apply->txn;
+    bool takes = false;
     int rc = check_seen(apply, vv, error);
-    for (uint32_t i = 0; rc == 0 && i < vv->count; i++) {
+    if (rc == 0)
+        rc = bz_scoped_takes_version(&apply->scoped, txn, vv, &takes, error);
+    for (uint32_t i = 0; rc == 0 && takes && i < vv->count; i++) {
         struct bz_dot entry = vv->entries[i];
         uint64_t have = 0;
         if (entry.node == txn->state.self)
@@ -259,13 +271,38 @@ struct partial {
 };
 
 /* What a peer that has left long ago was in the middle of holds nothing up. */
+static bool is_recent(const struct partial *p, uint64_t ms)
+{
+    return ms == 0 || p->now_ms < ms || p->now_ms - ms < PARTIAL_MS;
+}
+
 static int is_partial(void *context, const blaze_id *node, const struct bz_peer_state *peer)
 {
     struct partial *p = context;
     (void)node;
-    bool recent =
-        peer->seen_ms == 0 || p->now_ms < peer->seen_ms || p->now_ms - peer->seen_ms < PARTIAL_MS;
-    p->is |= recent && (peer->cursor > peer->reached || peer->partial);
+    p->is |= is_recent(p, peer->seen_ms) && (peer->cursor > peer->reached || peer->partial);
+    return 0;
+}
+
+static struct bz_bytes beyond_key(void)
+{
+    return bz_bytes("beyond", 6);
+}
+
+int bz_beyond_note(struct bz_db *db, struct bz_txn *txn, blaze_error *error)
+{
+    uint8_t ms[8];
+    bz_store64le(ms, db->wall_ms(db->context));
+    return bz_txn_put(txn, BZ_MAP_META, beyond_key(), bz_bytes(ms, sizeof ms), error);
+}
+
+static int add_noted(struct partial *p, struct bz_view *view, blaze_error *error)
+{
+    struct bz_bytes value;
+    int rc = bz_view_get(view, BZ_MAP_META, beyond_key(), &value, error);
+    if (rc != 0)
+        return rc == BLAZE_ENOTFOUND ? 0 : rc;
+    p->is |= value.size != 8 || is_recent(p, bz_load64le(value.data));
     return 0;
 }
 
@@ -273,6 +310,8 @@ int bz_peers_partial(struct bz_db *db, struct bz_view *view, bool *out, blaze_er
 {
     struct partial partial = {.now_ms = db->wall_ms(db->context)};
     int rc = bz_stale_load(view, &partial.is, error);
+    if (rc == 0)
+        rc = add_noted(&partial, view, error);
     if (rc == 0)
         rc = bz_peer_each(view, is_partial, &partial, error);
     if (rc == 0)

@@ -265,6 +265,8 @@ int bz_read_state(struct bz_read *read, struct bz_db_state *out, blaze_error *er
 /* Whether some of what is here may be what all others have deleted and collected, until the next
  * sync has compared it. */
 int bz_read_stale(struct bz_read *read, bool *out, blaze_error *error);
+/* Whether there may be writes here that the version vector does not cover. */
+int bz_read_beyond(struct bz_read *read, bool *out, blaze_error *error);
 /* The version vector with node ids, own node included: each(context, node, seq). */
 int bz_read_version(struct bz_read *read,
     int (*each)(void *context, const blaze_id *node, uint64_t seq), void *context,
@@ -439,6 +441,10 @@ int bz_db_is_partial(struct bz_db *db, bool *out, blaze_error *error);
  * BLAZE_ENOTFOUND, BLAZE_EBUSY for one that no full peer is known to have. */
 int bz_db_evict(struct bz_db *db, struct bz_bytes collection, const blaze_id *ids, size_t count,
     blaze_error *error);
+/* The same of all that a filter takes (empty: all), in several commits: *evicted of them went,
+ * *kept are not known to be anywhere else. What went before an error has gone, and is counted. */
+int bz_db_evict_where(struct bz_db *db, struct bz_bytes collection, struct bz_bytes filter,
+    uint64_t *evicted, uint64_t *kept, blaze_error *error);
 
 /* A replica object of this database for one session; see crdt/replica.h. */
 int bz_db_replica_open(struct bz_db *db, struct bz_replica *out, blaze_error *error);

@@ -33,6 +33,7 @@
  *   check.c     whether everything agrees
  *   selection.c which records a scope takes
  *   scope.c     what a partial replica notes of itself; setting it; letting go
+ *   evict.c     letting go by hand
  *   scoped.c    taking in changes where not all are wanted
  *
  * Locks, taken in this order, each for a moment only and never while user code runs:
@@ -97,6 +98,8 @@ int bz_peer_each(struct bz_view *view,
 /* Whether we may hold writes beyond our version vector: some peer's head is not reached, or was
  * itself partial. Or what others have collected may still be here. */
 int bz_peers_partial(struct bz_db *db, struct bz_view *view, bool *out, blaze_error *error);
+/* From now on we do, for some time: writes of our own, which nobody may claim. */
+int bz_beyond_note(struct bz_db *db, struct bz_txn *txn, blaze_error *error);
 
 /* An entry of the change log. */
 struct bz_log_entry {
@@ -236,7 +239,7 @@ struct bz_db {
     struct {
         uint64_t generation; /* of the scope that the rest is of */
         uint64_t swept;      /* as in bz_scope_kept, where that is not yet written */
-        uint64_t safe;
+        struct bz_acknowledged known;
     } scope;
 
     struct bz_watch watch;
@@ -274,6 +277,8 @@ int bz_identity_refresh(struct bz_db *db, struct bz_view *view, blaze_error *err
  * meanwhile: becomes a node of its own. Waits for the writer's place. */
 int bz_identity_outlived(
     struct bz_db *db, const blaze_id *former, const struct bz_trail *trail, blaze_error *error);
+/* The same of a copy that was one of a part and cannot claim its writes as that node. */
+int bz_identity_outgrown(struct bz_db *db, const blaze_id *former, blaze_error *error);
 /* What a peer has seen of this node, that it says or shows: BLAZE_ECLOSED if it is more than there
  * is here, for which the transaction is then to end with bz_txn_abort_outlived(). */
 int bz_txn_check_seen(struct bz_db_txn *txn, struct bz_dot seen, blaze_error *error);
@@ -650,8 +655,11 @@ struct bz_scope_kept {
     struct bz_bytes scope;
     struct bz_bytes before; /* the scope that the peers' `held` are of */
     uint64_t swept;         /* nothing is out of scope up to this position of the log */
-    uint64_t safe;          /* some full peer has all of our log up to here */
+    blaze_id keeper;        /* the full peer that the next two are of; see bz_acknowledged */
+    uint64_t safe;          /* it has all of our log up to here */
+    uint64_t claimed;       /* and claims our writes up to here */
     uint64_t gave;          /* the newest write of this node that was in a record let go of */
+    uint64_t gave_at;       /* `safe` as it was then */
     uint64_t unsure;        /* up to here even what holds nothing of this node may be nowhere else:
                                of the node that this was before, say */
     bool evicted;           /* something was let go of by hand that is in scope */
@@ -659,7 +667,7 @@ struct bz_scope_kept {
 };
 int bz_scope_load(
     struct bz_view *view, struct bz_arena *arena, struct bz_scope_kept *out, blaze_error *error);
-/* We are another node from now on. *gave: of the one before something was let go of. */
+/* We are another node from now on. *gave: of the one before something may have been let go of. */
 int bz_scope_renew(struct bz_txn *txn, uint64_t position, bool *gave, blaze_error *error);
 /* The peers' logs are to be read again; `held`: what was read of them counts as it was. */
 int bz_peers_void(struct bz_db_txn *txn, bool held, blaze_error *error);
@@ -668,9 +676,16 @@ int bz_scope_store(struct bz_txn *txn, const struct bz_scope_kept *kept, blaze_e
 /* Forgets which records were found to be out of scope; see scoped.c. */
 int bz_gone_clear(struct bz_txn *txn, blaze_error *error);
 
-/* Notes what a record was when it went. */
+/* Notes what a record was when it went, unless our version vector covers it. */
 int bz_gone_note(struct bz_db_txn *txn, uint32_t collection, const blaze_id *id,
     const struct bz_vv *rvv, blaze_error *error);
+
+/* Whether it was noted in a state that covers this one, and so out of scope. */
+int bz_gone_since(struct bz_view *view, struct bz_arena *arena, uint32_t collection,
+    const blaze_id *id, const struct bz_vv *rvv, bool *out, blaze_error *error);
+
+/* Whether a peer, which has acknowledged our log up to `acked`, has all that we let go of. */
+bool bz_scope_keeps(const struct bz_scope_kept *kept, const blaze_id *peer, uint64_t acked);
 
 /* Whether a record can go: a full peer is known to have all that it holds, or it came from others.
  * `self` is our number. */
@@ -680,12 +695,17 @@ bool bz_scope_expendable(uint32_t self, const struct bz_scope_kept *kept,
 int bz_scope_let_go(struct bz_db_txn *txn, struct bz_scope_kept *kept,
     struct bz_txn_collection *collection, const blaze_id *id, const struct bz_stored *stored,
     const struct bz_rec *rec, blaze_error *error);
-/* Lets go of what is out of scope and was kept until a full peer had our log up to `safe`; some of
- * it at a time. */
-int bz_scope_sweep(struct bz_db *db, uint64_t safe, bool *more, blaze_error *error);
+/* Lets go of what is out of scope and was kept until a full peer was known to have it; some of it
+ * at a time. */
+int bz_scope_sweep(struct bz_db *db, struct bz_acknowledged known, bool *more, blaze_error *error);
+/* What is known of acknowledgements and not yet written down is as good; `self` is our number. */
+void bz_scope_add_unwritten(struct bz_db *db, uint32_t self, struct bz_scope_kept *kept);
 /* Writes down what was acknowledged, before the database is closed. If that fails, the next
  * exchange finds it out again. */
 void bz_scope_close(struct bz_db *db);
+
+/* A keeper that has not been seen for as long may not come back. */
+#define BZ_UNSEEN_MS (24ull * 3600000)
 
 /* ---- scoped.c: one commit of changes, of a partial replica or from one ---- */
 
@@ -694,11 +714,15 @@ struct bz_scoped {
     struct bz_scope_kept kept;
     bool kept_changed;
     struct bz_selection *selection; /* NULL: a full replica */
+    const blaze_id *peer_id;        /* stays as long */
     struct bz_peer_state peer;      /* as it was known before */
     bool peer_full;                 /* it said so */
+    uint64_t peer_acked;            /* it has acknowledged our log up to here */
     bool peer_alone;                /* no other peer is known */
     bool relays;                    /* it brought others' writes beyond our version vector */
     bool ahead;                     /* it brought writes of its own beyond that */
+    bool stays;                     /* the last change's record, though out of scope */
+    bool outgrown;                  /* a full copy from now on, that cannot claim its writes */
 };
 int bz_scoped_begin(
     struct bz_scoped *scoped, struct bz_db_txn *txn, const blaze_id *peer, blaze_error *error);
@@ -712,7 +736,10 @@ int bz_scoped_after(struct bz_scoped *scoped, struct bz_db_txn *txn,
     const struct bz_stored *stored, const struct bz_rec *local, const struct bz_rec *merged,
     bool *drop, bool *changed, blaze_error *error);
 int bz_scoped_marker(struct bz_scoped *scoped, struct bz_db_txn *txn,
-    const struct bz_change *change, bool *changed, blaze_error *error);
+    const struct bz_change *change, uint32_t peer, bool *changed, blaze_error *error);
+/* Whether a head's version vector may be taken over. */
+int bz_scoped_takes_version(struct bz_scoped *scoped, struct bz_db_txn *txn, const struct bz_vv *vv,
+    bool *out, blaze_error *error);
 /* Notes which writes came that our version vector does not cover; `peer` is its number. */
 int bz_scoped_note(struct bz_scoped *scoped, struct bz_db_txn *txn, const struct bz_change *change,
     uint32_t peer, blaze_error *error);
@@ -722,7 +749,8 @@ int bz_scoped_end(struct bz_scoped *scoped, struct bz_db_txn *txn, struct bz_pee
 
 /* The replica's operations. */
 int bz_replica_scope(void *context, struct bz_arena *arena, struct bz_scope_state *out);
-int bz_replica_acknowledged(void *context, uint64_t position, bool *more, blaze_error *error);
+int bz_replica_acknowledged(
+    void *context, struct bz_acknowledged known, bool *more, blaze_error *error);
 
 /* ---- replica.c, apply.c ---- */
 
@@ -731,7 +759,7 @@ int bz_apply_resolve(struct bz_apply *apply, enum bz_term term, struct bz_bytes 
     uint32_t *number, blaze_error *error);
 int bz_apply_change(
     struct bz_apply *apply, const struct bz_change *change, bool *changed, blaze_error *error);
-void bz_apply_from(struct bz_apply *apply, bool scoped);
+void bz_apply_from(struct bz_apply *apply, bool scoped, uint64_t acked);
 int bz_apply_marker(
     struct bz_apply *apply, const struct bz_change *change, bool *changed, blaze_error *error);
 int bz_apply_commit(struct bz_apply *apply, const struct bz_peer_state *peer,

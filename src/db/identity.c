@@ -225,8 +225,9 @@ int bz_identity_renew(struct bz_db *db, struct bz_txn *txn, bool copied, struct 
     bool gave = false;
     int rc = bz_scope_renew(txn, state->position, &gave, error);
     /* The writes of the node that this was are all here, unless some were let go of. */
-    if (rc == 0 && state->seq > 0 && !gave)
-        rc = bz_version_store(txn, state->self, state->seq, error);
+    if (rc == 0 && state->seq > 0)
+        rc = gave ? bz_beyond_note(db, txn, error)
+                  : bz_version_store(txn, state->self, state->seq, error);
     if (rc == 0)
         rc = bz_coverage_note(db, txn, &identity.node, !copied, error);
     if (rc == 0)
@@ -280,12 +281,30 @@ static int claim_former(struct bz_db_txn *txn, const struct bz_fork *fork,
                    : bz_version_erase(txn->txn, fork->node, error);
 }
 
-int bz_identity_outlived(
-    struct bz_db *db, const blaze_id *former, const struct bz_trail *trail, blaze_error *error)
+/* `reissues`: what it has written beside the one that the peer knows. */
+static int become_another(struct bz_db_txn *txn, const struct bz_trail *trail, bool reissues,
+    struct bz_identity *renewed, blaze_error *error)
+{
+    struct bz_db *db = txn->db;
+    struct bz_fork fork;
+    int rc = reissues ? bz_opening_fork(txn, trail, &fork, error) : 0;
+    if (rc == 0)
+        rc = bz_identity_renew(db, txn->txn, false, &txn->state, renewed, error);
+    if (rc != 0 || !reissues)
+        return rc;
+    rc = claim_former(txn, &fork, trail, error);
+    /* Peers did not give us what the former node had given them, before it was put back or after
+     * it; they do now, as what another wrote. */
+    if (rc == 0 && !BZ_MUTANT(LOGS_NOT_REREAD))
+        rc = bz_peers_void(txn, false, error);
+    return rc != 0 ? rc : bz_opening_reissue(txn, &fork, error);
+}
+
+static int renew_if(struct bz_db *db, const blaze_id *former, const struct bz_trail *trail,
+    bool reissues, blaze_error *error)
 {
     struct bz_db_txn *txn = NULL;
     struct bz_identity renewed;
-    struct bz_fork fork;
     int rc = bz_db_begin(db, &txn, error);
     if (rc != 0)
         return rc;
@@ -295,17 +314,7 @@ int bz_identity_outlived(
         bz_db_abort(txn);
         return rc;
     }
-    rc = bz_opening_fork(txn, trail, &fork, error);
-    if (rc == 0)
-        rc = bz_identity_renew(db, txn->txn, false, &txn->state, &renewed, error);
-    if (rc == 0)
-        rc = claim_former(txn, &fork, trail, error);
-    /* Peers did not give us what the former node had given them, before it was put back or after
-     * it; they do now, as what another wrote. */
-    if (rc == 0 && !BZ_MUTANT(LOGS_NOT_REREAD))
-        rc = bz_peers_void(txn, false, error);
-    if (rc == 0)
-        rc = bz_opening_reissue(txn, &fork, error);
+    rc = become_another(txn, trail, reissues, &renewed, error);
     if (rc != 0) {
         bz_db_abort(txn);
         return rc;
@@ -315,6 +324,17 @@ int bz_identity_outlived(
     if (rc == 0)
         bz_identity_adopt(db, &renewed);
     return rc;
+}
+
+int bz_identity_outlived(
+    struct bz_db *db, const blaze_id *former, const struct bz_trail *trail, blaze_error *error)
+{
+    return renew_if(db, former, trail, true, error);
+}
+
+int bz_identity_outgrown(struct bz_db *db, const blaze_id *former, blaze_error *error)
+{
+    return renew_if(db, former, NULL, false, error);
 }
 
 int bz_txn_check_seen(struct bz_db_txn *txn, struct bz_dot seen, blaze_error *error)

@@ -356,6 +356,11 @@ int bz_read_stale(struct bz_read *read, bool *out, blaze_error *error)
     return bz_stale_load(read->view, out, error);
 }
 
+int bz_read_beyond(struct bz_read *read, bool *out, blaze_error *error)
+{
+    return bz_peers_partial(read->db, read->view, out, error);
+}
+
 int bz_read_version(struct bz_read *read,
     int (*each)(void *context, const blaze_id *node, uint64_t seq), void *context,
     blaze_error *error)

@@ -333,8 +333,10 @@ static int changes_head(struct bz_changes *changes, struct bz_head *out)
         changes->read->view, state->self, state->seq, &changes->arena, &head.vv, NULL);
     head.scoped = changes->scope.generation != 0;
     head.claims =
-        head.scoped && (changes->scope.gave == 0 ||
-                           bz_vv_get(&changes->receiver.vv, state->self) >= changes->scope.gave);
+        head.scoped &&
+        (bz_vv_get(&changes->receiver.vv, state->self) >= changes->scope.gave ||
+            bz_scope_keeps(&changes->scope, &changes->receiver.peer, changes->receiver.acked));
+    head.self = state->self;
     struct bz_purged purged;
     if (rc == 0)
         rc = bz_purged_load(changes->read->view, &changes->arena, &purged, NULL);

@@ -6,16 +6,20 @@
  * Letting go removes a record here, and is no write: nobody else learns of it. It happens only to
  * what a full peer is known to have, or holds nothing that was written here. Three things cause it:
  * a change that takes the record out of the scope (scoped.c), a scope that has been narrowed or a
- * record written here outside of it (the sweep below, once a full peer has acknowledged our log),
- * and the user (evict).
+ * record written here outside of it (the sweep below, once a full peer has acknowledged our head),
+ * and the user (evict.c).
  *
  *   S1  our version vector says up to where we were shown what is in our scope. A scope that takes
  *       more than before makes it void, and the positions in the peers' logs too.
  *   S2  `gave` is the newest write of ours that we have let go of. We claim our own writes only to
- *       peers whose version vector covers it: others would take over a claim to what we cannot
- *       send them any more.
- *   S3  a copy whose scope has been taken away is a full one only once it has reached the head of
- *       a full peer that covers `gave`.
+ *       peers whose version vector covers it, and to one that has all that we let go of, the
+ * keeper: others would take over a claim to what we cannot send them any more. The keeper is who
+ * last acknowledged a head of ours that claims our writes, and only what such a head covers is let
+ *       go of; so the keeper has it, and from there the claim spreads. If it forgets what it
+ * claimed, it is told again; if it has lost what it had, or is not seen any more, we go on as
+ * another node, which has let go of nothing. S3  a copy whose scope has been taken away is a full
+ * one once it has reached the head of a full peer that is the keeper or covers `gave`; at another's
+ * it goes on as another node first.
  */
 
 #include "db/db_priv.h"
@@ -23,7 +27,7 @@
 #include "base/alloc.h"
 #include "crdt/scope.h"
 
-#define KEPT_FORMAT   1u
+#define KEPT_FORMAT   2u
 #define KEPT_MAX      (2 * BZ_SCOPE_BYTES_MAX + 256u)
 #define KEPT_EVICTED  1u
 #define KEPT_WHOLE    2u
@@ -56,8 +60,11 @@ int bz_scope_load(
     uint8_t format = bz_read8(&r);
     kept.generation = bz_read_varint(&r);
     kept.swept = bz_read_varint(&r);
+    struct bz_bytes keeper = bz_read_bytes(&r, sizeof kept.keeper);
     kept.safe = bz_read_varint(&r);
+    kept.claimed = bz_read_varint(&r);
     kept.gave = bz_read_varint(&r);
+    kept.gave_at = bz_read_varint(&r);
     kept.unsure = bz_read_varint(&r);
     uint8_t flags = bz_read8(&r);
     kept.evicted = (flags & KEPT_EVICTED) != 0;
@@ -69,6 +76,7 @@ int bz_scope_load(
         bz_scope_check(kept.scope) != 0 || bz_scope_check(kept.before) != 0)
         return bz_error_set(
             error, BLAZE_ECORRUPT, "what is noted of the scope of this copy is corrupt");
+    memcpy(&kept.keeper, keeper.data, sizeof kept.keeper);
     *out = kept;
     return 0;
 }
@@ -90,8 +98,11 @@ int bz_scope_store(struct bz_txn *txn, const struct bz_scope_kept *kept, blaze_e
     bz_buf_append8(&value, KEPT_FORMAT);
     bz_buf_append_varint(&value, kept->generation);
     bz_buf_append_varint(&value, kept->swept);
+    bz_buf_append(&value, &kept->keeper, sizeof kept->keeper);
     bz_buf_append_varint(&value, kept->safe);
+    bz_buf_append_varint(&value, kept->claimed);
     bz_buf_append_varint(&value, kept->gave);
+    bz_buf_append_varint(&value, kept->gave_at);
     bz_buf_append_varint(&value, kept->unsure);
     bz_buf_append8(
         &value, (uint8_t)((kept->evicted ? KEPT_EVICTED : 0) | (kept->whole ? KEPT_WHOLE : 0)));
@@ -110,9 +121,10 @@ int bz_scope_renew(struct bz_txn *txn, uint64_t position, bool *gave, blaze_erro
     struct bz_arena arena;
     bz_arena_init(&arena);
     int rc = bz_scope_load(bz_txn_view(txn), &arena, &kept, error);
-    *gave = rc == 0 && kept.gave > 0;
+    /* As a part we would not claim its writes to anybody, and G2 compares with what others do. */
+    *gave = rc == 0 && kept.generation != 0;
     if (rc == 0 && kept.generation != 0) {
-        kept.gave = 0;
+        kept.gave = kept.gave_at = kept.claimed = 0;
         kept.unsure = position;
         rc = bz_scope_store(txn, &kept, error);
     }
@@ -120,13 +132,34 @@ int bz_scope_renew(struct bz_txn *txn, uint64_t position, bool *gave, blaze_erro
     return rc;
 }
 
-/* What is known of acknowledgements and not yet written down is as good. */
-static void add_unwritten(struct bz_db *db, struct bz_scope_kept *kept)
+static void raise_to(uint64_t *value, uint64_t to)
+{
+    if (*value < to)
+        *value = to;
+}
+
+/* What one peer has says nothing of another: of two, the one that has more of our log counts. */
+static bool is_more(const struct bz_acknowledged *known, uint64_t safe)
+{
+    return known->safe > 0 && known->safe >= safe;
+}
+
+static void take_known(
+    struct bz_scope_kept *kept, const struct bz_acknowledged *known, uint32_t self)
+{
+    if (known->self != self || !is_more(known, kept->safe))
+        return;
+    kept->keeper = known->peer;
+    kept->safe = known->safe;
+    kept->claimed = known->claimed;
+}
+
+void bz_scope_add_unwritten(struct bz_db *db, uint32_t self, struct bz_scope_kept *kept)
 {
     pthread_mutex_lock(&db->lock);
     if (kept->generation != 0 && db->scope.generation == kept->generation) {
-        kept->safe = db->scope.safe > kept->safe ? db->scope.safe : kept->safe;
-        kept->swept = db->scope.swept > kept->swept ? db->scope.swept : kept->swept;
+        take_known(kept, &db->scope.known, self);
+        raise_to(&kept->swept, db->scope.swept);
     }
     pthread_mutex_unlock(&db->lock);
 }
@@ -173,11 +206,16 @@ int bz_db_is_partial(struct bz_db *db, bool *out, blaze_error *error)
 
 /* ---- letting go ---- */
 
+bool bz_scope_keeps(const struct bz_scope_kept *kept, const blaze_id *peer, uint64_t acked)
+{
+    return memcmp(&kept->keeper, peer, sizeof *peer) == 0 && acked >= kept->gave_at;
+}
+
 bool bz_scope_expendable(uint32_t self, const struct bz_scope_kept *kept,
     const struct bz_stored *stored, const struct bz_rec *rec)
 {
-    return stored->position <= kept->safe ||
-           (stored->position > kept->unsure && bz_vv_get(&rec->rvv, self) == 0);
+    return bz_vv_get(&rec->rvv, self) <= kept->claimed &&
+           (stored->position > kept->unsure || stored->position <= kept->safe);
 }
 
 int bz_scope_let_go(struct bz_db_txn *txn, struct bz_scope_kept *kept,
@@ -186,9 +224,11 @@ int bz_scope_let_go(struct bz_db_txn *txn, struct bz_scope_kept *kept,
 {
     uint64_t own = bz_vv_get(&rec->rvv, txn->state.self);
     int rc = bz_drop_record(txn, collection, id, stored, rec, error);
-    if (rc != 0 || own == 0)
+    if (rc != 0)
         return rc;
-    kept->gave = own > kept->gave ? own : kept->gave;
+    if (own > 0)
+        raise_to(&kept->gave_at, kept->safe);
+    raise_to(&kept->gave, own);
     return bz_gone_note(txn, collection->number, id, &rec->rvv, error);
 }
 
@@ -202,6 +242,7 @@ struct candidate {
 struct sweep {
     struct bz_db *db;
     uint32_t self;
+    struct bz_acknowledged known; /* as far as it is not written yet */
     struct bz_scope_kept kept;
     struct bz_arena arena;
     struct bz_selection *selection;
@@ -212,13 +253,25 @@ struct sweep {
     uint64_t end;     /* of the log */
 };
 
+/* Whether a record is in scope, as it is here and as peers have told of it since. */
+static int is_wanted(struct sweep *sweep, struct bz_view *view, struct bz_arena *arena,
+    uint32_t collection, const blaze_id *id, const struct bz_rec *rec, bool *out,
+    blaze_error *error)
+{
+    bool gone = false;
+    *out = bz_selection_takes(sweep->selection, collection, id, rec);
+    int rc = !*out ? 0 : bz_gone_since(view, arena, collection, id, &rec->rvv, &gone, error);
+    *out &= !gone;
+    return rc;
+}
+
 /* Whether what stands at a log entry is out of scope, and whether it can go. */
 static int look(
     struct sweep *sweep, struct bz_read *read, const struct bz_log_entry *entry, blaze_error *error)
 {
     struct bz_stored stored;
     struct bz_rec rec;
-    bool filtered;
+    bool filtered, wanted = false;
     /* What came since the scope was set was looked at as it came. */
     if (entry->position > sweep->kept.generation && entry->origin != sweep->self && entry->subsumed)
         return 0;
@@ -228,7 +281,10 @@ static int look(
     bz_arena_reset(&read->arena);
     if (rc == 0)
         rc = bz_stored_decode(&read->arena, &stored, &entry->id, &rec, error);
-    if (rc != 0 || bz_selection_takes(sweep->selection, entry->collection, &entry->id, &rec))
+    if (rc == 0)
+        rc = is_wanted(
+            sweep, read->view, &read->arena, entry->collection, &entry->id, &rec, &wanted, error);
+    if (rc != 0 || wanted)
         return rc;
     if (!bz_scope_expendable(sweep->self, &sweep->kept, &stored, &rec)) {
         if (sweep->stays == UINT64_MAX)
@@ -243,13 +299,7 @@ static int scan(struct sweep *sweep, struct bz_read *read, blaze_error *error)
 {
     struct bz_cursor *cursor = NULL;
     struct bz_log_entry entry;
-    const struct bz_state *state = NULL;
-    int rc = bz_read_load_state(read, &state, error);
-    if (rc != 0)
-        return rc;
-    sweep->end = state->position;
-    sweep->self = state->self;
-    rc = bz_cursor_open(read->view, BZ_MAP_LOG, &cursor, error);
+    int rc = bz_cursor_open(read->view, BZ_MAP_LOG, &cursor, error);
     if (rc == 0)
         rc = bz_log_seek(cursor, sweep->kept.swept, error);
     for (uint32_t n = 0; rc == 0 && n < SWEEP_ENTRIES && sweep->count < SWEEP_RECORDS; n++) {
@@ -274,13 +324,15 @@ static int remove_one(
     struct bz_txn_collection *collection;
     struct bz_stored stored;
     struct bz_rec rec;
-    bool there = false;
+    bool there = false, wanted = false;
     bz_arena_reset(&txn->arena);
     int rc = bz_txn_collection_load(txn, found->collection, &collection, error);
     if (rc == 0)
         rc = bz_txn_record_load(txn, found->collection, &found->id, &stored, &rec, &there, error);
-    if (rc != 0 || !there ||
-        bz_selection_takes(sweep->selection, found->collection, &found->id, &rec) ||
+    if (rc == 0 && there)
+        rc = is_wanted(
+            sweep, txn->view, &txn->arena, found->collection, &found->id, &rec, &wanted, error);
+    if (rc != 0 || !there || wanted ||
         !bz_scope_expendable(txn->state.self, &sweep->kept, &stored, &rec))
         return rc;
     return bz_scope_let_go(txn, &sweep->kept, collection, &found->id, &stored, &rec, error);
@@ -303,13 +355,12 @@ static int remove_found(struct sweep *sweep, uint64_t swept, blaze_error *error)
         bz_db_abort(txn);
         return 0;
     }
-    kept.safe = sweep->kept.safe > kept.safe ? sweep->kept.safe : kept.safe;
+    take_known(&kept, &sweep->known, txn->state.self);
     sweep->kept = kept;
     for (uint32_t i = 0; rc == 0 && i < sweep->count; i++)
         rc = remove_one(sweep, txn, &sweep->found[i], error);
     if (rc == 0) {
-        if (swept > sweep->kept.swept)
-            sweep->kept.swept = swept;
+        raise_to(&sweep->kept.swept, swept);
         rc = bz_scope_store(txn->txn, &sweep->kept, error);
         txn->changed = true;
     }
@@ -320,30 +371,45 @@ static int remove_found(struct sweep *sweep, uint64_t swept, blaze_error *error)
     return bz_db_commit(txn, sweep->db->apply_durability, error);
 }
 
-static void note_swept(struct bz_db *db, uint64_t generation, uint64_t safe, uint64_t swept)
+static void note_swept(
+    struct bz_db *db, uint64_t generation, struct bz_acknowledged known, uint64_t swept)
 {
     pthread_mutex_lock(&db->lock);
     if (db->scope.generation != generation) {
         db->scope.generation = generation;
-        db->scope.safe = db->scope.swept = 0;
+        db->scope.known = (struct bz_acknowledged){0};
+        db->scope.swept = 0;
     }
-    db->scope.safe = safe > db->scope.safe ? safe : db->scope.safe;
-    db->scope.swept = swept > db->scope.swept ? swept : db->scope.swept;
+    if (is_more(&known, db->scope.known.self == known.self ? db->scope.known.safe : 0))
+        db->scope.known = known;
+    raise_to(&db->scope.swept, swept);
     pthread_mutex_unlock(&db->lock);
 }
 
-static int run_sweep(struct sweep *sweep, uint64_t safe, bool *more, blaze_error *error)
+static int load_sweep(struct sweep *sweep, struct bz_read *read, blaze_error *error)
+{
+    const struct bz_state *state = NULL;
+    int rc = bz_read_load_state(read, &state, error);
+    if (rc != 0)
+        return rc;
+    sweep->end = state->position;
+    sweep->self = state->self;
+    return bz_scope_load(read->view, &sweep->arena, &sweep->kept, error);
+}
+
+static int run_sweep(
+    struct sweep *sweep, struct bz_acknowledged known, bool *more, blaze_error *error)
 {
     struct bz_db *db = sweep->db;
     struct bz_read *read = NULL;
     int rc = bz_read_begin(db, &read, error);
     if (rc != 0)
         return rc;
-    rc = bz_scope_load(read->view, &sweep->arena, &sweep->kept, error);
+    rc = load_sweep(sweep, read, error);
     uint64_t written = sweep->kept.swept;
     if (rc == 0 && sweep->kept.generation != 0) {
-        note_swept(db, sweep->kept.generation, safe, 0);
-        add_unwritten(db, &sweep->kept);
+        note_swept(db, sweep->kept.generation, known, 0);
+        bz_scope_add_unwritten(db, sweep->self, &sweep->kept);
         sweep->scanned = sweep->kept.swept;
         rc = bz_selection_new(&sweep->selection, db->catalog, sweep->kept.scope, error);
         if (rc == 0)
@@ -355,29 +421,31 @@ static int run_sweep(struct sweep *sweep, uint64_t safe, bool *more, blaze_error
     uint64_t swept = sweep->stays <= sweep->scanned ? sweep->stays - 1 : sweep->scanned;
     uint64_t generation = sweep->kept.generation;
     *more = sweep->scanned < sweep->end && swept == sweep->scanned;
-    safe = sweep->kept.safe;
+    known = sweep->known = (struct bz_acknowledged){
+        sweep->kept.keeper, sweep->kept.safe, sweep->kept.claimed, sweep->self};
     if (sweep->count > 0 || swept >= written + SWEPT_LAG)
         rc = remove_found(sweep, swept, error);
     if (rc == 0)
-        note_swept(db, generation, safe, swept);
+        note_swept(db, generation, known, swept);
     return rc;
 }
 
 void bz_scope_close(struct bz_db *db)
 {
-    struct sweep *sweep = db->scope.safe > 0 ? bz_zalloc(sizeof *sweep) : NULL;
+    struct sweep *sweep = db->scope.known.safe > 0 ? bz_zalloc(sizeof *sweep) : NULL;
     if (sweep == NULL)
         return;
     sweep->db = db;
     sweep->kept.generation = db->scope.generation;
-    sweep->kept.safe = db->scope.safe;
+    sweep->known = db->scope.known;
+    sweep->kept.safe = db->scope.known.safe;
     bz_arena_init(&sweep->arena);
     remove_found(sweep, db->scope.swept, NULL);
     bz_arena_release(&sweep->arena);
     bz_free(sweep);
 }
 
-int bz_scope_sweep(struct bz_db *db, uint64_t safe, bool *more, blaze_error *error)
+int bz_scope_sweep(struct bz_db *db, struct bz_acknowledged known, bool *more, blaze_error *error)
 {
     struct sweep *sweep = bz_zalloc(sizeof *sweep);
     *more = false;
@@ -386,7 +454,7 @@ int bz_scope_sweep(struct bz_db *db, uint64_t safe, bool *more, blaze_error *err
     sweep->db = db;
     sweep->stays = UINT64_MAX;
     bz_arena_init(&sweep->arena);
-    int rc = run_sweep(sweep, safe, more, error);
+    int rc = run_sweep(sweep, known, more, error);
     bz_selection_free(sweep->selection);
     bz_arena_release(&sweep->arena);
     bz_free(sweep);
@@ -416,6 +484,7 @@ int bz_peers_void(struct bz_db_txn *txn, bool held, blaze_error *error)
         memcpy(&node, nodes.data + at, sizeof node);
         rc = bz_peer_load(txn->view, &node, &peer, error);
         peer.held = held ? peer.cursor : 0;
+        peer.partial |= peer.cursor > 0; /* what it sent goes beyond our version vector now */
         peer.cursor = peer.reached = 0;
         peer.trail = (struct bz_trail){0};
         if (rc == 0)
@@ -526,71 +595,7 @@ int bz_db_scope_set(struct bz_db *db, struct bz_bytes scope, blaze_error *error)
     bz_arena_release(&arena);
     bool more = rc == 0;
     while (more && rc == 0)
-        rc = bz_scope_sweep(db, 0, &more, error);
-    return rc;
-}
-
-/* ---- by hand ---- */
-
-static int evict(struct bz_db_txn *txn, struct bz_scope_kept *kept, uint32_t number,
-    const blaze_id *id, blaze_error *error)
-{
-    struct bz_txn_collection *collection;
-    struct bz_stored stored;
-    struct bz_rec rec;
-    bool there = false;
-    char text[BLAZE_ID_TEXT_SIZE];
-    bz_arena_reset(&txn->arena);
-    int rc = bz_txn_collection_load(txn, number, &collection, error);
-    if (rc == 0)
-        rc = bz_txn_record_load(txn, number, id, &stored, &rec, &there, error);
-    if (rc != 0)
-        return rc;
-    if (!there)
-        return bz_error_set(
-            error, BLAZE_ENOTFOUND, "there is no record %s", blaze_id_format(id, text));
-    if (!bz_scope_expendable(txn->state.self, kept, &stored, &rec))
-        return bz_error_set(error, BLAZE_EBUSY,
-            "record %s was written here and is not known to be anywhere else: sync first",
-            blaze_id_format(id, text));
-    return bz_scope_let_go(txn, kept, collection, id, &stored, &rec, error);
-}
-
-int bz_db_evict(struct bz_db *db, struct bz_bytes collection, const blaze_id *ids, size_t count,
-    blaze_error *error)
-{
-    struct bz_db_txn *txn = NULL;
-    struct bz_scope_kept kept;
-    struct bz_arena arena;
-    uint32_t number = 0;
-    int rc = bz_db_readable(db, error);
-    if (rc == 0)
-        rc = bz_db_begin(db, &txn, error);
-    if (rc != 0)
-        return rc;
-    bz_arena_init(&arena);
-    rc = bz_scope_load(txn->view, &arena, &kept, error);
-    if (rc == 0 && kept.generation == 0)
-        rc = bz_error_set(error, BLAZE_EPERM,
-            "this copy is one of the whole database: give it a scope before anything is evicted");
-    if (rc == 0 && bz_catalog_collection(db->catalog, collection, &number) != 0)
-        rc = bz_error_set(error, BLAZE_ENOTFOUND, "there is no such collection");
-    if (rc == 0)
-        add_unwritten(db, &kept);
-    for (size_t i = 0; rc == 0 && i < count; i++)
-        rc = evict(txn, &kept, number, &ids[i], error);
-    if (rc == 0) {
-        /* From now on peers must send complete records, which sessions say when they begin. */
-        if (!kept.evicted && !bz_scope_filtered(kept.scope))
-            kept.generation = ++txn->state.position;
-        kept.evicted = true;
-        rc = bz_scope_store(txn->txn, &kept, error);
-    }
-    if (rc == 0)
-        rc = bz_db_commit(txn, BZ_DURABLE_FULL, error);
-    else
-        bz_db_abort(txn);
-    bz_arena_release(&arena);
+        rc = bz_scope_sweep(db, (struct bz_acknowledged){0}, &more, error);
     return rc;
 }
 
@@ -631,7 +636,8 @@ int bz_replica_scope(void *context, struct bz_arena *arena, struct bz_scope_stat
     return rc;
 }
 
-int bz_replica_acknowledged(void *context, uint64_t position, bool *more, blaze_error *error)
+int bz_replica_acknowledged(
+    void *context, struct bz_acknowledged known, bool *more, blaze_error *error)
 {
-    return bz_scope_sweep(context, position, more, error);
+    return bz_scope_sweep(context, known, more, error);
 }

@@ -8,10 +8,17 @@
  *
  * What has gone must not come back in an older state, from a peer that does not know better yet:
  * for the newer one may never be told again. So a record that is not here is taken in only if it
- * says something that we have not been shown: its rvv is not covered by our version vector, nor by
- * what the record was when it went. The latter is noted in `meta` under "gone/" until the version
- * vector covers it. Our own writes do not count as shown: what we have let go of may be brought
- * back by a wider scope. So the notes of records that hold some stay until then.
+ * says something that we have not been shown.
+ *
+ *   G1  What we have been shown is states, not writes: two that are out of scope may merge to one
+ *       that is in it. So a record is known only if its rvv is covered by that of one state alone.
+ *   G2  Where filters may have refused something, our version vector is that of one full peer at
+ *       its head, and no sum of several: it covers what that peer has shown or passed over.
+ *   G3  States that it does not cover are noted in `meta` under "gone/" as they go: their rvv, none
+ *       of them covered by another. The notes go when the version vector covers them.
+ *   G4  Our own writes do not count as shown: what we have let go of may be brought back by a wider
+ *       scope. So notes with some stay until then. Nor is a record taken in that lacks such a
+ *       write: our next one would say that it had seen it.
  */
 
 #include "db/db_priv.h"
@@ -32,65 +39,107 @@ static struct bz_bytes gone_key(uint8_t out[GONE_KEY_SIZE], uint32_t collection,
     return bz_bytes(out, GONE_KEY_SIZE);
 }
 
-static int gone_decode(
-    struct bz_arena *arena, struct bz_bytes value, struct bz_vv *out, blaze_error *error)
+/* Takes the next state off a note; BLAZE_END after the last. */
+static int gone_next(
+    struct bz_reader *r, struct bz_arena *arena, struct bz_vv *out, blaze_error *error)
 {
-    struct bz_reader r = bz_reader(value);
-    uint64_t count = bz_read_varint(&r);
-    bool sound = r.ok && count <= bz_reader_left(&r) / 2;
+    if (r->ok && bz_reader_left(r) == 0)
+        return BLAZE_END;
+    uint64_t count = bz_read_varint(r);
+    bool sound = r->ok && count <= bz_reader_left(r) / 2;
     struct bz_dot *entries = sound ? bz_arena_alloc(arena, (count + 1) * sizeof *entries) : NULL;
     if (sound && entries == NULL)
         return bz_error_code(error, BLAZE_ENOMEM);
     for (uint64_t i = 0; sound && i < count; i++) {
-        uint64_t node = bz_read_varint(&r);
-        entries[i] = (struct bz_dot){(uint32_t)node, bz_read_varint(&r)};
-        sound = r.ok && node <= UINT32_MAX && (i == 0 || entries[i - 1].node < node);
+        uint64_t node = bz_read_varint(r);
+        entries[i] = (struct bz_dot){(uint32_t)node, bz_read_varint(r)};
+        sound = r->ok && node <= UINT32_MAX && (i == 0 || entries[i - 1].node < node);
     }
-    if (!sound || bz_reader_left(&r) > 0)
+    if (!sound)
         return bz_error_set(error, BLAZE_ECORRUPT, "a note of what has gone is corrupt");
     *out = (struct bz_vv){entries, (uint32_t)count};
     return 0;
 }
 
-/* What the record was when it went; nothing if that is not noted. */
-static int gone_load(struct bz_db_txn *txn, struct bz_arena *arena, uint32_t collection,
-    const blaze_id *id, struct bz_vv *out, blaze_error *error)
+/* What is noted of a record, to be read by gone_next(). */
+static int gone_load(struct bz_view *view, uint32_t collection, const blaze_id *id,
+    struct bz_reader *out, blaze_error *error)
 {
     uint8_t key[GONE_KEY_SIZE];
     struct bz_bytes value;
-    *out = (struct bz_vv){0};
-    int rc = bz_view_get(txn->view, BZ_MAP_META, gone_key(key, collection, id), &value, error);
-    if (rc == BLAZE_ENOTFOUND)
-        return 0;
-    return rc != 0 ? rc : gone_decode(arena, value, out, error);
+    int rc = bz_view_get(view, BZ_MAP_META, gone_key(key, collection, id), &value, error);
+    *out = bz_reader(rc == 0 ? value : bz_bytes(NULL, 0));
+    return rc == BLAZE_ENOTFOUND ? 0 : rc;
+}
+
+static void gone_append(struct bz_buf *out, const struct bz_vv *rvv)
+{
+    bz_buf_append_varint(out, rvv->count);
+    for (uint32_t i = 0; i < rvv->count; i++) {
+        bz_buf_append_varint(out, rvv->entries[i].node);
+        bz_buf_append_varint(out, rvv->entries[i].seq);
+    }
+}
+
+/* Whether our version vector covers all of a state (G2, G4). */
+static int covered(struct bz_db_txn *txn, const struct bz_vv *rvv, bool *out, blaze_error *error)
+{
+    *out = true;
+    for (uint32_t i = 0; *out && i < rvv->count; i++) {
+        struct bz_dot entry = rvv->entries[i];
+        uint64_t seq = 0;
+        int rc =
+            entry.node == txn->state.self ? 0 : bz_version_load(txn->view, entry.node, &seq, error);
+        if (rc != 0)
+            return rc;
+        *out = seq >= entry.seq;
+    }
+    return 0;
 }
 
 int bz_gone_note(struct bz_db_txn *txn, uint32_t collection, const blaze_id *id,
     const struct bz_vv *rvv, blaze_error *error)
 {
     uint8_t key[GONE_KEY_SIZE];
-    struct bz_vv before, all;
+    struct bz_reader noted;
+    struct bz_vv state;
     struct bz_arena arena;
     struct bz_buf value;
+    bool known = false;
+    int rc = covered(txn, rvv, &known, error);
+    if (rc != 0 || known)
+        return rc;
     bz_arena_init(&arena);
     bz_buf_init(&value, BZ_STORE_VALUE_MAX);
-    int rc = gone_load(txn, &arena, collection, id, &before, error);
-    if (rc == 0 && bz_vv_max(&arena, &before, rvv, &all) != 0)
-        rc = bz_error_code(error, BLAZE_ENOMEM);
-    if (rc == 0) {
-        bz_buf_append_varint(&value, all.count);
-        for (uint32_t i = 0; i < all.count; i++) {
-            bz_buf_append_varint(&value, all.entries[i].node);
-            bz_buf_append_varint(&value, all.entries[i].seq);
-        }
-        rc = value.error != 0 ? bz_error_code(error, value.error)
-                              : bz_txn_put(txn->txn, BZ_MAP_META, gone_key(key, collection, id),
-                                    bz_buf_bytes(&value), error);
-        txn->changed = true;
+    gone_append(&value, rvv);
+    rc = gone_load(txn->view, collection, id, &noted, error);
+    while (rc == 0 && (rc = gone_next(&noted, &arena, &state, error)) == 0) {
+        known |= bz_vv_includes(&state, rvv);
+        if (!bz_vv_includes(rvv, &state))
+            gone_append(&value, &state);
     }
+    rc = rc == BLAZE_END ? 0 : rc;
+    if (rc == 0 && value.error != 0)
+        rc = bz_error_code(error, value.error);
+    if (rc == 0 && !known)
+        rc = bz_txn_put(
+            txn->txn, BZ_MAP_META, gone_key(key, collection, id), bz_buf_bytes(&value), error);
+    txn->changed |= rc == 0 && !known;
     bz_buf_release(&value);
     bz_arena_release(&arena);
     return rc;
+}
+
+int bz_gone_since(struct bz_view *view, struct bz_arena *arena, uint32_t collection,
+    const blaze_id *id, const struct bz_vv *rvv, bool *out, blaze_error *error)
+{
+    struct bz_reader noted;
+    struct bz_vv state;
+    int rc = gone_load(view, collection, id, &noted, error);
+    *out = false;
+    while (rc == 0 && !*out && (rc = gone_next(&noted, arena, &state, error)) == 0)
+        *out = bz_vv_includes(&state, rvv);
+    return rc == BLAZE_END ? 0 : rc;
 }
 
 /* The same of what a peer brought. */
@@ -103,27 +152,33 @@ static int note_brought(struct bz_scoped *scoped, struct bz_db_txn *txn,
     return bz_gone_note(txn, change->collection, &change->id, rvv, error);
 }
 
-/* Whether we were shown all of a record: by our version vector or, unless NULL, by a note. */
-static int covered(struct bz_db_txn *txn, const struct bz_vv *rvv, const struct bz_vv *gone,
+/* Whether a record that is not here is known, or cannot be the newest (G1, G4). */
+static int is_known(struct bz_scoped *scoped, struct bz_db_txn *txn, const struct bz_change *change,
     bool *out, blaze_error *error)
 {
-    for (uint32_t i = 0; i < rvv->count; i++) {
-        struct bz_dot entry = rvv->entries[i];
-        uint64_t seq = 0;
-        if (gone != NULL && bz_vv_covers(gone, entry))
-            continue;
-        if (entry.node != txn->state.self) {
-            int rc = bz_version_load(txn->view, entry.node, &seq, error);
-            if (rc != 0)
-                return rc;
-        }
-        if (seq < entry.seq) {
-            *out = false;
-            return 0;
-        }
-    }
+    const struct bz_vv *rvv = &change->rec.rvv;
+    uint32_t self = txn->state.self;
+    struct bz_reader noted;
+    struct bz_vv state;
+    int rc = covered(txn, rvv, out, error);
+    if (rc == 0 && !*out)
+        rc = gone_load(txn->view, change->collection, &change->id, &noted, error);
+    while (rc == 0 && !*out && (rc = gone_next(&noted, &scoped->arena, &state, error)) == 0)
+        *out = bz_vv_includes(&state, rvv) || bz_vv_get(&state, self) > bz_vv_get(rvv, self);
+    return rc == BLAZE_END ? 0 : rc;
+}
+
+/* Whether our version vector covers all states of a note. */
+static int note_covered(struct bz_db_txn *txn, struct bz_arena *arena, struct bz_bytes value,
+    bool *out, blaze_error *error)
+{
+    struct bz_reader noted = bz_reader(value);
+    struct bz_vv state;
+    int rc = 0;
     *out = true;
-    return 0;
+    while (*out && rc == 0 && (rc = gone_next(&noted, arena, &state, error)) == 0)
+        rc = covered(txn, &state, out, error);
+    return rc == BLAZE_END ? 0 : rc;
 }
 
 /* Takes away the notes that `all` says, or that the version vector covers: some of them. */
@@ -139,17 +194,13 @@ static int gone_prune(
     for (uint32_t n = 0; rc == 0 && n < limit; n++) {
         uint8_t key[GONE_KEY_SIZE];
         struct bz_bytes found = bz_cursor_key(cursor);
-        struct bz_vv rvv;
         bool go = true;
         if (found.size != sizeof key || memcmp(found.data, gone_prefix, sizeof gone_prefix) != 0)
             break;
         memcpy(key, found.data, sizeof key);
         bz_arena_reset(&arena);
-        if (txn != NULL) {
-            rc = gone_decode(&arena, bz_cursor_value(cursor), &rvv, error);
-            if (rc == 0)
-                rc = covered(txn, &rvv, NULL, &go, error);
-        }
+        if (txn != NULL)
+            rc = note_covered(txn, &arena, bz_cursor_value(cursor), &go, error);
         if (rc == 0 && go)
             rc = bz_txn_delete(store, BZ_MAP_META, bz_bytes(key, sizeof key), error);
         if (rc == 0)
@@ -184,11 +235,12 @@ int bz_scoped_begin(
     struct bz_scoped *scoped, struct bz_db_txn *txn, const blaze_id *peer, blaze_error *error)
 {
     struct count_context count = {peer, false};
-    *scoped = (struct bz_scoped){0};
+    *scoped = (struct bz_scoped){.peer_id = peer};
     bz_arena_init(&scoped->arena);
     int rc = bz_peer_load(txn->view, peer, &scoped->peer, error);
     if (rc == 0)
         rc = bz_scope_load(txn->view, &scoped->arena, &scoped->kept, error);
+    bz_scope_add_unwritten(txn->db, txn->state.self, &scoped->kept);
     if (rc == 0 && scoped->kept.generation != 0)
         rc = bz_selection_new(&scoped->selection, txn->db->catalog, scoped->kept.scope, error);
     if (rc == 0 && scoped->selection != NULL)
@@ -209,7 +261,6 @@ void bz_scoped_release(struct bz_scoped *scoped)
 int bz_scoped_before(struct bz_scoped *scoped, struct bz_db_txn *txn,
     const struct bz_change *change, const struct bz_rec *local, bool *drop, blaze_error *error)
 {
-    struct bz_vv gone;
     bool filtered;
     *drop = false;
     if (scoped->selection == NULL || local != NULL)
@@ -218,8 +269,19 @@ int bz_scoped_before(struct bz_scoped *scoped, struct bz_db_txn *txn,
         *drop = true;
         return 0;
     }
-    int rc = gone_load(txn, &scoped->arena, change->collection, &change->id, &gone, error);
-    return rc != 0 ? rc : covered(txn, &change->rec.rvv, &gone, drop, error);
+    return is_known(scoped, txn, change, drop, error);
+}
+
+int bz_scoped_takes_version(struct bz_scoped *scoped, struct bz_db_txn *txn, const struct bz_vv *vv,
+    bool *out, blaze_error *error)
+{
+    struct bz_vv ours;
+    *out = true;
+    if (scoped->selection == NULL || !bz_scope_filtered(scoped->kept.scope))
+        return 0;
+    int rc = bz_version_vector(txn->view, txn->state.self, 0, &scoped->arena, &ours, error);
+    *out = rc == 0 && bz_vv_includes(vv, &ours);
+    return rc;
 }
 
 /* Lets go of a record that is here, if it can go: *out. */
@@ -227,7 +289,9 @@ static int remove_here(struct bz_scoped *scoped, struct bz_db_txn *txn,
     struct bz_txn_collection *collection, const struct bz_change *change,
     const struct bz_stored *stored, const struct bz_rec *local, bool *out, blaze_error *error)
 {
-    bool with_peer = scoped->peer_full && bz_vv_includes(&change->rec.rvv, &local->rvv);
+    /* One that holds writes of ours waits for a peer to claim those, too (S2). */
+    bool with_peer = scoped->peer_full && bz_vv_includes(&change->rec.rvv, &local->rvv) &&
+                     bz_vv_get(&local->rvv, txn->state.self) <= scoped->kept.claimed;
     *out = with_peer || bz_scope_expendable(txn->state.self, &scoped->kept, stored, local);
     if (!*out)
         return 0;
@@ -241,6 +305,7 @@ int bz_scoped_after(struct bz_scoped *scoped, struct bz_db_txn *txn,
     bool *drop, bool *changed, blaze_error *error)
 {
     *drop = false;
+    scoped->stays = false;
     if (scoped->selection == NULL ||
         bz_selection_takes(scoped->selection, change->collection, &change->id, merged))
         return 0;
@@ -252,11 +317,18 @@ int bz_scoped_after(struct bz_scoped *scoped, struct bz_db_txn *txn,
     if (rc != 0)
         return rc;
     *changed = local != NULL; /* it has gone, or goes on as merged */
+    scoped->stays = !*drop;
     return *drop ? note_brought(scoped, txn, change, &merged->rvv, error) : 0;
 }
 
+static int changed_meanwhile(blaze_error *error)
+{
+    return bz_error_set(error, BLAZE_EBUSY,
+        "what this copy is to hold has changed meanwhile: the exchange begins anew");
+}
+
 int bz_scoped_marker(struct bz_scoped *scoped, struct bz_db_txn *txn,
-    const struct bz_change *change, bool *changed, blaze_error *error)
+    const struct bz_change *change, uint32_t peer, bool *changed, blaze_error *error)
 {
     struct bz_txn_collection *collection = NULL;
     struct bz_stored stored;
@@ -264,8 +336,7 @@ int bz_scoped_marker(struct bz_scoped *scoped, struct bz_db_txn *txn,
     bool found = false, gone = true;
     *changed = false;
     if (scoped->selection == NULL)
-        return bz_error_set(
-            error, BLAZE_EPROTO, "the peer takes this copy for one of a part of the database");
+        return changed_meanwhile(error);
     bz_arena_reset(&txn->arena);
     int rc = bz_txn_collection_load(txn, change->collection, &collection, error);
     if (rc == 0)
@@ -277,8 +348,14 @@ int bz_scoped_marker(struct bz_scoped *scoped, struct bz_db_txn *txn,
         return 0; /* it is more than that here, and the peer is to be told */
     if (found)
         rc = remove_here(scoped, txn, collection, change, &stored, &local, &gone, error);
-    if (rc != 0 || !gone)
+    if (rc != 0)
         return rc;
+    if (!gone) { /* it goes with the sweep, which comes by at the end of the log */
+        rc = bz_gone_note(txn, change->collection, &change->id, &change->rec.rvv, error);
+        return rc != 0 ? rc
+                       : bz_write_record(txn, collection, &change->id, &stored, &local, &local,
+                             (struct bz_origin){peer, false}, error);
+    }
     *changed = found;
     return note_brought(scoped, txn, change, &change->rec.rvv, error);
 }
@@ -312,14 +389,41 @@ static void note_peer(
     peer->partial = peer->relayed || (ahead && !(head != NULL && head->claims));
 }
 
-/* A scope that takes everything and a full peer that has all that we let go of: the copy is full.
- */
-static bool completes(const struct bz_scoped *scoped, const struct bz_db_txn *txn,
-    const struct bz_peer_state *peer, const struct bz_head *head)
+/* A scope that takes everything, and all of a full peer: the copy is full. */
+static bool completes(
+    const struct bz_scoped *scoped, const struct bz_peer_state *peer, const struct bz_head *head)
 {
-    return head != NULL && !head->scoped && !peer->scoped &&
-           bz_scope_takes_all(scoped->kept.scope) &&
-           (scoped->kept.gave == 0 || bz_vv_get(&head->vv, txn->state.self) >= scoped->kept.gave);
+    return head != NULL && !head->scoped && !peer->scoped && bz_scope_takes_all(scoped->kept.scope);
+}
+
+/* Whether nobody will claim our writes any more, after some that we let go of: a full peer does
+ * not, and the keeper is that one and has lost them, or is not seen any more (S2, S3). */
+static int is_outgrown(const struct bz_scoped *scoped, struct bz_db_txn *txn,
+    const struct bz_head *head, bool *out, blaze_error *error)
+{
+    const struct bz_scope_kept *kept = &scoped->kept;
+    struct bz_peer_state keeper;
+    *out = false;
+    if (head == NULL || head->scoped || bz_vv_get(&head->vv, txn->state.self) >= kept->gave ||
+        bz_scope_keeps(kept, scoped->peer_id, scoped->peer_acked))
+        return 0;
+    *out = bz_scope_takes_all(kept->scope) ||
+           memcmp(&kept->keeper, scoped->peer_id, sizeof kept->keeper) == 0;
+    if (*out)
+        return 0;
+    int rc = bz_peer_load(txn->view, &kept->keeper, &keeper, error);
+    uint64_t now = txn->db->wall_ms(txn->db->context);
+    *out = rc == 0 && now > keeper.seen_ms && now - keeper.seen_ms > BZ_UNSEEN_MS;
+    return rc;
+}
+
+static int outgrow(struct bz_scoped *scoped, blaze_error *error)
+{
+    scoped->outgrown = true;
+    return bz_error_set(error, BLAZE_ECLOSED,
+        "writes of this node that this copy has let go of may have been lost: it goes on as "
+        "another "
+        "node with the next connection");
 }
 
 int bz_scoped_end(struct bz_scoped *scoped, struct bz_db_txn *txn, struct bz_peer_state *peer,
@@ -329,11 +433,14 @@ int bz_scoped_end(struct bz_scoped *scoped, struct bz_db_txn *txn, struct bz_pee
     if (peer->scoped || (head != NULL && head->scoped))
         note_peer(scoped, peer, head);
     if (peer->scope != scoped->kept.generation)
-        return bz_error_set(error, BLAZE_EBUSY,
-            "what this copy is to hold has changed meanwhile: the exchange begins anew");
+        return changed_meanwhile(error);
     if (scoped->selection == NULL)
         return 0;
-    if (completes(scoped, txn, peer, head)) {
+    bool outgrown = false;
+    rc = is_outgrown(scoped, txn, head, &outgrown, error);
+    if (rc != 0 || outgrown)
+        return rc != 0 ? rc : outgrow(scoped, error);
+    if (completes(scoped, peer, head)) {
         scoped->kept.generation = 0;
         scoped->kept_changed = true;
         txn->state.position++; /* as setting a scope does */

@@ -297,7 +297,7 @@ static int apply_chunk(
     if (rc != 0)
         return rc;
     if (s->replica.ops->apply_from != NULL)
-        s->replica.ops->apply_from(apply, s->out.scoped);
+        s->replica.ops->apply_from(apply, s->out.scoped, bz_scope_acked(s));
     rc = apply_body(s, apply, &body, bytes, error);
     if (rc == BLAZE_ENOTFOUND) {
         /* It leaves out what it thinks we have, and we have collected it. */

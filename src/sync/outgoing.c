@@ -166,17 +166,21 @@ int bz_outgoing_resume(struct bz_session *s, const struct bz_resume *resume, bla
     o->head_due = true;
     o->unclaimed = false;
     o->claimable = 0;
+    if (resume->round == 0)
+        o->resumed = o->position_acked;
+    o->known = (struct bz_acknowledged){0};
+    o->swept = 0;
     bz_lazy_reset(s);
     rc = take_summary(s, resume->summary);
     return rc != 0 ? bz_error_code(error, rc) : bz_scope_asked(s, resume, usable, error);
 }
 
 /* The peer has taken over what a head of ours claims of our own writes. */
-static int take_claim(struct bz_session *s, uint64_t seq)
+static int take_claim(struct bz_session *s, const struct bz_sent_chunk *chunk)
 {
-    uint32_t self;
-    int rc = s->replica.ops->node_number(s->replica.context, &s->self.node, &self);
-    return rc != 0 ? rc : bz_vector_raise(&s->out.has, (struct bz_dot){self, seq});
+    s->out.known = (struct bz_acknowledged){s->status.peer, chunk->to, chunk->claimed, s->in.self};
+    struct bz_dot claim = {s->in.self, chunk->claimed};
+    return claim.seq == 0 ? 0 : bz_vector_raise(&s->out.has, claim);
 }
 
 int bz_outgoing_ack(struct bz_session *s, const struct bz_ack *ack, blaze_error *error)
@@ -193,7 +197,7 @@ int bz_outgoing_ack(struct bz_session *s, const struct bz_ack *ack, blaze_error 
         o->position_acked = chunk->to;
         if (chunk->head || BZ_MUTANT(FIELDS_BY_CURSOR))
             o->reached = chunk->to;
-        int rc = chunk->claimed > 0 ? take_claim(s, chunk->claimed) : 0;
+        int rc = chunk->claims ? take_claim(s, chunk) : 0;
         if (rc != 0)
             return bz_error_code(error, rc);
         if (i + 1 == count && ack->position != chunk->to)
@@ -437,15 +441,6 @@ static int tell_head(struct bz_session *s, const struct bz_head *head)
     return rc;
 }
 
-/* Up to where a partial replica's head claims our own writes. */
-static uint64_t claimed(struct bz_session *s, const struct bz_head *head)
-{
-    uint32_t self;
-    if (!head->claims || s->replica.ops->node_number(s->replica.context, &s->self.node, &self) != 0)
-        return 0;
-    return bz_vv_get(&head->vv, self);
-}
-
 /* The openings up to which the chunk leads, where they are news. */
 static int find_openings(struct bz_session *s, struct bz_trail *out)
 {
@@ -501,9 +496,16 @@ static int make_frame(struct bz_session *s, const struct bz_head *head)
         rc = o->body.error != 0 ? o->body.error : o->ready.error;
     o->ready_records = o->records;
     o->ready_chunk = (struct bz_sent_chunk){
-        o->round, o->walked, o->ready.size, head != NULL, head != NULL ? claimed(s, head) : 0};
+        .round = o->round,
+        .to = o->walked,
+        .size = o->ready.size,
+        .head = head != NULL,
+        .claims = head != NULL && head->claims,
+        .claimed = head != NULL && head->claims ? bz_vv_get(&head->vv, head->self) : 0,
+    };
     o->head_due = head == NULL;
     o->unclaimed = head != NULL && head->scoped && !head->claims;
+    bz_scope_claim_again(s);
     return rc;
 }
 
@@ -551,6 +553,11 @@ static int open_walk(struct bz_session *s, blaze_error *error)
     if (s->out.round == 0)
         receiver.node = s->status.peer; /* else it wants even what it once sent us itself */
     bz_scope_receive(s, &receiver);
+    if (s->in.scope != 0) {
+        receiver.peer = s->status.peer;
+        receiver.acked = bz_scope_acked(s);
+        s->out.claimable = bz_vv_get(&s->out.has.vv, s->in.self);
+    }
     s->out.walk_since_ms = s->now_ms;
     s->out.limit = bz_lazy_limit(s);
     receiver.lazy = s->out.limit != UINT64_MAX;

@@ -34,7 +34,7 @@ bool bz_scope_whole(const struct bz_session *s)
 static int changed(blaze_error *error)
 {
     return bz_error_set(error, BLAZE_EBUSY,
-        "what this copy is to hold has changed meanwhile: the exchange begins anew");
+        "what this copy is to hold, or its name, has changed meanwhile: the exchange begins anew");
 }
 
 int bz_scope_ask(
@@ -75,6 +75,14 @@ int bz_scope_run(struct bz_session *s, bool *more, blaze_error *error)
     struct bz_outgoing *o = &s->out;
     if (ops->scope == NULL)
         return 0;
+    if (s->in.scope != 0) {
+        struct bz_identity self;
+        int rc = ops->identity(s->replica.context, &self);
+        if (rc != 0)
+            return bz_error_code(error, rc);
+        if (memcmp(&self.node, &s->self.node, sizeof self.node) != 0)
+            return changed(error);
+    }
     uint64_t position = ops->position(s->replica.context);
     if (position != s->in.looked) {
         struct bz_scope_state scope;
@@ -86,11 +94,11 @@ int bz_scope_run(struct bz_session *s, bool *more, blaze_error *error)
             return changed(error);
         s->in.looked = position;
     }
-    if (s->in.scope == 0 || o->scoped || (o->position_acked == o->swept && !o->sweeping))
+    if (s->in.scope == 0 || o->scoped || (o->known.safe == o->swept && !o->sweeping))
         return 0;
-    o->swept = o->position_acked;
+    o->swept = o->known.safe;
     o->sweeping = false;
-    int rc = ops->acknowledged(s->replica.context, o->swept, &o->sweeping, error);
+    int rc = ops->acknowledged(s->replica.context, o->known, &o->sweeping, error);
     *more |= rc == 0 && o->sweeping;
     return rc;
 }
@@ -201,35 +209,33 @@ int bz_scope_markers(
     return bz_error_set(error, BLAZE_EPROTO, "the peer sent a malformed chunk");
 }
 
-/* Where our last head could not claim our own writes, the next may once the peer knows more of
- * them. */
-static int claim_again(struct bz_session *s)
+uint64_t bz_scope_acked(const struct bz_session *s)
+{
+    const struct bz_outgoing *o = &s->out;
+    return o->position_acked > o->resumed ? o->position_acked : o->resumed;
+}
+
+void bz_scope_claim_again(struct bz_session *s)
 {
     struct bz_outgoing *o = &s->out;
-    uint32_t self;
-    if (!o->unclaimed)
-        return 0;
-    int rc = s->replica.ops->node_number(s->replica.context, &s->self.node, &self);
-    if (rc == 0 && bz_vv_get(&o->has.vv, self) > o->claimable) {
-        o->claimable = bz_vv_get(&o->has.vv, self);
+    uint64_t known = bz_vv_get(&o->has.vv, s->in.self);
+    if (o->unclaimed && known > o->claimable) {
+        o->claimable = known;
         o->head_due = true;
     }
-    return rc;
 }
 
 int bz_scope_head(struct bz_session *s, const struct bz_body_head *fixed, struct bz_head *head)
 {
     struct bz_incoming *in = &s->in;
-    int rc = claim_again(s);
-    if (rc != 0)
-        return rc;
+    bz_scope_claim_again(s);
     head->scoped = fixed->scoped || s->out.scoped;
     if (!head->scoped)
         return 0;
     head->claims = fixed->claims;
     head->vv = (struct bz_vv){0};
     uint32_t peer;
-    rc = s->replica.ops->node_number(s->replica.context, &s->status.peer, &peer);
+    int rc = s->replica.ops->node_number(s->replica.context, &s->status.peer, &peer);
     if (rc != 0)
         return rc == BLAZE_ENOTFOUND ? 0 : rc;
     in->claim = (struct bz_dot){peer, bz_vv_get(&in->vv.vv, peer)};

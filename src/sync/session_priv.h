@@ -67,7 +67,8 @@ struct bz_sent_chunk {
     uint64_t to;
     size_t size; /* of the frame */
     bool head;
-    uint64_t claimed; /* that head, of a partial replica, claims its own writes up to here */
+    bool claims;      /* it does so for our own writes, of which we may have let some go */
+    uint64_t claimed; /* of a partial replica's: up to here */
 };
 
 /* The dictionaries that the peer has, if one side is blind. */
@@ -89,14 +90,16 @@ struct bz_outgoing {
     uint64_t limit;         /* of this walk: beyond it nothing is begun */
     bool head_due;          /* records have gone since the last head, or there was none yet */
     bool unclaimed;         /* the last head could not claim our own writes; see bz_head */
-    uint64_t claimable;     /* of them the peer was known to have when that was last tried */
+    uint64_t claimable;     /* of them the peer was known to have when that walk began */
 
     bool scoped; /* the peer is a partial replica, and this is what it wants; see bz_receiver */
     bool whole;
     uint64_t held, fresh;
     struct bz_buf scope, before;
-    bool sweeping;  /* there is more to let go of, up to `swept` */
-    uint64_t swept; /* position acknowledged that our partial replica was told of */
+    bool sweeping;                /* there is more to let go of, up to `swept` */
+    struct bz_acknowledged known; /* by our heads that claimed our own writes */
+    uint64_t resumed;             /* the position that the peer's first RESUME told */
+    uint64_t swept;               /* of that, what our partial replica was told of */
 
     struct bz_changes *walk; /* NULL: none */
     uint64_t walk_since_ms;
@@ -400,6 +403,11 @@ void bz_scope_receive(const struct bz_session *s, struct bz_receiver *receiver);
 /* Applies the markers of a chunk. */
 int bz_scope_markers(
     struct bz_session *s, struct bz_apply *apply, struct bz_body_reader *body, blaze_error *error);
+/* Up to where the peer has our log. */
+uint64_t bz_scope_acked(const struct bz_session *s);
+/* Where our last head could not claim our own writes, the next may once the peer is known to have
+ * more of them than when its walk began. */
+void bz_scope_claim_again(struct bz_session *s);
 /* Leaves of a partial replica's head what counts here: its own writes, if it claims them. */
 int bz_scope_head(struct bz_session *s, const struct bz_body_head *fixed, struct bz_head *head);
 /* Whether the scope is still what the session began with; tells what the peer has acknowledged. */

@@ -166,6 +166,58 @@ static void evicting_makes_room_here_and_deletes_nothing(void **state)
     stop_hub(&hub);
 }
 
+static void evicting_by_a_filter_leaves_what_is_nowhere_else(void **state)
+{
+    struct world *w = *state;
+    struct hub hub = start_hub(w, "hub", "tcp://127.0.0.1:0");
+    const char *code = share_cities(w, &hub, false);
+    must(w, "join", "p.blz", code, "--only", "cities", NULL);
+    must(w, "update", "p.blz", "cities", LYON, "{\"n\":1}", NULL);
+    must(w, "delete", "p.blz", "cities", GRAZ, NULL);
+    refuse(w, 2, "either", "evict", "p.blz", "cities", NULL);
+    refuse(w, 2, "either", "evict", "p.blz", "cities", LYON, "--where", "n = 1", NULL);
+    refuse(w, 3, "filter on 'cities'", "evict", "p.blz", "cities", "--where", "n = ", NULL);
+    refuse(w, 4, "no collection", "evict", "p.blz", "towns", "--where", "n = 1", NULL);
+    refuse(w, 6, "scope", "evict", "a.blz", "cities", "--where", "n = 1", NULL);
+    const char *none = must(w, "evict", "p.blz", "cities", "--where", "country = \"AT\"", NULL);
+    assert_int_equal(json_number(w, none, "evicted"), 0); /* it is deleted here */
+    const char *some = must(w, "evict", "p.blz", "cities", "--where", "exists name", NULL);
+    assert_int_equal(json_number(w, some, "evicted"), 1);
+    assert_int_equal(json_number(w, some, "kept"), 1);
+    assert_lacks(w, "p.blz", BERLIN);
+    assert_has(w, "p.blz", LYON);
+    sync_both(w);
+    assert_int_equal(records(w, "a.blz"), 3); /* Graz is deleted, Berlin is not */
+    assert_has(w, "a.blz", BERLIN);
+    some = must(w, "evict", "p.blz", "cities", "--where", "exists name", NULL);
+    assert_int_equal(json_number(w, some, "evicted"), 1);
+    assert_int_equal(json_number(w, some, "kept"), 0);
+    assert_int_equal(records(w, "p.blz"), 0);
+    must(w, "check", "p.blz", NULL);
+    stop_hub(&hub);
+}
+
+static void a_part_can_be_read_without_writing(void **state)
+{
+    struct world *w = *state;
+    struct hub hub = start_hub(w, "hub", "tcp://127.0.0.1:0");
+    const char *code = share_cities(w, &hub, false);
+    must(w, "join", "p.blz", code, "--where", german, NULL);
+    must(w, "insert", "p.blz", "people", "{\"name\":\"Ben\"}", NULL);
+    assert_int_equal(system("chmod -R a-w p.blz"), 0);
+    const char *status = must(w, "status", "p.blz", NULL);
+    assert_string_equal(json_at(w, status, "partial"), "true");
+    assert_string_equal(json_at(w, status, "scope.cities"), "country = \"DE\"");
+    assert_has(w, "p.blz", BERLIN);
+    assert_lacks(w, "p.blz", LYON);
+    assert_non_null(strstr(must(w, "scope", "p.blz", NULL), "country"));
+    must(w, "check", "p.blz", NULL);
+    assert_int_equal(system("chmod -R u+w p.blz"), 0);
+    must(w, "sync", "p.blz", NULL);
+    assert_int_equal(records(w, "p.blz"), 1);
+    stop_hub(&hub);
+}
+
 static void a_scope_that_cannot_be_is_refused_with_the_reason(void **state)
 {
     struct world *w = *state;
@@ -194,6 +246,8 @@ int main(void)
         TEST(a_part_of_a_trusted_hubs_database_is_kept_in_step),
         TEST(a_trusted_hub_sends_only_what_the_scope_takes),
         TEST(evicting_makes_room_here_and_deletes_nothing),
+        TEST(evicting_by_a_filter_leaves_what_is_nowhere_else),
+        TEST(a_part_can_be_read_without_writing),
         TEST(a_scope_that_cannot_be_is_refused_with_the_reason),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

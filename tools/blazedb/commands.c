@@ -464,14 +464,17 @@ const struct cli_command cli_commands[] = {
     },
     {
         .name = "evict",
-        .words = "DB COLLECTION ID",
-        .words_min = 3,
+        .words = "DB COLLECTION [ID]",
+        .words_min = 2,
         .words_max = 3,
-        .summary = "Let go of a record in a partial copy; other copies keep it.",
+        .summary = "Let go of records in a partial copy; other copies keep them.",
+        .options = {{"where", "FILTER", "all that it takes, instead of one by its id"}},
         .more =
-            "It comes back when it is changed elsewhere, or when the scope is set again. What was\n"
-            "written here must have been synced first.\n\n"
-            "example: blazedb evict notes.blz cities 0197a2b4-5c6d-7e8f-9a0b-1c2d3e4f5a6b",
+            "They come back when they are changed elsewhere, or when the scope is set again. What\n"
+            "was written here must have been synced first: --where leaves such records, and says\n"
+            "how many. Prints {\"evicted\":ID} or {\"evicted\":N,\"kept\":N}.\n\n"
+            "example: blazedb evict notes.blz cities 0197a2b4-5c6d-7e8f-9a0b-1c2d3e4f5a6b\n"
+            "example: blazedb evict notes.blz cities --where 'country != \"DE\"'",
         .run = cmd_evict,
     },
     {.name = NULL},

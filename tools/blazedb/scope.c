@@ -142,26 +142,46 @@ int cmd_scope(struct cli *cli)
 
 /* ---- evict ---- */
 
+static int evict_one(struct cli *cli, blaze_db *db, const blaze_id *id)
+{
+    blaze_error error;
+    int rc = blaze_evict(db, cli->words[1], id, &error);
+    if (rc == BLAZE_ENOTFOUND)
+        return cli_fail(EXIT_NO_RECORD, cli->words[0], "%s", error.text);
+    if (rc != BLAZE_OK)
+        return cli_fail_error(cli->words[0], rc, &error);
+    struct cli_result *result = cli_result_new();
+    cli_result_id(result, "evicted", id);
+    return cli_result_print(cli, result);
+}
+
+static int evict_where(struct cli *cli, blaze_db *db, const char *filter)
+{
+    blaze_error error;
+    uint64_t evicted, kept;
+    int rc = blaze_evict_where(db, cli->words[1], filter, &evicted, &kept, &error);
+    if (rc != BLAZE_OK)
+        return cli_fail_error(cli->words[0], rc, &error);
+    struct cli_result *result = cli_result_new();
+    cli_result_number(result, "evicted", evicted);
+    cli_result_number(result, "kept", kept);
+    return cli_result_print(cli, result);
+}
+
 int cmd_evict(struct cli *cli)
 {
     blaze_id id;
     blaze_db *db;
-    if (cli_id(cli->words[2], &id) != EXIT_DONE)
+    const char *filter = cli_option(cli, "where");
+    if ((filter != NULL) == (cli->words[2] != NULL))
+        return cli_fail(EXIT_USAGE, cli->command->name, "wants either an id or --where FILTER");
+    if (filter == NULL && cli_id(cli->words[2], &id) != EXIT_DONE)
         return EXIT_USAGE;
     int code = cli_open(cli, &db);
     if (code != EXIT_DONE)
         return code;
-    blaze_error error;
     code = cli_need_collection(cli, db, cli->words[1]);
-    int rc = code == EXIT_DONE ? blaze_evict(db, cli->words[1], &id, &error) : BLAZE_OK;
-    if (rc == BLAZE_ENOTFOUND)
-        code = cli_fail(EXIT_NO_RECORD, cli->words[0], "%s", error.text);
-    else if (rc != BLAZE_OK)
-        code = cli_fail_error(cli->words[0], rc, &error);
-    if (code == EXIT_DONE) {
-        struct cli_result *result = cli_result_new();
-        cli_result_id(result, "evicted", &id);
-        code = cli_result_print(cli, result);
-    }
+    if (code == EXIT_DONE)
+        code = filter != NULL ? evict_where(cli, db, filter) : evict_one(cli, db, &id);
     return cli_close(cli, db, code);
 }
