@@ -63,6 +63,7 @@ bool bz_vv_includes(const struct bz_vv *a, const struct bz_vv *b);
 /* *out := max of both, in the arena. BLAZE_ENOMEM. */
 int bz_vv_max(
     struct bz_arena *arena, const struct bz_vv *a, const struct bz_vv *b, struct bz_vv *out);
+int bz_vv_copy(struct bz_arena *arena, const struct bz_vv *vv, struct bz_vv *out);
 
 struct bz_write {
     struct bz_dot dot;
@@ -165,6 +166,19 @@ int bz_rec_resolve(struct bz_arena *arena, const struct bz_rec *old, const struc
  */
 int bz_rec_merge(struct bz_arena *arena, const struct bz_rec *local, const struct bz_rec *remote,
     uint64_t arrived, struct bz_rec *out, bool *changed, bool *subsumed);
+/* The same where all writes up to `gone` (NULL: none) that are not in local were superseded, though
+ * its rvv may not say so: it was made anew after it had been deleted and collected. `local` is not
+ * NULL. Where the two cannot both be, the rvv alone counts. */
+int bz_rec_merge_past(struct bz_arena *arena, const struct bz_rec *local,
+    const struct bz_rec *remote, const struct bz_vv *gone, uint64_t arrived, struct bz_rec *out,
+    bool *changed, bool *subsumed);
+/* Whether what was merged into a record had a write that the result has not, where version vectors
+ * may not tell the sender so: not later than `gone`, or it claims to have seen as much. */
+bool bz_rec_contradicts(const struct bz_rec *rec, const struct bz_vv *before,
+    const struct bz_rec *remote, const struct bz_vv *gone);
+/* Whether some cell has siblings of which one is not later than `gone`: where that was collected,
+ * it may have been superseded. */
+bool bz_rec_doubtful(const struct bz_rec *rec, const struct bz_vv *gone);
 
 /* The partial form for a receiver that has everything up to log position `has`: without the cells
  * whose writes all arrived by then. Gives the whole record if rest must go, or if has is 0. */
@@ -190,6 +204,27 @@ int bz_rec_trim(struct bz_arena *arena, struct bz_rec *rec);
 int bz_rec_reissue(struct bz_arena *arena, const struct bz_rec *rec, uint32_t node, uint64_t seq,
     uint32_t to, uint64_t arrived, struct bz_rec *out, bool *changed);
 
+/*
+ * What becomes of a record, which is complete, that others have deleted and collected, having had
+ * all writes up to `gone` (rec_outlive.c).
+ */
+enum bz_rec_outliving {
+    BZ_REC_GONE,          /* no write that is new to them says whether it lives */
+    BZ_REC_STAYS,         /* it holds new ones only */
+    BZ_REC_WANTS_PRUNING, /* a new write speaks for the whole record: what is old can go */
+    BZ_REC_WANTS_BASE,    /* new writes stand on old ones */
+};
+enum bz_rec_outliving bz_rec_outlives(const struct bz_rec *rec, const struct bz_vv *gone);
+/* The body and the stamp of the base: appends the document of the old writes that no new one has
+ * replaced. BLAZE_ENOMEM, what bz_rec_document() gives. */
+int bz_rec_base(struct bz_arena *arena, const struct bz_rec *rec, const struct bz_vv *gone,
+    const struct bz_nodes *nodes, struct bz_buf *body, uint64_t *stamp);
+/* The record of the new writes alone, on that base if it wants one (else NULL), which has seen all
+ * up to `seen` besides. All of its writes count as arrived at `arrived`. BLAZE_EINVAL,
+ * BLAZE_ELIMIT, BLAZE_ENOMEM. */
+int bz_rec_outlive(struct bz_arena *arena, const struct bz_rec *rec, const struct bz_vv *gone,
+    const struct bz_vv *seen, const struct bz_write *base, uint64_t arrived, struct bz_rec *out);
+
 /* ---- reading; the record is complete ---- */
 
 /* The member of a cell that wins: by role, then stamp, then node id, then seq. */
@@ -198,6 +233,9 @@ const struct bz_write *bz_rec_winner(
 bool bz_rec_alive(const struct bz_rec *rec, const struct bz_nodes *nodes);
 /* Whether life has siblings of which one says alive and one dead. */
 bool bz_rec_life_differs(const struct bz_rec *rec);
+
+/* Whether a delete in it is concurrent with other writes. */
+bool bz_rec_torn(const struct bz_rec *rec);
 
 /* The cell that speaks for a field: its own or rest. */
 const struct bz_cell *bz_rec_cell(const struct bz_rec *rec, uint32_t field);

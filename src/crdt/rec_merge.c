@@ -40,7 +40,8 @@ struct merge {
     struct bz_rec_builder b;
     const struct bz_rec *local;
     const struct bz_rec *remote;
-    uint16_t *from_local; /* index of its writes -> candidate */
+    const struct bz_vv *gone; /* NULL, or what local has seen besides */
+    uint16_t *from_local;     /* index of its writes -> candidate */
     uint16_t *from_remote;
     bool *fresh; /* by candidate */
 };
@@ -66,7 +67,8 @@ static int take_writes(struct merge *m, uint64_t arrived)
         } else {
             *write = remote->writes[j];
             write->arrived = arrived;
-            m->fresh[n] = !bz_vv_covers(&local->rvv, write->dot);
+            m->fresh[n] = !bz_vv_covers(&local->rvv, write->dot) &&
+                          (m->gone == NULL || !bz_vv_covers(m->gone, write->dot));
         }
         if (order >= 0)
             m->from_remote[j++] = (uint16_t)n;
@@ -202,9 +204,9 @@ static int take(
 }
 
 static int merge_all(struct bz_arena *arena, const struct bz_rec *local,
-    const struct bz_rec *remote, uint64_t arrived, struct bz_rec *out)
+    const struct bz_rec *remote, const struct bz_vv *gone, uint64_t arrived, struct bz_rec *out)
 {
-    struct merge m;
+    struct merge m = {.gone = gone};
     int rc = merge_init(&m, arena, local, remote);
     if (rc == 0)
         rc = take_writes(&m, arrived);
@@ -213,8 +215,21 @@ static int merge_all(struct bz_arena *arena, const struct bz_rec *local,
     return rc != 0 ? rc : bz_rec_builder_finish(&m.b, out);
 }
 
-int bz_rec_merge(struct bz_arena *arena, const struct bz_rec *local, const struct bz_rec *remote,
-    uint64_t arrived, struct bz_rec *out, bool *changed, bool *subsumed)
+/* Whether a complete record lets go of something here, though it knows no more: M1 does not hold of
+ * one from which bz_rec_merge_past() has taken what was collected. */
+static bool takes_away(const struct bz_rec *remote, const struct bz_rec *local)
+{
+    bool does = false;
+    for (uint32_t i = 0; !does && remote->has_rest && i < local->write_count; i++) {
+        struct bz_dot dot = local->writes[i].dot;
+        does = bz_vv_covers(&remote->rvv, dot) && !bz_rec_holds(remote, dot);
+    }
+    return does;
+}
+
+int bz_rec_merge_past(struct bz_arena *arena, const struct bz_rec *local,
+    const struct bz_rec *remote, const struct bz_vv *gone, uint64_t arrived, struct bz_rec *out,
+    bool *changed, bool *subsumed)
 {
     if (local == NULL && !(remote->has_life && remote->has_rest))
         return BLAZE_EPROTO;
@@ -224,15 +239,27 @@ int bz_rec_merge(struct bz_arena *arena, const struct bz_rec *local, const struc
                     ((knows_all || BZ_MUTANT(REPLACES_CONCURRENT)) && bz_rec_is_whole(remote) &&
                         !bz_vv_covers(&local->rvv, remote->writes[0].dot));
     int rc = 0;
-    if (nothing_new) /* M1 */
+    *changed = !nothing_new || takes_away(remote, local);
+    if (!*changed) /* M1 */
         *out = *local;
     else if (replaces)
         rc = take(arena, remote, arrived, out);
     else
-        rc = merge_all(arena, local, remote, arrived, out);
-    if (rc == 0) {
-        *changed = !nothing_new;
-        *subsumed = knows_all || BZ_MUTANT(SUBSUMED_WRONGLY);
+        rc = merge_all(arena, local, remote, gone, arrived, out);
+    if (rc == BLAZE_EPROTO && nothing_new) {
+        *out = *local;
+        *changed = false;
+        rc = 0;
+    } else if (rc == BLAZE_EPROTO && gone != NULL) {
+        rc = merge_all(arena, local, remote, NULL, arrived, out);
     }
+    if (rc == 0)
+        *subsumed = knows_all || BZ_MUTANT(SUBSUMED_WRONGLY);
     return rc;
+}
+
+int bz_rec_merge(struct bz_arena *arena, const struct bz_rec *local, const struct bz_rec *remote,
+    uint64_t arrived, struct bz_rec *out, bool *changed, bool *subsumed)
+{
+    return bz_rec_merge_past(arena, local, remote, NULL, arrived, out, changed, subsumed);
 }

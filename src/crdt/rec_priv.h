@@ -24,9 +24,17 @@ static inline bool bz_cell_equal(const struct bz_cell *a, const struct bz_cell *
            memcmp(a->members, b->members, a->count * sizeof *a->members) == 0;
 }
 
+/* Whether a write is still in the record. */
+bool bz_rec_holds(const struct bz_rec *rec, struct bz_dot dot);
+
 /* The whole record of one write. The rvv is the caller's. */
 int bz_rec_whole(struct bz_arena *arena, const struct bz_write *write, const struct bz_vv *rvv,
     struct bz_rec *out);
+
+/* rvv with a new dot. BLAZE_EINVAL if that is known already: another replica has written under our
+ * node's id, in a copied database. BLAZE_ELIMIT, BLAZE_ENOMEM. */
+int bz_rec_take_dot(
+    struct bz_arena *arena, const struct bz_vv *rvv, struct bz_dot dot, struct bz_vv *out);
 
 /* *out := vv with dot.seq for dot.node, in the arena. BLAZE_ENOMEM. */
 int bz_vv_with(
@@ -48,6 +56,10 @@ struct bz_rec_builder {
  * BZ_REC_MAX_WRITES candidates may be filled in. */
 int bz_rec_builder_init(
     struct bz_rec_builder *b, struct bz_arena *arena, size_t writes, size_t members, size_t cells);
+
+/* Takes old's writes and the new one as candidates; old's index i is then i + (i >= *at). */
+void bz_rec_builder_add(
+    struct bz_rec_builder *b, const struct bz_rec *old, const struct bz_write *write, uint16_t *at);
 
 static inline void bz_rec_builder_push(struct bz_rec_builder *b, uint16_t candidate)
 {

@@ -56,6 +56,55 @@ bool bz_rec_life_differs(const struct bz_rec *rec)
     return alive > 0 && alive < rec->life.count;
 }
 
+bool bz_rec_torn(const struct bz_rec *rec)
+{
+    bool dead = false;
+    for (uint32_t i = 0; rec->life.count > 1 && i < rec->life.count; i++)
+        dead |= !rec->writes[rec->life.members[i]].alive;
+    return dead;
+}
+
+bool bz_rec_holds(const struct bz_rec *rec, struct bz_dot dot)
+{
+    uint32_t low = 0, high = rec->write_count;
+    while (low < high) {
+        uint32_t mid = low + (high - low) / 2;
+        if (bz_dot_compare(rec->writes[mid].dot, dot) < 0)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    return low < rec->write_count && bz_dot_compare(rec->writes[low].dot, dot) == 0;
+}
+
+bool bz_rec_contradicts(const struct bz_rec *rec, const struct bz_vv *before,
+    const struct bz_rec *remote, const struct bz_vv *gone)
+{
+    bool knows_all = bz_vv_includes(&remote->rvv, &rec->rvv), does = false;
+    for (uint32_t i = 0; !does && i < remote->write_count; i++) {
+        struct bz_dot dot = remote->writes[i].dot;
+        does = (knows_all || (bz_vv_covers(gone, dot) && !bz_vv_covers(before, dot))) &&
+               bz_vv_covers(&rec->rvv, dot) && !bz_rec_holds(rec, dot);
+    }
+    return does;
+}
+
+static bool doubtful(const struct bz_rec *rec, const struct bz_cell *cell, const struct bz_vv *gone)
+{
+    bool old = false;
+    for (uint32_t i = 0; cell->count > 1 && i < cell->count; i++)
+        old |= bz_vv_covers(gone, rec->writes[cell->members[i]].dot);
+    return old;
+}
+
+bool bz_rec_doubtful(const struct bz_rec *rec, const struct bz_vv *gone)
+{
+    bool is = doubtful(rec, &rec->life, gone) || doubtful(rec, &rec->rest, gone);
+    for (uint32_t i = 0; !is && i < rec->cell_count; i++)
+        is = doubtful(rec, &rec->cells[i], gone);
+    return is;
+}
+
 const struct bz_cell *bz_rec_cell(const struct bz_rec *rec, uint32_t field)
 {
     uint32_t low = 0, high = rec->cell_count;

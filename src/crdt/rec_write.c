@@ -10,9 +10,7 @@
 #include <assert.h>
 #include <blazedb/error.h>
 
-/* rvv with the new dot. That one may be known already where another replica has written under our
- * node's id: a copied database. */
-static int take_dot(
+int bz_rec_take_dot(
     struct bz_arena *arena, const struct bz_vv *rvv, struct bz_dot dot, struct bz_vv *out)
 {
     if (bz_vv_covers(rvv, dot))
@@ -27,12 +25,11 @@ int bz_rec_put(struct bz_arena *arena, const struct bz_rec *old, const struct bz
 {
     static const struct bz_vv none = {0};
     struct bz_vv rvv;
-    int rc = take_dot(arena, old == NULL ? &none : &old->rvv, write->dot, &rvv);
+    int rc = bz_rec_take_dot(arena, old == NULL ? &none : &old->rvv, write->dot, &rvv);
     return rc != 0 ? rc : bz_rec_whole(arena, write, &rvv, out);
 }
 
-/* Takes old's writes and the new one as candidates; old's index i is then i + (i >= *at). */
-static void take_writes(
+void bz_rec_builder_add(
     struct bz_rec_builder *b, const struct bz_rec *old, const struct bz_write *write, uint16_t *at)
 {
     uint32_t before = 0;
@@ -84,11 +81,11 @@ static int write_cells(struct bz_arena *arena, const struct bz_rec *old,
     int rc = bz_rec_builder_init(&b, arena, (size_t)old->write_count + 1,
         old->life.count + member_count(old) + field_count + 1, (size_t)old->cell_count + added);
     if (rc == 0)
-        rc = take_dot(arena, &old->rvv, write->dot, &b.rec.rvv);
+        rc = bz_rec_take_dot(arena, &old->rvv, write->dot, &b.rec.rvv);
     if (rc != 0)
         return rc;
     uint16_t at;
-    take_writes(&b, old, write, &at);
+    bz_rec_builder_add(&b, old, write, &at);
     b.rec.has_life = b.rec.has_rest = true;
     if ((write->resolved && !BZ_MUTANT(SETTLING_TAKES_LIFE)) ||
         (BZ_MUTANT(UPDATE_WITHOUT_LIFE) && write->alive))

@@ -76,12 +76,14 @@ struct bz_head {
     uint64_t position;
     struct bz_vv vv;
     struct bz_hash128 digest;
-    uint64_t records; /* alive */
-    uint64_t purged;  /* deleted records that were ever collected here */
-    bool partial;     /* the log holds writes beyond vv: parts of what others are still sending */
-    bool scoped;      /* of a partial replica: vv says what it has been shown within its scope */
-    uint32_t self;    /* ours: our own number; else 0 */
-    bool claims; /* scoped: all of its own writes up to vv are in the log or were sent before */
+    uint64_t records;       /* alive */
+    uint64_t purged;        /* ours: another number whenever more is known to have been collected */
+    struct bz_vv collected; /* a peer's: of all that it has told was collected, the greatest dots */
+    uint64_t collected_stamp;
+    bool partial;  /* the log holds writes beyond vv: parts of what others are still sending */
+    bool scoped;   /* of a partial replica: vv says what it has been shown within its scope */
+    uint32_t self; /* ours: our own number; else 0 */
+    bool claims;   /* scoped: all of its own writes up to vv are in the log or were sent before */
 };
 
 enum bz_change_kind {
@@ -115,6 +117,7 @@ struct bz_receiver {
     uint64_t reached; /* it has all that our log held at this position (0: nothing) */
     struct bz_vv vv;  /* it has all writes up to these (node numbers are ours); may be empty */
     bool lazy;        /* what is new it gets from others */
+    struct bz_vv collected; /* what it has told was collected */
     /* A partial replica: what it wants; what it wanted when it was sent all up to `held`; up to
      * which position it cannot have anything that must be taken back. The bytes stay until the walk
      * is closed, are checked (scope.h), and are a stranger's. Empty: everything. */
@@ -151,7 +154,16 @@ struct bz_coverage {
     bool blind; /* there are blind copies of the database */
 };
 
-/* The visible records of a collection with ids in (after, last]. */
+/* How we stand to a peer that has told this. */
+struct bz_standing {
+    struct bz_vv has;         /* what its own row says */
+    struct bz_vv collected;   /* of all deleted records ever collected, the greatest dots, */
+    uint64_t collected_stamp; /* and their greatest stamp */
+    bool behind; /* we may hold records whose deletes we never had and it has collected */
+    bool fresh;  /* that would be so if we held anything */
+};
+
+/* The records of a collection, deleted ones too, with ids in (after, last]. */
 struct bz_range {
     struct bz_bytes collection; /* its name; one that is not here has no records */
     bool whole;                 /* from the first id on: `after` does not count */
@@ -162,7 +174,7 @@ struct bz_range_sum {
     uint64_t max;             /* in: records, at most */
     blaze_id *ids;            /* in: room for the ids of that many, or NULL */
     uint64_t count;           /* out, and what follows */
-    struct bz_hash128 digest; /* the sum of those of the records */
+    struct bz_hash128 digest; /* the sum of hashes of the ids */
     blaze_id last;            /* of the last record, if there are more than max */
     bool more;
 };
@@ -245,23 +257,23 @@ struct bz_replica_ops {
         void *context, const blaze_id *receiver, struct bz_arena *arena, struct bz_coverage *out);
     /* Moves whenever there may be something new to tell. */
     uint64_t (*coverage_mark)(void *context);
-    /* What a peer knows; commits. *stale: we may hold records that others have collected. */
-    int (*coverage_learn)(
-        void *context, const struct bz_coverage *told, bool *stale, blaze_error *error);
+    /* What a peer knows; commits. The standing is in the arena. */
+    int (*coverage_learn)(void *context, const struct bz_coverage *told, struct bz_arena *arena,
+        struct bz_standing *out, blaze_error *error);
     /* A step of collecting what all replicas know to be deleted; *more: there is more to do. */
     int (*collect)(void *context, bool *more, blaze_error *error);
 
     /* Sums up records of ours. */
     int (*range_list)(void *context, const struct bz_range *range, struct bz_range_sum *out);
-    /* Deletes those of ours in a range that are not among the `count` ids, ascending, that a peer
-     * has there, and all of whose writes the peer has (`covered`); commits. */
-    int (*range_remove)(void *context, const struct bz_range *range, const blaze_id *there,
-        uint32_t count, const struct bz_vv *covered, uint64_t *removed, blaze_error *error);
-    /* Whether we show something else than a peer with the same version vector, and something was
-     * ever collected. */
-    int (*range_differs)(void *context, const struct bz_head *head, bool *out, blaze_error *error);
-    /* All ranges have been compared: nothing of what is here is stale. */
-    int (*range_done)(void *context, blaze_error *error);
+    /* A peer has told the `count` ids, ascending, of all records in a range of which it has any
+     * trace; so it has deleted and collected all others that it ever had. Those of them that are
+     * here go, unless they hold what it never had (rec.h); commits. */
+    int (*range_compare)(void *context, const struct bz_range *range, const blaze_id *there,
+        uint32_t count, const struct bz_standing *standing, uint64_t *removed, blaze_error *error);
+    /* All ranges have been compared. */
+    int (*range_compared)(void *context, const struct bz_standing *standing, blaze_error *error);
+    /* Whether nothing has come from any other peer than this. */
+    int (*only_from)(void *context, const blaze_id *peer, bool *out, blaze_error *error);
 
     /* Our version vector now, in the arena. */
     int (*version)(void *context, struct bz_arena *arena, struct bz_vv *out);

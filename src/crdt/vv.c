@@ -61,6 +61,12 @@ int bz_vv_max(
     return 0;
 }
 
+int bz_vv_copy(struct bz_arena *arena, const struct bz_vv *vv, struct bz_vv *out)
+{
+    static const struct bz_vv none = {0};
+    return bz_vv_max(arena, vv, &none, out);
+}
+
 int bz_vv_with(struct bz_arena *arena, const struct bz_vv *vv, struct bz_dot dot, struct bz_vv *out)
 {
     struct bz_dot *entries = bz_arena_alloc(arena, ((size_t)vv->count + 1) * sizeof *entries);

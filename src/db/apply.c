@@ -19,7 +19,11 @@ struct bz_apply {
     blaze_id peer;
     bool peer_numbered;
     uint32_t peer_number;
-    uint64_t begin; /* position of our log at the start */
+    uint64_t begin;    /* position of our log at the start */
+    bool untold;       /* a change is; see collect.c */
+    bool begun;        /* a record has come: the next two are loaded */
+    struct bz_vv own;  /* our version vector, which only the head changes */
+    struct bz_vv past; /* of the writes of what was collected, those that have been here */
     struct bz_scoped scoped;
 };
 
@@ -132,6 +136,20 @@ static int check_change(
 
 /* ---- changes ---- */
 
+static int load_past(struct bz_apply *apply, blaze_error *error)
+{
+    const struct bz_db_txn *txn = apply->txn;
+    struct bz_arena *arena = &apply->scoped.arena;
+    if (apply->begun)
+        return 0;
+    int rc =
+        bz_version_vector(txn->view, txn->state.self, txn->state.seq, arena, &apply->own, error);
+    if (rc == 0)
+        rc = bz_collected_here(txn->view, arena, &apply->own, &apply->past, error);
+    apply->begun = rc == 0;
+    return rc;
+}
+
 static int number_peer(struct bz_apply *apply, blaze_error *error)
 {
     if (apply->peer_numbered)
@@ -146,21 +164,15 @@ static int number_peer(struct bz_apply *apply, blaze_error *error)
  * does not come back. One that holds a write that is new comes in whole; if the sender has left
  * out what it thinks we have, it is asked again: BLAZE_ENOTFOUND.
  *
- * Where blind copies may have told what has been here, a record that a peer shows and we do not may
- * be one that was withheld: if all is told anew because of such a difference, it is taken in.
+ * Where a peer that has the same writes shows something else, all is told anew, and then whatever
+ * comes is taken in: where blind copies may have told what has been here, such a record may be one
+ * that was withheld.
  */
-static int check_absent(
-    struct bz_db_txn *txn, const struct bz_change *change, bool *collected, blaze_error *error)
+static int check_absent(const struct bz_apply *apply, const struct bz_change *change,
+    bool *collected, blaze_error *error)
 {
     const struct bz_rec *rec = &change->rec;
-    struct bz_vv covered;
-    bool hearsay = false;
-    int rc = bz_collected_here(txn, &covered, error);
-    if (rc == 0 && change->anew)
-        rc = bz_hearsay_load(txn->db, txn->view, &hearsay, error);
-    if (rc != 0)
-        return rc;
-    *collected = !hearsay && covered.count > 0 && bz_vv_includes(&covered, &rec->rvv);
+    *collected = !change->anew && apply->past.count > 0 && bz_vv_includes(&apply->past, &rec->rvv);
     if (*collected || (rec->has_life && rec->has_rest))
         return 0;
     return bz_error_set(error, BLAZE_ENOTFOUND, "a part of a record that is not here");
@@ -173,8 +185,9 @@ static int apply_one(
     struct bz_txn_collection *collection = NULL;
     struct bz_stored stored;
     struct bz_rec local, merged;
+    struct bz_origin origin = {0};
     uint64_t stamp = txn->state.stamp;
-    bool found = false, subsumed = false, collected = false, drop = false;
+    bool found = false, collected = false, drop = false;
     bz_arena_reset(&txn->arena);
     int rc = bz_txn_collection_load(txn, change->collection, &collection, error);
     if (rc == 0)
@@ -186,28 +199,37 @@ static int apply_one(
         rc = bz_scoped_before(&apply->scoped, txn, change, found ? &local : NULL, &drop, error);
     if (rc != 0 || drop)
         return rc;
-    if (!found)
-        rc = check_absent(txn, change, &collected, error);
+    rc = load_past(apply, error);
+    if (rc == 0 && !found)
+        rc = check_absent(apply, change, &collected, error);
     if (rc != 0 || collected)
         return rc;
-    rc = bz_rec_merge(&txn->arena, found ? &local : NULL, &change->rec, txn->state.position + 1,
-        &merged, changed, &subsumed);
+    rc = bz_rec_merge_past(&txn->arena, found ? &local : NULL, &change->rec,
+        change->anew ? NULL : &apply->past, txn->state.position + 1, &merged, changed,
+        &origin.subsumed);
     if (rc != 0)
         return bz_error_set(
             error, rc, "a peer's change cannot be merged: %s", blaze_error_string(rc));
-    if (!*changed || (BZ_MUTANT(CURSOR_WITHOUT_DATA) && txn->state.position % 8 == 7))
+    /* What is to be told whatever version vectors say: see collect.c. */
+    origin.untold = (*changed && bz_vv_includes(&apply->own, &change->rec.rvv)) ||
+                    (found && bz_rec_contradicts(&merged, &local.rvv, &change->rec, &apply->past));
+    if ((!*changed && !origin.untold) ||
+        (BZ_MUTANT(CURSOR_WITHOUT_DATA) && txn->state.position % 8 == 7))
         return 0;
     rc = number_peer(apply, error);
+    origin.node = apply->peer_number;
     if (rc == 0)
         rc = bz_scoped_note(&apply->scoped, txn, change, apply->peer_number, error);
     if (rc == 0)
         rc = bz_scoped_after(&apply->scoped, txn, collection, change, &stored,
             found ? &local : NULL, &merged, &drop, changed, error);
+    origin.subsumed &= !apply->scoped.stays;
     if (rc == 0 && !drop)
-        rc = bz_write_record(txn, collection, &change->id, &stored, found ? &local : NULL, &merged,
-            (struct bz_origin){apply->peer_number, subsumed && !apply->scoped.stays}, error);
+        rc = bz_write_record(
+            txn, collection, &change->id, &stored, found ? &local : NULL, &merged, origin, error);
     if (rc == 0)
         txn->state.stamp = BZ_MUTANT(STAMP_NOT_OBSERVED) ? txn->state.stamp : stamp;
+    apply->untold |= origin.untold && !change->anew; /* that goes on from copy to copy */
     return rc;
 }
 
@@ -245,10 +267,25 @@ int bz_apply_marker(
 
 /* ---- commit ---- */
 
+/* What the peer knows to have been collected we have had too, now that we have what it has. */
+static int take_collected(struct bz_db_txn *txn, const struct bz_head *head, blaze_error *error)
+{
+    struct bz_vv own;
+    bz_arena_reset(&txn->arena);
+    int rc =
+        bz_version_vector(txn->view, txn->state.self, txn->state.seq, &txn->arena, &own, error);
+    if (rc == 0)
+        rc = bz_compared_done(txn, &own, error);
+    if (rc == 0 && head->collected.count > 0 && bz_vv_includes(&own, &head->collected))
+        rc = bz_purged_raise(txn, &head->collected, head->collected_stamp, 0, error);
+    return rc;
+}
+
 /* Takes over the version vector of a head that we have reached. */
-static int take_version(struct bz_apply *apply, const struct bz_vv *vv, blaze_error *error)
+static int take_version(struct bz_apply *apply, const struct bz_head *head, blaze_error *error)
 {
     struct bz_db_txn *txn = apply->txn;
+    const struct bz_vv *vv = &head->vv;
     bool takes = false;
     int rc = check_seen(apply, vv, error);
     if (rc == 0)
@@ -262,10 +299,11 @@ static int take_version(struct bz_apply *apply, const struct bz_vv *vv, blaze_er
         if (rc == 0 && have < entry.seq)
             rc = bz_version_store(txn->txn, entry.node, entry.seq, error);
     }
-    return rc;
+    return rc == 0 ? take_collected(txn, head, error) : rc;
 }
 
 struct partial {
+    const blaze_id *but; /* NULL, or who does not count */
     uint64_t now_ms;
     bool is;
 };
@@ -279,7 +317,8 @@ static bool is_recent(const struct partial *p, uint64_t ms)
 static int is_partial(void *context, const blaze_id *node, const struct bz_peer_state *peer)
 {
     struct partial *p = context;
-    (void)node;
+    if (p->but != NULL && memcmp(node, p->but, sizeof *node) == 0)
+        return 0;
     p->is |= is_recent(p, peer->seen_ms) && (peer->cursor > peer->reached || peer->partial);
     return 0;
 }
@@ -306,10 +345,11 @@ static int add_noted(struct partial *p, struct bz_view *view, blaze_error *error
     return 0;
 }
 
-int bz_peers_partial(struct bz_db *db, struct bz_view *view, bool *out, blaze_error *error)
+int bz_peers_partial(
+    struct bz_db *db, struct bz_view *view, const blaze_id *but, bool *out, blaze_error *error)
 {
-    struct partial partial = {.now_ms = db->wall_ms(db->context)};
-    int rc = bz_stale_load(view, &partial.is, error);
+    struct partial partial = {.but = but, .now_ms = db->wall_ms(db->context)};
+    int rc = bz_compared_is(view, &partial.is, error);
     if (rc == 0)
         rc = add_noted(&partial, view, error);
     if (rc == 0)
@@ -326,7 +366,7 @@ static int compare(
     struct bz_vv ours;
     bool partial = false;
     bz_arena_reset(&txn->arena);
-    int rc = bz_peers_partial(txn->db, txn->view, &partial, error);
+    int rc = bz_peers_partial(txn->db, txn->view, NULL, &partial, error);
     if (rc == 0)
         rc = bz_version_vector(
             txn->view, txn->state.self, txn->state.seq, &txn->arena, &ours, error);
@@ -344,14 +384,20 @@ int bz_apply_commit(struct bz_apply *apply, const struct bz_peer_state *peer,
 {
     struct bz_db_txn *txn = apply->txn;
     struct bz_peer_state kept = *peer;
-    bool differ = false;
+    bool differ = false, hearsay = false;
     int rc = bz_txn_usable(txn, error);
+    /* Until it has got about, this copy shows something else than others with the same writes. With
+     * blind copies it is such differences that bring back what was collected. */
+    if (rc == 0 && apply->untold)
+        rc = bz_hearsay_load(txn->db, txn->view, &hearsay, error);
+    if (rc == 0 && apply->untold && !hearsay)
+        rc = bz_beyond_note(txn->db, txn->txn, error);
     if (rc == 0 && peer->self != txn->state.self && !BZ_MUTANT(FORMER_NODE_GOES_ON))
         rc = bz_error_set(error, BLAZE_ECLOSED,
             "this copy goes on as another node: what peers have is read anew, with the next "
             "connection");
     if (rc == 0 && head != NULL)
-        rc = take_version(apply, &head->vv, error);
+        rc = take_version(apply, head, error);
     if (rc == 0)
         rc = bz_scoped_end(&apply->scoped, txn, &kept, head, error);
     if (rc == 0)

@@ -8,14 +8,20 @@
  * transaction of its own, so that writers hardly wait; after a whole pass there is nothing to do
  * until the floor has risen or something else was deleted.
  *
- * A record is *torn* if a delete in it is concurrent with other writes. Who had the delete alone,
- * and collected it, before the other writes came holds a record without it, though its version
- * vector covers both. So version vectors say nothing of such records: they are always sent, and are
- * kept for the retention.
+ * What was collected may still come from replicas that nobody had known of, or that have been away
+ * for too long, and by way of those also to such as have something of it; and meanwhile a record of
+ * that id may have been made anew. Then version vectors do not say who has seen what. So a record
+ * is sent, and whole, though the receiver's version vector covers it, if it is *torn*: a delete in
+ * it is concurrent with other writes; it is *doubtful*: a write in it that has siblings is older
+ * than what was collected; or it changed here though our own version vector covered it, or a peer
+ * has shown that it does not know how it did (`untold` in its log entry), and who merges takes of
+ * its own side all for superseded that is older than what was collected and not here
+ * (bz_rec_merge_past()). Torn ones are kept for the retention, so that somebody can look at what
+ * has lost.
  *
- * A partial replica keeps all of them for that long. It does not know what once was and now is
- * somewhere else from what has been collected; so a record that it makes anew where it has nothing
- * supersedes nothing (bz_collected_here).
+ * A partial replica keeps all deleted records for that long. It does not know what once was and now
+ * is somewhere else from what has been collected; so a record that it makes anew where it has
+ * nothing supersedes nothing (bz_collected_here).
  */
 
 #include "db/db_priv.h"
@@ -36,7 +42,9 @@ struct step {
     struct bz_arena arena; /* of the floor, which outlives the records */
     struct bz_vv floor;
     uint64_t retention_ms;
-    bool part; /* we are a partial replica */
+    uint64_t now_ms;
+    uint64_t again_ms; /* see struct bz_collecting */
+    bool part;         /* we are a partial replica */
     struct found found[COLLECTED];
     uint32_t count;
     uint64_t reached; /* looked at up to this position */
@@ -65,22 +73,19 @@ static int load(struct step *s, struct bz_cursor *log, uint64_t position, struct
     return bz_stored_decode(&s->read->arena, &stored, &entry.id, rec, error);
 }
 
-bool bz_rec_torn(const struct bz_rec *rec)
+static bool is_kept(struct step *s, const struct bz_rec *rec)
 {
-    bool dead = false;
-    for (uint32_t i = 0; rec->life.count > 1 && i < rec->life.count; i++)
-        dead |= !rec->writes[rec->life.members[i]].alive;
-    return dead;
-}
-
-static bool is_kept(const struct step *s, const struct bz_rec *rec)
-{
-    uint64_t last = 0, now = s->db->wall_ms(s->db->context);
+    uint64_t last = 0;
     if (!s->part && !bz_rec_torn(rec))
         return false;
     for (uint32_t i = 0; i < rec->write_count; i++)
         last = rec->writes[i].stamp > last ? rec->writes[i].stamp : last;
-    return (last >> 16) + s->retention_ms >= now;
+    uint64_t until = (last >> 16) + s->retention_ms;
+    if (until < s->now_ms)
+        return false;
+    if (s->again_ms == 0 || s->again_ms > until)
+        s->again_ms = until;
+    return true;
 }
 
 static int look(struct step *s, struct bz_cursor *dead, struct bz_cursor *log, blaze_error *error)
@@ -180,10 +185,12 @@ static bool begin_at(struct step *s)
     struct bz_hash128 floor = digest_of(&s->floor);
     pthread_mutex_lock(&s->db->lock);
     bool same = c->begun && c->floor.low == floor.low && c->floor.high == floor.high;
+    same &= !c->whole || c->again_ms == 0 || s->now_ms <= c->again_ms;
     if (!same || (c->whole && c->position != s->state->position))
         *c = (struct bz_collecting){.begun = true, .floor = floor, .position = s->state->position};
     bool due = !c->whole;
     s->reached = c->reached;
+    s->again_ms = c->again_ms;
     pthread_mutex_unlock(&s->db->lock);
     return due;
 }
@@ -193,6 +200,7 @@ static void note(struct step *s)
     pthread_mutex_lock(&s->db->lock);
     s->db->collecting.reached = s->reached;
     s->db->collecting.whole = s->at_end;
+    s->db->collecting.again_ms = s->again_ms;
     pthread_mutex_unlock(&s->db->lock);
 }
 
@@ -222,7 +230,7 @@ static int run(struct step *s, uint64_t *collected, bool *more, blaze_error *err
 
 int bz_db_collect(struct bz_db *db, uint64_t *collected, bool *more, blaze_error *error)
 {
-    struct step s = {.db = db};
+    struct step s = {.db = db, .now_ms = db->wall_ms(db->context)};
     *more = false;
     bz_arena_init(&s.arena);
     int rc = bz_read_begin(db, &s.read, error);

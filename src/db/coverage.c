@@ -5,26 +5,29 @@
  *
  * A row for each: its version vector as far as it has come here, from itself or from others, and
  * when it was last heard of. The least of all rows, the *floor*, is what everybody has: a deleted
- * record all of whose writes lie below it may go (collect.c). A replica that has been silent for
- * longer than the retention does not count, nor one that somebody has had forgotten; both count
- * again once they are heard of.
+ * record all of whose writes lie below it may go (collect.c). But only if we have, for our part,
+ * all that each replica had written when its row was told: else a write that had not seen the
+ * delete may be on its way. A replica that has been silent for longer than the retention does not
+ * count, nor one that somebody has had forgotten; both count again once they are heard of.
  *
  * Past ROWS_TOLD rows a node tells one in their place, the floor of all, under its own id. Such a
  * row may fall when a replica joins, so it is replaced where others only grow.
  *
- *   purged  the greatest dots of all records that were ever collected, here or wherever we have
- *           what was left. Who has less than this in its own version vector, and holds records, may
- *           hold some that everybody else has collected: it is *stale* until it has been compared
- *           (reconcile.c). A write that makes a record whose id may once have been collected
- *           supersedes all of this that was here, so that what is left of it elsewhere does not
- *           become its sibling.
+ *   purged  the greatest dots of all records that were ever collected, here or by whoever we had
+ *           them from; our version vector includes them. Who has less than this in its own, and
+ *           holds records, may hold some that everybody else has collected: it is *behind*, and
+ *           does not take over the other's version vector before it has compared (reconcile.c). A
+ *           write that makes a record whose id may once have been collected supersedes all of this
+ *           that was here, so that what is left of it elsewhere does not become its sibling.
+ *
+ * So where a version vector covers a write of a record that is not here, that write was superseded.
  *
  * Most of this is hearsay, and who carries it may be blind, and of ill will: it could say of any
  * record that it was collected, and has it deleted by those who believe that, or of any replica
  * that it has what it never got. So where blind copies are known of, by meeting one or from whoever
  * has met one, and from then on for ever:
  *
- *   nobody is told what was collected, so nobody is stale, and comparing deletes nothing;
+ *   nobody is believed what was collected, so nobody is behind, and nothing is compared;
  *   a replica is waited for however long it is silent, unless it is forgotten;
  *   who has been forgotten and comes back brings back what the others have deleted meanwhile: if
  *   what two replicas show differs, what was collected is taken in again (apply.c).
@@ -38,8 +41,8 @@
 #define ENTRIES_TOLD 8192u
 #define CELLS_TOLD   131072u /* rows times entries of the own one */
 #define ENTRIES_MAX  65536u  /* of one row that is stored */
-#define DAY_MS       86400000u
-#define RETENTION_MS (30ull * DAY_MS)
+#define HOUR_MS      3600000u
+#define RETENTION_MS (30ull * 24 * HOUR_MS)
 
 enum { ROW_FORGOTTEN = 1, ROW_FLOOR = 2 };
 
@@ -170,9 +173,9 @@ static struct bz_bytes purged_key(void)
     return bz_bytes("purged", 6);
 }
 
-static struct bz_bytes stale_key(void)
+static struct bz_bytes compared_key(void)
 {
-    return bz_bytes("stale", 5);
+    return bz_bytes("compared", 8);
 }
 
 static struct bz_bytes blind_key(void)
@@ -207,6 +210,7 @@ int bz_purged_load(
     struct bz_reader r = bz_reader(value);
     out->count = bz_read_varint(&r);
     out->stamp = bz_read64le(&r);
+    out->mark = bz_hash128(value.data, value.size, 0).low | 1;
     return row_error(read_vv(&r, arena, &out->vv), error);
 }
 
@@ -248,22 +252,30 @@ static void lower_to(struct bz_vv *vv, const struct bz_vv *other)
     vv->count = kept;
 }
 
-int bz_collected_here(struct bz_db_txn *txn, struct bz_vv *out, blaze_error *error)
+int bz_purged_had(struct bz_db_txn *txn, struct bz_vv *vv, blaze_error *error)
+{
+    struct bz_vv own;
+    int rc =
+        bz_version_vector(txn->view, txn->state.self, txn->state.seq, &txn->arena, &own, error);
+    if (rc != 0)
+        return rc;
+    lower_to(vv, &own);
+    return bz_purged_raise(txn, vv, txn->state.stamp, 1, error);
+}
+
+int bz_collected_here(struct bz_view *view, struct bz_arena *arena, const struct bz_vv *own,
+    struct bz_vv *out, blaze_error *error)
 {
     struct bz_purged purged;
-    struct bz_vv own;
     bool part = false;
-    int rc = bz_purged_load(txn->view, &txn->arena, &purged, error);
+    int rc = bz_purged_load(view, arena, &purged, error);
     *out = purged.vv;
     if (rc == 0 && out->count > 0)
-        rc = bz_scope_is_set(txn->view, &part, error);
+        rc = bz_scope_is_set(view, &part, error);
     if (part)
         out->count = 0; /* what is not here may be anywhere else */
-    if (rc != 0 || out->count == 0)
-        return rc;
-    rc = bz_version_vector(txn->view, txn->state.self, txn->state.seq, &txn->arena, &own, error);
     if (rc == 0)
-        lower_to(out, &own);
+        lower_to(out, own);
     return rc;
 }
 
@@ -275,17 +287,56 @@ int bz_hearsay_load(struct bz_db *db, struct bz_view *view, bool *out, blaze_err
     return db->identity.blind ? 0 : is_noted(view, blind_key(), out, error);
 }
 
-int bz_stale_load(struct bz_view *view, bool *out, blaze_error *error)
+/* ---- comparisons ---- */
+
+static int compared_load(
+    struct bz_view *view, struct bz_arena *arena, struct bz_vv *out, blaze_error *error)
 {
-    return is_noted(view, stale_key(), out, error);
+    struct bz_bytes value;
+    *out = (struct bz_vv){0};
+    int rc = bz_view_get(view, BZ_MAP_META, compared_key(), &value, error);
+    if (rc != 0)
+        return rc == BLAZE_ENOTFOUND ? 0 : rc;
+    struct bz_reader r = bz_reader(value);
+    return row_error(read_vv(&r, arena, out), error);
 }
 
-int bz_stale_store(struct bz_db_txn *txn, bool stale, blaze_error *error)
+int bz_compared_is(struct bz_view *view, bool *out, blaze_error *error)
 {
-    txn->changed = true;
-    return stale ? bz_txn_put(txn->txn, BZ_MAP_META, stale_key(), bz_bytes("", 0), error)
-                 : bz_txn_delete(txn->txn, BZ_MAP_META, stale_key(), error);
+    return is_noted(view, compared_key(), out, error);
 }
+
+int bz_compared_raise(struct bz_db_txn *txn, const struct bz_vv *vv, blaze_error *error)
+{
+    struct bz_vv compared;
+    struct bz_buf value;
+    bz_buf_init(&value, ROW_MAX);
+    int rc = compared_load(txn->view, &txn->arena, &compared, error);
+    if (rc == 0 && (rc = bz_vv_max(&txn->arena, &compared, vv, &compared)) != 0)
+        bz_error_code(error, rc);
+    if (rc == 0) {
+        append_vv(&value, &compared);
+        rc = value.error != 0
+                 ? bz_error_code(error, value.error)
+                 : bz_txn_put(txn->txn, BZ_MAP_META, compared_key(), bz_buf_bytes(&value), error);
+    }
+    bz_buf_release(&value);
+    if (rc == 0)
+        txn->changed = true;
+    return rc;
+}
+
+int bz_compared_done(struct bz_db_txn *txn, const struct bz_vv *own, blaze_error *error)
+{
+    struct bz_vv compared;
+    int rc = compared_load(txn->view, &txn->arena, &compared, error);
+    if (rc != 0 || compared.count == 0 || !bz_vv_includes(own, &compared))
+        return rc;
+    txn->changed = true;
+    return bz_txn_delete(txn->txn, BZ_MAP_META, compared_key(), error);
+}
+
+/* ---- the retention ---- */
 
 int bz_retention_load(struct bz_view *view, uint64_t *ms, blaze_error *error)
 {
@@ -298,17 +349,6 @@ int bz_retention_load(struct bz_view *view, uint64_t *ms, blaze_error *error)
         return bz_error_set(error, BLAZE_ECORRUPT, "the retention is corrupt: set it anew");
     *ms = bz_load64le(value.data);
     return 0;
-}
-
-int bz_db_collects(struct bz_db *db, bool *out, blaze_error *error)
-{
-    struct bz_read *read = NULL;
-    int rc = bz_read_begin(db, &read, error);
-    if (rc != 0)
-        return rc;
-    rc = is_noted(read->view, retention_key(), out, error);
-    bz_read_end(read);
-    return rc;
 }
 
 int bz_read_retention(struct bz_read *read, uint64_t *ms, blaze_error *error)
@@ -337,7 +377,11 @@ int bz_db_set_retention(struct bz_db *db, uint64_t ms, blaze_error *error)
 /* ---- the floor ---- */
 
 struct lowest {
+    struct bz_db *db;
+    struct bz_view *view;
+    struct bz_arena *arena;
     struct bz_vv *vv;
+    struct bz_vv own;    /* our version vector */
     const blaze_id *but; /* NULL, or whose rows do not count */
     uint64_t now_ms, retention_ms;
     bool patient; /* silent ones count too */
@@ -350,28 +394,45 @@ static bool counts(const struct lowest *l, const struct row *row)
     return l->patient || l->now_ms < row->seen_ms || l->now_ms - row->seen_ms <= l->retention_ms;
 }
 
-static int lower(void *context, const struct row *row)
+/* Whether we have all that a replica had written when it had what its row says; of all replicas
+ * that a node tells one row for, that is what the node itself had. */
+static int is_stable(const struct lowest *l, const struct row *row, bool *out)
 {
-    const struct lowest *l = context;
-    if (counts(l, row))
-        lower_to(l->vv, &row->vv);
+    struct row node;
+    uint32_t number;
+    *out = true;
+    if (row->floor) {
+        int rc = row_load(l->view, &row->node, false, l->arena, &node, out, NULL);
+        *out = rc == 0 && *out && bz_vv_includes(&l->own, &node.vv);
+        return rc;
+    }
+    if (bz_catalog_node(l->db->catalog, &row->node, &number) == 0)
+        *out = bz_vv_get(&l->own, number) >= bz_vv_get(&row->vv, number);
     return 0;
 }
 
-struct silent {
-    struct bz_view *view;
-    struct bz_arena *arena;
-    const struct lowest *lowest;
-};
+static int lower(void *context, const struct row *row)
+{
+    const struct lowest *l = context;
+    bool stable = false;
+    if (!counts(l, row))
+        return 0;
+    int rc = is_stable(l, row, &stable);
+    if (rc == 0 && stable)
+        lower_to(l->vv, &row->vv);
+    else
+        l->vv->count = 0;
+    return rc;
+}
 
 /* A peer that has not yet told what it has may have nothing. */
 static int lower_silent(void *context, const blaze_id *node, const struct bz_peer_state *peer)
 {
-    const struct silent *s = context;
+    const struct lowest *l = context;
     struct row row = {.node = *node, .seen_ms = peer->seen_ms}, known;
     bool found = false;
-    int rc = row_load(s->view, node, false, s->arena, &known, &found, NULL);
-    return rc != 0 || found ? rc : lower((void *)s->lowest, &row);
+    int rc = row_load(l->view, node, false, l->arena, &known, &found, NULL);
+    return rc != 0 || found ? rc : lower(context, &row);
 }
 
 /* Whoever has written is a replica, though nobody has told yet what it has. */
@@ -412,17 +473,23 @@ static int lower_unknown(struct bz_db *db, struct bz_view *view, const struct bz
 static int floor_but(struct bz_db *db, struct bz_view *view, const struct bz_state *state,
     const blaze_id *but, struct bz_arena *arena, struct bz_vv *out, blaze_error *error)
 {
-    struct lowest l = {.vv = out, .but = but, .now_ms = db->wall_ms(db->context)};
-    int rc = bz_version_vector(view, state->self, state->seq, arena, out, error);
+    struct lowest l = {.db = db,
+        .view = view,
+        .arena = arena,
+        .vv = out,
+        .but = but,
+        .now_ms = db->wall_ms(db->context)};
+    int rc = bz_version_vector(view, state->self, state->seq, arena, &l.own, error);
+    if (rc == 0 && (rc = bz_vv_copy(arena, &l.own, out)) != 0)
+        bz_error_code(error, rc);
     if (rc == 0)
         rc = bz_retention_load(view, &l.retention_ms, error);
     if (rc == 0)
         rc = bz_hearsay_load(db, view, &l.patient, error);
     if (rc == 0)
         rc = each_row(view, arena, lower, &l, error);
-    struct silent silent = {view, arena, &l};
     if (rc == 0)
-        rc = bz_peer_each(view, lower_silent, &silent, error);
+        rc = bz_peer_each(view, lower_silent, &l, error);
     return rc != 0 ? rc : lower_unknown(db, view, state, arena, out, error);
 }
 
@@ -567,7 +634,8 @@ static int learn_vv(
 }
 
 /* What is known grows; who was heard of later decides whether the replica is forgotten. */
-static int merge_row(struct bz_db_txn *txn, const struct row *known, struct row *row, bool *changed)
+static int merge_row(struct bz_db_txn *txn, const struct row *known, uint64_t quiet_max,
+    struct row *row, bool *changed)
 {
     *changed = true;
     if (row->floor) {
@@ -581,11 +649,12 @@ static int merge_row(struct bz_db_txn *txn, const struct row *known, struct row 
         row->seen_ms = known->seen_ms;
     }
     /* A time alone is worth a write only now and then. */
-    *changed = !same || row->forgotten != known->forgotten || quiet > DAY_MS / 24;
+    *changed = !same || row->forgotten != known->forgotten || quiet > quiet_max;
     return bz_vv_max(&txn->arena, &known->vv, &row->vv, &row->vv);
 }
 
-static int learn_row(struct bz_db_txn *txn, const struct bz_coverage_row *told, blaze_error *error)
+static int learn_row(struct bz_db_txn *txn, const struct bz_coverage_row *told, uint64_t quiet_max,
+    blaze_error *error)
 {
     uint64_t now = txn->db->wall_ms(txn->db->context);
     struct row known,
@@ -600,33 +669,35 @@ static int learn_row(struct bz_db_txn *txn, const struct bz_coverage_row *told, 
     if (rc == 0)
         rc = row_load(txn->view, &row.node, row.floor, &txn->arena, &known, &found, error);
     if (rc == 0 && found)
-        rc = row_error(merge_row(txn, &known, &row, &changed), error);
+        rc = row_error(merge_row(txn, &known, quiet_max, &row, &changed), error);
     if (rc != 0 || !changed)
         return rc;
     txn->changed = true;
     return row_store(txn->txn, &row, error);
 }
 
-/* Whether we may hold what others have collected. What they have collected is ours then, as soon as
- * we have nothing of it. */
-static int learn_purged(
-    struct bz_db_txn *txn, const struct bz_coverage *told, bool *stale, blaze_error *error)
+/* How we stand to who tells this: see the top. */
+static int learn_standing(struct bz_db_txn *txn, const struct bz_coverage *told,
+    struct bz_arena *arena, struct bz_standing *out, blaze_error *error)
 {
-    struct bz_vv purged, own;
+    struct bz_vv collected, has = {0}, own;
     bz_arena_reset(&txn->arena);
-    int rc = learn_vv(txn, &told->purged, &purged, error);
+    int rc = learn_vv(txn, &told->purged, &collected, error);
+    if (rc == 0 && told->count > 0)
+        rc = learn_vv(txn, &told->rows[0].vv, &has, error);
     if (rc == 0)
         rc =
             bz_version_vector(txn->view, txn->state.self, txn->state.seq, &txn->arena, &own, error);
-    if (rc == 0)
-        rc = bz_stale_load(txn->view, stale, error);
     if (rc != 0)
         return rc;
-    if (!*stale && txn->state.records > 0 && !bz_vv_includes(&own, &purged)) {
-        *stale = true;
-        rc = bz_stale_store(txn, true, error);
-    }
-    return rc != 0 ? rc : bz_purged_raise(txn, &purged, told->purged_stamp, 0, error);
+    bool all = bz_vv_includes(&own, &collected), none = txn->state.records + txn->state.dead == 0;
+    out->collected_stamp = told->purged_stamp;
+    out->behind = !all && !none;
+    out->fresh = !all && none;
+    rc = bz_vv_copy(arena, &collected, &out->collected);
+    if (rc == 0)
+        rc = bz_vv_copy(arena, &has, &out->has);
+    return rc == 0 ? 0 : bz_error_code(error, rc);
 }
 
 /* From now on it is waited for, as for any that falls silent. */
@@ -637,45 +708,46 @@ static int note_unknown(void *context, const blaze_id *node)
     return bz_coverage_note(txn->db, txn->txn, node, false, NULL);
 }
 
-/* Whether there are blind copies; what was believed of others before is none of it now. */
+/* Whether there are blind copies. */
 static int learn_blind(struct bz_db_txn *txn, bool told, bool *known, blaze_error *error)
 {
-    bool stale = false;
     int rc = bz_hearsay_load(txn->db, txn->view, known, error);
     if (rc != 0 || *known || !told)
         return rc;
     *known = true;
     txn->changed = true;
-    rc = bz_txn_put(txn->txn, BZ_MAP_META, blind_key(), bz_bytes("", 0), error);
-    if (rc == 0)
-        rc = bz_stale_load(txn->view, &stale, error);
-    return rc == 0 && stale ? bz_stale_store(txn, false, error) : rc;
+    return bz_txn_put(txn->txn, BZ_MAP_META, blind_key(), bz_bytes("", 0), error);
 }
 
-static int learn_all(
-    struct bz_db_txn *txn, const struct bz_coverage *told, bool *stale, blaze_error *error)
+static int learn_all(struct bz_db_txn *txn, const struct bz_coverage *told, struct bz_arena *arena,
+    struct bz_standing *out, blaze_error *error)
 {
     bool hearsay = false;
-    int rc = learn_blind(txn, told->blind, &hearsay, error);
+    uint64_t retention = 0;
+    int rc = bz_retention_load(txn->view, &retention, error);
+    if (rc == 0)
+        rc = learn_blind(txn, told->blind, &hearsay, error);
+    /* Who is heard of must not count as silent. */
+    uint64_t quiet_max = retention / 4 < HOUR_MS ? retention / 4 : HOUR_MS;
     if (rc == 0 && !hearsay)
-        rc = learn_purged(txn, told, stale, error);
+        rc = learn_standing(txn, told, arena, out, error);
     for (uint32_t i = 0; rc == 0 && i < told->count; i++)
-        rc = learn_row(txn, &told->rows[i], error);
+        rc = learn_row(txn, &told->rows[i], quiet_max, error);
     bz_arena_reset(&txn->arena);
     return rc != 0 ? rc
                    : each_unknown(
                          txn->db, txn->view, &txn->state, &txn->arena, note_unknown, txn, error);
 }
 
-int bz_coverage_learn(
-    void *context, const struct bz_coverage *told, bool *stale, blaze_error *error)
+int bz_coverage_learn(void *context, const struct bz_coverage *told, struct bz_arena *arena,
+    struct bz_standing *out, blaze_error *error)
 {
     struct bz_db_txn *txn = NULL;
-    bool is_stale = false;
+    struct bz_standing standing = {0};
     int rc = bz_db_begin(context, &txn, error);
     if (rc != 0)
         return rc;
-    rc = learn_all(txn, told, &is_stale, error);
+    rc = learn_all(txn, told, arena, &standing, error);
     if (rc != 0) {
         bz_txn_abort_outlived(txn);
         return rc;
@@ -686,7 +758,7 @@ int bz_coverage_learn(
     if (rc == 0 && news)
         atomic_fetch_add(&db->coverage_mark, 1);
     if (rc == 0)
-        *stale = is_stale;
+        *out = standing;
     return rc;
 }
 

@@ -262,9 +262,6 @@ struct bz_db_state {
     struct bz_hash128 digest;
 };
 int bz_read_state(struct bz_read *read, struct bz_db_state *out, blaze_error *error);
-/* Whether some of what is here may be what all others have deleted and collected, until the next
- * sync has compared it. */
-int bz_read_stale(struct bz_read *read, bool *out, blaze_error *error);
 /* Whether there may be writes here that the version vector does not cover. */
 int bz_read_beyond(struct bz_read *read, bool *out, blaze_error *error);
 /* The version vector with node ids, own node included: each(context, node, seq). */

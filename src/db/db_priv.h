@@ -96,9 +96,11 @@ int bz_peer_each(struct bz_view *view,
     int (*each)(void *context, const blaze_id *node, const struct bz_peer_state *peer),
     void *context, blaze_error *error);
 /* Whether we may hold writes beyond our version vector: some peer's head is not reached, or was
- * itself partial. Or what others have collected may still be here. */
-int bz_peers_partial(struct bz_db *db, struct bz_view *view, bool *out, blaze_error *error);
-/* From now on we do, for some time: writes of our own, which nobody may claim. */
+ * itself partial; `but` (NULL: nobody) does not count. Or a comparison is not yet taken over. */
+int bz_peers_partial(
+    struct bz_db *db, struct bz_view *view, const blaze_id *but, bool *out, blaze_error *error);
+/* From now on we do, for some time: writes of our own, which nobody may claim; or what we have is
+ * to be told whatever version vectors say (collect.c). */
 int bz_beyond_note(struct bz_db *db, struct bz_txn *txn, blaze_error *error);
 
 /* An entry of the change log. */
@@ -109,6 +111,7 @@ struct bz_log_entry {
     uint32_t origin; /* the node from which the change came, self for a local one */
     bool subsumed;   /* the origin had already seen all that the record holds */
     bool dead;       /* the record is not visible */
+    bool untold;     /* our version vector had all of it before: whoever has as much may not know */
 };
 int bz_log_store(struct bz_txn *txn, const struct bz_log_entry *entry, blaze_error *error);
 int bz_log_erase(struct bz_txn *txn, uint64_t position, blaze_error *error);
@@ -205,6 +208,7 @@ struct bz_collecting {
     uint64_t reached;        /* it has looked up to this position */
     struct bz_hash128 floor; /* what it looks by */
     uint64_t position;       /* of the change log when it began */
+    uint64_t again_ms; /* when the first of those that were kept for a time can go; 0: none was */
 };
 
 struct bz_db {
@@ -433,6 +437,7 @@ int bz_txn_record_load(struct bz_db_txn *txn, uint32_t collection, const blaze_i
 struct bz_origin {
     uint32_t node;
     bool subsumed;
+    bool untold;
 };
 
 /* The one write path: replaces `old` (NULL: none) by `rec` with all that hangs on it. */
@@ -446,11 +451,11 @@ int bz_drop_record(struct bz_db_txn *txn, struct bz_txn_collection *collection, 
 /* The same for one that everybody has deleted: what bz_purged_load() tells is left of it. */
 int bz_erase_record(struct bz_db_txn *txn, struct bz_txn_collection *collection, const blaze_id *id,
     const struct bz_stored *stored, const struct bz_rec *rec, blaze_error *error);
-/* Deletes a record that others have deleted and collected, by a write that is hardly later than
- * what it deletes: whoever has changed it since wins. A blind copy, which writes nothing, erases
- * it. */
-int bz_write_collected(
-    struct bz_db_txn *txn, uint32_t collection, const blaze_id *id, blaze_error *error);
+/* When an id was made, if it tells (RFC 9562 version 7), as a stamp; else 0. */
+uint64_t bz_id_made_at(const blaze_id *id);
+/* Leaves of a record that others have deleted and collected what outlives that: see crdt/rec.h. */
+int bz_write_outlived(struct bz_db_txn *txn, uint32_t collection, const blaze_id *id,
+    enum bz_rec_outliving as, const struct bz_standing *standing, blaze_error *error);
 
 /* Of what stands for others: role and stamp of the sibling, or the greatest of those, it is for. */
 struct bz_claim {
@@ -595,20 +600,27 @@ struct bz_purged {
     struct bz_vv vv;
     uint64_t stamp;
     uint64_t count;
+    uint64_t mark; /* of all of this: another whenever it changes; 0: nothing was collected */
 };
 int bz_purged_load(
     struct bz_view *view, struct bz_arena *arena, struct bz_purged *out, blaze_error *error);
 int bz_purged_raise(struct bz_db_txn *txn, const struct bz_vv *vv, uint64_t stamp, uint64_t more,
     blaze_error *error);
-/* Of the writes of what was collected, those that have been here; in the transaction's arena. */
-int bz_collected_here(struct bz_db_txn *txn, struct bz_vv *out, blaze_error *error);
+/* One record is gone that had seen `vv`; lowers that to what our version vector has. */
+int bz_purged_had(struct bz_db_txn *txn, struct bz_vv *vv, blaze_error *error);
+/* Of the writes of what was collected, those that have been here, by `own`, our version vector; in
+ * the arena. */
+int bz_collected_here(struct bz_view *view, struct bz_arena *arena, const struct bz_vv *own,
+    struct bz_vv *out, blaze_error *error);
 /* Whether what others tell may come from a blind copy, of whatever will: see coverage.c. */
 int bz_hearsay_load(struct bz_db *db, struct bz_view *view, bool *out, blaze_error *error);
-/* Whether this copy may hold records that all others have collected. */
-int bz_stale_load(struct bz_view *view, bool *out, blaze_error *error);
-int bz_stale_store(struct bz_db_txn *txn, bool stale, blaze_error *error);
-/* Whether a retention was set, and so deleted records are collected without being asked to. */
-int bz_db_collects(struct bz_db *db, bool *out, blaze_error *error);
+/* Whether a comparison with a peer has begun to change what is here (reconcile.c): until our
+ * version vector includes what that went by, we show something else than others with the same one.
+ */
+int bz_compared_is(struct bz_view *view, bool *out, blaze_error *error);
+int bz_compared_raise(struct bz_db_txn *txn, const struct bz_vv *vv, blaze_error *error);
+/* Forgets it if `own`, our version vector, includes it. */
+int bz_compared_done(struct bz_db_txn *txn, const struct bz_vv *own, blaze_error *error);
 int bz_retention_load(struct bz_view *view, uint64_t *ms, blaze_error *error);
 /* Notes a replica of which nothing else is known, or that is no more. */
 int bz_coverage_note(
@@ -616,21 +628,16 @@ int bz_coverage_note(
 /* For replicas: see crdt/replica.h. */
 int bz_coverage_tell(
     void *context, const blaze_id *receiver, struct bz_arena *arena, struct bz_coverage *out);
-int bz_coverage_learn(
-    void *context, const struct bz_coverage *told, bool *stale, blaze_error *error);
-
-/* ---- collect.c ---- */
-
-/* Whether a delete in it is concurrent with other writes. */
-bool bz_rec_torn(const struct bz_rec *rec);
+int bz_coverage_learn(void *context, const struct bz_coverage *told, struct bz_arena *arena,
+    struct bz_standing *out, blaze_error *error);
 
 /* ---- reconcile.c; for replicas ---- */
 
 int bz_range_list(void *context, const struct bz_range *range, struct bz_range_sum *out);
-int bz_range_remove(void *context, const struct bz_range *range, const blaze_id *there,
-    uint32_t count, const struct bz_vv *covered, uint64_t *removed, blaze_error *error);
-int bz_range_done(void *context, blaze_error *error);
-int bz_range_differs(void *context, const struct bz_head *head, bool *out, blaze_error *error);
+int bz_range_compare(void *context, const struct bz_range *range, const blaze_id *there,
+    uint32_t count, const struct bz_standing *standing, uint64_t *removed, blaze_error *error);
+int bz_range_compared(void *context, const struct bz_standing *standing, blaze_error *error);
+int bz_only_from(void *context, const blaze_id *peer, bool *out, blaze_error *error);
 
 /* ---- selection.c: a scope (crdt/scope.h) that can be asked ---- */
 

@@ -351,14 +351,9 @@ int bz_read_state(struct bz_read *read, struct bz_db_state *out, blaze_error *er
     return 0;
 }
 
-int bz_read_stale(struct bz_read *read, bool *out, blaze_error *error)
-{
-    return bz_stale_load(read->view, out, error);
-}
-
 int bz_read_beyond(struct bz_read *read, bool *out, blaze_error *error)
 {
-    return bz_peers_partial(read->db, read->view, out, error);
+    return bz_peers_partial(read->db, read->view, NULL, out, error);
 }
 
 int bz_read_version(struct bz_read *read,

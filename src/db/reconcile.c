@@ -1,18 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Comparing what two replicas show, range by range of ids.
+ * Comparing with a peer which records there is any trace of, range by range of ids.
  *
  * A replica that was away for long may hold records that all others have deleted and collected: no
- * trace of them is left that could be sent. So it compares, and where it finds a record that its
- * peer does not show, all of whose writes the peer has had, and that can have been collected, it
- * deletes it. Any other difference is none of this file's: it goes by the change log. Where there
- * are blind copies nothing is deleted (coverage.c).
+ * trace of them is left that could be sent. So it compares with one of them. If the peer has no
+ * trace of a record, all writes that it has had of it were superseded by the delete; so the record
+ * goes, or what of it the peer has not had stays (crdt/rec_outlive.c). Nothing of this is a write
+ * that others would get: who holds such a record compares for itself. Any other difference is none
+ * of this file's: it goes by the change log.
  */
 
 #include "db/db_priv.h"
 
-#define REMOVED_A_COMMIT 256u
+#define CHANGED_A_COMMIT 256u
+#define LOOKED_AT        4096u /* a commit */
 
 /* The first key of a range. */
 static struct bz_bytes start_key(
@@ -45,20 +47,13 @@ static int decode(
     return rc != 0 ? rc : bz_stored_decode(arena, &stored, id, out, NULL);
 }
 
-static int sum_up(struct bz_read *read, struct bz_cursor *cursor, uint32_t collection,
-    const struct bz_range *range, struct bz_range_sum *out)
+static int sum_up(struct bz_cursor *cursor, uint32_t collection, const struct bz_range *range,
+    struct bz_range_sum *out)
 {
     uint8_t key[BZ_RECORD_KEY_SIZE + 1];
-    struct bz_nodes nodes = bz_catalog_nodes(read->db->catalog);
     blaze_id id;
     int rc = bz_cursor_seek(cursor, start_key(key, collection, range), NULL);
     for (; rc == 0 && in_range(cursor, collection, range, &id); rc = bz_cursor_next(cursor, NULL)) {
-        struct bz_rec rec;
-        rc = decode(cursor, &read->arena, &id, &rec);
-        if (rc != 0)
-            return rc;
-        if (!bz_rec_alive(&rec, &nodes))
-            continue;
         if (out->count == out->max) {
             out->more = true;
             return 0;
@@ -67,7 +62,7 @@ static int sum_up(struct bz_read *read, struct bz_cursor *cursor, uint32_t colle
             out->ids[out->count] = id;
         out->count++;
         out->last = id;
-        bz_hash128_add(&out->digest, bz_rec_digest(&rec, &id, &nodes));
+        bz_hash128_add(&out->digest, bz_hash128(&id, sizeof id, 0));
     }
     return rc == BLAZE_END ? 0 : rc;
 }
@@ -87,146 +82,282 @@ int bz_range_list(void *context, const struct bz_range *range, struct bz_range_s
     if (bz_catalog_collection(db->catalog, range->collection, &collection) == 0) {
         rc = bz_cursor_open(read->view, BZ_MAP_RECORDS, &cursor, NULL);
         if (rc == 0)
-            rc = sum_up(read, cursor, collection, range, out);
+            rc = sum_up(cursor, collection, range, out);
         bz_cursor_close(cursor);
     }
     bz_read_end(read);
     return rc;
 }
 
-/* ---- removing ---- */
+/* ---- what the peer has no trace of ---- */
 
-struct removal {
+struct comparison {
     const blaze_id *there;
     uint32_t count, next;
-    const struct bz_vv *covered;
-    struct bz_purged purged; /* what may have been collected */
+    const struct bz_standing *standing;
     struct bz_arena arena;
-    blaze_id found[REMOVED_A_COMMIT];
+    struct found {
+        blaze_id id;
+        enum bz_rec_outliving as;
+    } found[CHANGED_A_COMMIT];
     uint32_t found_count;
     blaze_id reached;
     bool at_end;
 };
 
-static bool is_there(struct removal *r, const blaze_id *id)
+static bool is_there(struct comparison *c, const blaze_id *id)
 {
-    while (r->next < r->count && memcmp(&r->there[r->next], id, sizeof *id) < 0)
-        r->next++;
-    return r->next < r->count && memcmp(&r->there[r->next], id, sizeof *id) == 0;
+    while (c->next < c->count && memcmp(&c->there[c->next], id, sizeof *id) < 0)
+        c->next++;
+    return c->next < c->count && memcmp(&c->there[c->next], id, sizeof *id) == 0;
 }
 
-/* Finds some that are to go. */
-static int look(struct removal *r, struct bz_db_txn *txn, uint32_t collection,
+/* What becomes of the record under a cursor. One that this version cannot read stays. */
+static int judge(struct comparison *c, const struct bz_cursor *cursor, const blaze_id *id,
+    enum bz_rec_outliving *out)
+{
+    const struct bz_vv *gone = &c->standing->has;
+    struct bz_rec rec;
+    int rc = decode(cursor, &c->arena, id, &rec);
+    if (rc != 0)
+        return rc;
+    *out = bz_vv_includes(gone, &rec.rvv) ? BZ_REC_GONE : bz_rec_outlives(&rec, gone);
+    /* One that holds no old write may still have been made anew, unless its id is too young. */
+    if (*out == BZ_REC_STAYS && bz_id_made_at(id) <= c->standing->collected_stamp &&
+        !bz_vv_includes(&rec.rvv, &c->standing->collected))
+        *out = BZ_REC_WANTS_PRUNING;
+    if (*out != BZ_REC_GONE && bz_rec_check_kinds(&rec) != 0)
+        *out = BZ_REC_STAYS;
+    return 0;
+}
+
+/* Finds some that are to change. */
+static int look(struct comparison *c, struct bz_db_txn *txn, uint32_t collection,
     const struct bz_range *from, blaze_error *error)
 {
     uint8_t key[BZ_RECORD_KEY_SIZE + 1];
-    struct bz_nodes nodes = bz_catalog_nodes(txn->db->catalog);
     struct bz_cursor *cursor = NULL;
     blaze_id id;
     int rc = bz_cursor_open(txn->view, BZ_MAP_RECORDS, &cursor, error);
     if (rc == 0)
         rc = bz_cursor_seek(cursor, start_key(key, collection, from), error);
     while (
-        rc == 0 && r->found_count < REMOVED_A_COMMIT && in_range(cursor, collection, from, &id)) {
-        struct bz_rec rec;
-        r->reached = id;
-        if (!is_there(r, &id)) {
-            rc = decode(cursor, &r->arena, &id, &rec);
-            if (rc == 0 && bz_rec_alive(&rec, &nodes) && bz_vv_includes(r->covered, &rec.rvv) &&
-                bz_vv_includes(&r->purged.vv, &rec.rvv))
-                r->found[r->found_count++] = id;
-        }
+        rc == 0 && c->found_count < CHANGED_A_COMMIT && in_range(cursor, collection, from, &id)) {
+        enum bz_rec_outliving as = BZ_REC_STAYS;
+        c->reached = id;
+        if (!is_there(c, &id))
+            rc = judge(c, cursor, &id, &as);
+        if (rc == 0 && as != BZ_REC_STAYS)
+            c->found[c->found_count++] = (struct found){id, as};
         if (rc == 0)
             rc = bz_cursor_next(cursor, error);
     }
     bz_cursor_close(cursor);
-    r->at_end = r->found_count < REMOVED_A_COMMIT;
+    c->at_end = c->found_count < CHANGED_A_COMMIT;
     if (rc == BLAZE_ENOMEM || rc == BLAZE_ECORRUPT)
         bz_error_code(error, rc);
     return rc == BLAZE_END ? 0 : rc;
 }
 
-static int remove_some(struct removal *r, struct bz_db *db, const struct bz_range *from,
+static int remove_one(
+    struct bz_db_txn *txn, uint32_t number, const blaze_id *id, blaze_error *error)
+{
+    struct bz_txn_collection *collection = NULL;
+    struct bz_stored stored;
+    struct bz_vv had;
+    struct bz_rec rec;
+    bool there = false;
+    bz_arena_reset(&txn->arena);
+    int rc = bz_txn_collection_load(txn, number, &collection, error);
+    if (rc == 0)
+        rc = bz_txn_record_load(txn, number, id, &stored, &rec, &there, error);
+    if (rc == 0)
+        rc = bz_vv_copy(&txn->arena, &rec.rvv, &had);
+    if (rc == 0)
+        rc = bz_drop_record(txn, collection, id, &stored, &rec, error);
+    /* What else the peer has collected is ours once its version vector is. */
+    return rc == 0 ? bz_purged_had(txn, &had, error) : rc;
+}
+
+static int change_found(struct comparison *c, struct bz_db_txn *txn, uint32_t collection,
+    uint64_t *removed, blaze_error *error)
+{
+    const struct bz_standing *standing = c->standing;
+    int rc = c->found_count > 0 ? bz_compared_raise(txn, &standing->has, error) : 0;
+    for (uint32_t i = 0; rc == 0 && i < c->found_count; i++) {
+        const struct found *found = &c->found[i];
+        rc = found->as == BZ_REC_GONE
+                 ? remove_one(txn, collection, &found->id, error)
+                 : bz_write_outlived(txn, collection, &found->id, found->as, standing, error);
+        *removed += rc == 0 && found->as == BZ_REC_GONE;
+        if (rc == 0 && found->as == BZ_REC_WANTS_PRUNING)
+            rc = bz_beyond_note(txn->db, txn->txn, error);
+    }
+    return rc;
+}
+
+static int compare_some(struct comparison *c, struct bz_db *db, const struct bz_range *from,
     uint64_t *removed, blaze_error *error)
 {
     struct bz_db_txn *txn = NULL;
     uint32_t collection;
-    r->found_count = 0;
-    r->at_end = true;
+    uint64_t gone = 0;
+    bool hearsay = false;
+    c->found_count = 0;
+    c->at_end = true;
     int rc = bz_db_begin(db, &txn, error);
     if (rc != 0)
         return rc;
     bz_arena_reset(&txn->arena);
-    bool hearsay = false;
-    rc = bz_purged_load(txn->view, &txn->arena, &r->purged, error);
-    if (rc == 0)
-        rc = bz_hearsay_load(db, txn->view, &hearsay, error);
+    rc = bz_hearsay_load(db, txn->view, &hearsay, error);
     if (rc == 0 && !hearsay &&
-        bz_catalog_collection(db->catalog, from->collection, &collection) == 0)
-        rc = look(r, txn, collection, from, error);
-    for (uint32_t i = 0; rc == 0 && i < r->found_count; i++)
-        rc = bz_write_collected(txn, collection, &r->found[i], error);
+        bz_catalog_collection(db->catalog, from->collection, &collection) == 0) {
+        rc = look(c, txn, collection, from, error);
+        if (rc == 0)
+            rc = change_found(c, txn, collection, &gone, error);
+    }
     if (rc != 0) {
         bz_db_abort(txn);
         return rc;
     }
     rc = bz_db_commit(txn, db->apply_durability, error);
     if (rc == 0)
-        *removed += r->found_count;
+        *removed += gone;
     return rc;
 }
 
-int bz_range_remove(void *context, const struct bz_range *range, const blaze_id *there,
-    uint32_t count, const struct bz_vv *covered, uint64_t *removed, blaze_error *error)
+int bz_range_compare(void *context, const struct bz_range *range, const blaze_id *there,
+    uint32_t count, const struct bz_standing *standing, uint64_t *removed, blaze_error *error)
 {
-    struct removal r = {.there = there, .count = count, .covered = covered};
+    struct comparison c = {.there = there, .count = count, .standing = standing};
     struct bz_range from = *range;
     int rc;
-    bz_arena_init(&r.arena);
+    bz_arena_init(&c.arena);
     do {
-        rc = remove_some(&r, context, &from, removed, error);
+        rc = compare_some(&c, context, &from, removed, error);
         from.whole = false;
-        from.after = r.reached;
-    } while (rc == 0 && !r.at_end);
-    bz_arena_release(&r.arena);
+        from.after = c.reached;
+    } while (rc == 0 && !c.at_end);
+    bz_arena_release(&c.arena);
     return rc;
 }
 
-int bz_range_done(void *context, blaze_error *error)
+/* ---- what is told anew ---- */
+
+/* A record that became doubtful (collect.c) before we knew what was collected may have been told
+ * before that too. */
+struct retelling {
+    const struct bz_vv *gone;
+    struct bz_arena arena;
+    uint8_t from[BZ_RECORD_KEY_SIZE + 1]; /* the key to go on with */
+    size_t from_size;
+    struct told {
+        uint32_t collection;
+        blaze_id id;
+    } found[CHANGED_A_COMMIT];
+    uint32_t found_count;
+    bool at_end;
+};
+
+static int find_doubtful(struct retelling *r, struct bz_db_txn *txn, blaze_error *error)
+{
+    struct bz_cursor *cursor = NULL;
+    int rc = bz_cursor_open(txn->view, BZ_MAP_RECORDS, &cursor, error);
+    if (rc == 0)
+        rc = bz_cursor_seek(cursor, bz_bytes(r->from, r->from_size), error);
+    for (uint32_t n = 0; rc == 0 && n < LOOKED_AT && r->found_count < CHANGED_A_COMMIT; n++) {
+        struct bz_bytes key = bz_cursor_key(cursor);
+        struct told told;
+        struct bz_rec rec;
+        if (key.size != BZ_RECORD_KEY_SIZE) {
+            rc = BLAZE_ECORRUPT;
+            break;
+        }
+        told.collection = bz_load32be(key.data);
+        memcpy(&told.id, key.data + 4, sizeof told.id);
+        rc = decode(cursor, &r->arena, &told.id, &rec);
+        if (rc == 0 && bz_rec_doubtful(&rec, r->gone))
+            r->found[r->found_count++] = told;
+        memcpy(r->from, key.data, key.size);
+        r->from[key.size] = 0;
+        r->from_size = key.size + 1;
+        if (rc == 0)
+            rc = bz_cursor_next(cursor, error);
+    }
+    bz_cursor_close(cursor);
+    r->at_end = rc == BLAZE_END;
+    if (rc == BLAZE_ENOMEM || rc == BLAZE_ECORRUPT)
+        bz_error_code(error, rc);
+    return rc == BLAZE_END ? 0 : rc;
+}
+
+/* The record as it is, at the end of the log. */
+static int retell(struct bz_db_txn *txn, const struct told *told, blaze_error *error)
+{
+    struct bz_txn_collection *collection = NULL;
+    struct bz_stored stored;
+    struct bz_rec rec, same;
+    bool there = false;
+    bz_arena_reset(&txn->arena);
+    int rc = bz_txn_collection_load(txn, told->collection, &collection, error);
+    if (rc == 0)
+        rc = bz_txn_record_load(txn, told->collection, &told->id, &stored, &rec, &there, error);
+    same = rec;
+    return rc != 0 ? rc
+                   : bz_write_record(txn, collection, &told->id, &stored, &rec, &same,
+                         (struct bz_origin){.node = txn->state.self, .untold = true}, error);
+}
+
+static int retell_some(struct retelling *r, struct bz_db *db, blaze_error *error)
 {
     struct bz_db_txn *txn = NULL;
-    bool stale = false;
-    int rc = bz_db_begin(context, &txn, error);
+    r->found_count = 0;
+    int rc = bz_db_begin(db, &txn, error);
     if (rc != 0)
         return rc;
-    rc = bz_stale_load(txn->view, &stale, error);
-    if (rc == 0 && stale)
-        rc = bz_stale_store(txn, false, error);
+    rc = find_doubtful(r, txn, error);
+    for (uint32_t i = 0; rc == 0 && i < r->found_count; i++)
+        rc = retell(txn, &r->found[i], error);
+    if (rc == 0 && r->found_count > 0)
+        rc = bz_beyond_note(db, txn->txn, error); /* until it has got about */
     if (rc == 0)
         return bz_db_commit(txn, BZ_DURABLE_RELAXED, error);
     bz_db_abort(txn);
     return rc;
 }
 
-int bz_range_differs(void *context, const struct bz_head *head, bool *out, blaze_error *error)
+int bz_range_compared(void *context, const struct bz_standing *standing, blaze_error *error)
 {
+    struct retelling r = {.gone = &standing->collected};
+    int rc = 0;
+    bz_arena_init(&r.arena);
+    while (rc == 0 && !r.at_end)
+        rc = retell_some(&r, context, error);
+    bz_arena_release(&r.arena);
+    return rc;
+}
+
+struct only {
+    const blaze_id *peer;
+    bool is;
+};
+
+static int is_other(void *context, const blaze_id *node, const struct bz_peer_state *peer)
+{
+    struct only *only = context;
+    only->is &= peer->cursor == 0 || memcmp(node, only->peer, sizeof *node) == 0;
+    return 0;
+}
+
+int bz_only_from(void *context, const blaze_id *peer, bool *out, blaze_error *error)
+{
+    struct only only = {peer, true};
     struct bz_read *read = NULL;
-    const struct bz_state *state = NULL;
-    struct bz_purged purged;
-    struct bz_vv ours;
     int rc = bz_read_begin(context, &read, error);
     if (rc != 0)
         return rc;
-    bz_arena_reset(&read->arena);
-    rc = bz_read_load_state(read, &state, error);
-    if (rc == 0)
-        rc = bz_purged_load(read->view, &read->arena, &purged, error);
-    if (rc == 0)
-        rc = bz_version_vector(read->view, state->self, state->seq, &read->arena, &ours, error);
-    if (rc == 0)
-        *out = purged.vv.count > 0 && bz_vv_includes(&ours, &head->vv) &&
-               bz_vv_includes(&head->vv, &ours) &&
-               (state->digest.low != head->digest.low || state->digest.high != head->digest.high);
+    rc = bz_peer_each(read->view, is_other, &only, error);
     bz_read_end(read);
+    *out = only.is;
     return rc;
 }

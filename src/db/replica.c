@@ -26,9 +26,10 @@ struct bz_changes {
     bool started;
     /* Of a partial receiver; NULL otherwise. */
     struct bz_selection *wants, *wanted;
-    struct bz_purged purged;    /* if the receiver is lazy */
     struct bz_scope_kept scope; /* ours */
-    struct bz_arena arena;      /* for the life of the walk; the read's is for one change */
+    struct bz_purged purged;
+    struct bz_vv gone;     /* what was collected here, or by the receiver */
+    struct bz_arena arena; /* for the life of the walk; the read's is for one change */
 };
 
 /* Log entries that may be passed over before the walk says where it is. */
@@ -132,14 +133,10 @@ static uint64_t coverage_mark(void *context)
     return atomic_load(&((struct bz_db *)context)->coverage_mark);
 }
 
-/* By itself a copy collects only if it was told for how long to wait for others. */
 static int collect(void *context, bool *more, blaze_error *error)
 {
     uint64_t collected = 0;
-    bool asked = false;
-    *more = false;
-    int rc = bz_db_collects(context, &asked, error);
-    return rc != 0 || !asked ? rc : bz_db_collect(context, &collected, more, error);
+    return bz_db_collect(context, &collected, more, error);
 }
 
 /* ---- sending ---- */
@@ -155,16 +152,6 @@ static void changes_close(struct bz_changes *changes)
         bz_read_end(changes->read);
     bz_arena_release(&changes->arena);
     bz_free(changes);
-}
-
-static int copy_vv(struct bz_arena *arena, const struct bz_vv *vv, struct bz_vv *out)
-{
-    struct bz_bytes copy =
-        bz_arena_copy(arena, bz_bytes(vv->entries, vv->count * sizeof *vv->entries));
-    if (copy.data == NULL && vv->count > 0)
-        return BLAZE_ENOMEM;
-    *out = (struct bz_vv){(struct bz_dot *)(void *)copy.data, vv->count};
-    return 0;
 }
 
 /* What a partial receiver wants. A blind replica cannot tell, and sends everything. */
@@ -192,7 +179,7 @@ static int changes_open(void *context, const struct bz_receiver *receiver, uint6
     bz_arena_init(&changes->arena);
     changes->receiver_known =
         bz_catalog_node(changes->db->catalog, &receiver->node, &changes->receiver_number) == 0;
-    int rc = copy_vv(&changes->arena, &receiver->vv, &changes->receiver.vv);
+    int rc = bz_vv_copy(&changes->arena, &receiver->vv, &changes->receiver.vv);
     if (rc != 0)
         bz_error_code(error, rc);
     if (rc == 0)
@@ -203,10 +190,13 @@ static int changes_open(void *context, const struct bz_receiver *receiver, uint6
         rc = bz_cursor_open(changes->read->view, BZ_MAP_LOG, &changes->cursor, error);
     if (rc == 0)
         rc = bz_scope_load(changes->read->view, &changes->arena, &changes->scope, error);
-    if (rc == 0 && receiver->lazy)
-        rc = bz_purged_load(changes->read->view, &changes->arena, &changes->purged, error);
     if (rc == 0)
         rc = load_wishes(changes, error);
+    if (rc == 0)
+        rc = bz_purged_load(changes->read->view, &changes->arena, &changes->purged, error);
+    if (rc == 0 && (rc = bz_vv_max(&changes->arena, &changes->purged.vv, &receiver->collected,
+                        &changes->gone)) != 0)
+        bz_error_code(error, rc);
     if (rc != 0)
         changes_close(changes);
     else
@@ -246,34 +236,34 @@ static bool is_held(
            bz_selection_takes(changes->wanted, entry->collection, &entry->id, rec);
 }
 
-/* Whether the receiver may lack a part of a record that its version vector covers: see collect.c.
- * Who gets it from others too lacks nothing that was never collected. */
-static bool is_torn(const struct bz_changes *changes, const struct bz_rec *rec)
+/* Whether version vectors say nothing of a record: see collect.c. Who gets it from others too lacks
+ * nothing that was never collected. */
+static bool is_whole(
+    const struct bz_changes *changes, const struct bz_log_entry *entry, const struct bz_rec *rec)
 {
-    if (!bz_rec_torn(rec) || !changes->receiver.lazy)
-        return bz_rec_torn(rec);
-    bool collected = false;
-    for (uint32_t i = 0; i < rec->life.count; i++) {
-        const struct bz_write *write = &rec->writes[rec->life.members[i]];
-        collected |= !write->alive && bz_vv_covers(&changes->purged.vv, write->dot);
-    }
-    return collected;
+    return entry->untold || (bz_rec_torn(rec) && !changes->receiver.lazy) ||
+           bz_rec_doubtful(rec, &changes->gone);
 }
 
-/* What is to be said of a log entry, whose record is then in *rec: BZ_CHANGE_NONE for nothing. */
+/* What is to be said of a log entry, whose record is then in *rec: BZ_CHANGE_NONE for nothing;
+ * *whole: without leaving anything out. */
 static int look_at(struct bz_changes *changes, const struct bz_log_entry *entry, struct bz_rec *rec,
-    enum bz_change_kind *kind, blaze_error *error)
+    enum bz_change_kind *kind, bool *whole, blaze_error *error)
 {
     bool filtered;
     *kind = BZ_CHANGE_NONE;
-    if (changes->receiver_known && entry->subsumed && entry->origin == changes->receiver_number)
+    if (!entry->untold && changes->receiver_known && entry->subsumed &&
+        entry->origin == changes->receiver_number)
         return 0;
     if (changes->wants != NULL &&
         !bz_selection_collection(changes->wants, entry->collection, &filtered))
         return 0;
     int rc = load_record(changes, entry, rec, error);
-    if (rc != 0 || (!is_torn(changes, rec) && bz_vv_includes(&changes->receiver.vv, &rec->rvv)))
+    if (rc != 0)
         return rc;
+    *whole = is_whole(changes, entry, rec);
+    if (!*whole && bz_vv_includes(&changes->receiver.vv, &rec->rvv))
+        return 0;
     if (changes->wants != NULL &&
         !bz_selection_takes(changes->wants, entry->collection, &entry->id, rec))
         *kind = entry->position > changes->receiver.fresh ? BZ_CHANGE_MARKER : BZ_CHANGE_NONE;
@@ -287,6 +277,7 @@ static int changes_next(struct bz_changes *changes, struct bz_change *out, blaze
     struct bz_log_entry entry;
     struct bz_rec rec;
     enum bz_change_kind kind = BZ_CHANGE_NONE;
+    bool whole = false;
     int rc = 0;
     uint32_t left = changes->wants != NULL ? LOOK_MAX : UINT32_MAX;
     for (; kind == BZ_CHANGE_NONE && left > 0; left--) {
@@ -296,7 +287,7 @@ static int changes_next(struct bz_changes *changes, struct bz_change *out, blaze
         changes->position = entry.position;
         if (BZ_MUTANT(DELETE_NOT_SENT) && entry.dead)
             continue;
-        rc = look_at(changes, &entry, &rec, &kind, error);
+        rc = look_at(changes, &entry, &rec, &kind, &whole, error);
         if (rc != 0)
             return rc;
     }
@@ -309,8 +300,8 @@ static int changes_next(struct bz_changes *changes, struct bz_change *out, blaze
     if (kind == BZ_CHANGE_MARKER)
         change.rec.rvv = rec.rvv;
     else if (kind == BZ_CHANGE_RECORD)
-        rc = bz_rec_since(&changes->read->arena, &rec,
-            bz_rec_torn(&rec) ? 0 : changes->receiver.reached, &change.rec);
+        rc = bz_rec_since(
+            &changes->read->arena, &rec, whole ? 0 : changes->receiver.reached, &change.rec);
     if (rc != 0)
         return bz_error_code(error, rc);
     *out = change;
@@ -337,13 +328,11 @@ static int changes_head(struct bz_changes *changes, struct bz_head *out)
         (bz_vv_get(&changes->receiver.vv, state->self) >= changes->scope.gave ||
             bz_scope_keeps(&changes->scope, &changes->receiver.peer, changes->receiver.acked));
     head.self = state->self;
-    struct bz_purged purged;
-    if (rc == 0)
-        rc = bz_purged_load(changes->read->view, &changes->arena, &purged, NULL);
-    if (rc == 0)
-        head.purged = purged.count;
+    head.purged = changes->purged.mark;
     if (rc == 0 && !head.scoped)
-        rc = bz_peers_partial(changes->db, changes->read->view, &head.partial, NULL);
+        /* What it has of the receiver itself the receiver knows best. */
+        rc = bz_peers_partial(
+            changes->db, changes->read->view, &changes->receiver.node, &head.partial, NULL);
     if (rc == 0)
         *out = head;
     return rc;
@@ -378,9 +367,9 @@ static const struct bz_replica_ops replica_ops = {
     .coverage_learn = bz_coverage_learn,
     .collect = collect,
     .range_list = bz_range_list,
-    .range_remove = bz_range_remove,
-    .range_done = bz_range_done,
-    .range_differs = bz_range_differs,
+    .range_compare = bz_range_compare,
+    .range_compared = bz_range_compared,
+    .only_from = bz_only_from,
     .version = version,
     .node_number = node_number,
     .scope = bz_replica_scope,

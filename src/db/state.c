@@ -19,6 +19,7 @@
 #define FLAG_SUBSUMED 1u
 #define FLAG_DEAD     2u
 #define ORIGIN_SHIFT  2u
+#define UNTOLD        1u
 
 static uint8_t *put_hash(uint8_t *p, struct bz_hash128 h)
 {
@@ -331,6 +332,8 @@ int bz_log_store(struct bz_txn *txn, const struct bz_log_entry *entry, blaze_err
     uint8_t *p = bz_varint_put(value, entry->collection);
     p = put_id(p, &entry->id);
     p = bz_varint_put(p, (uint64_t)entry->origin << ORIGIN_SHIFT | flags);
+    if (entry->untold)
+        *p++ = UNTOLD;
     return bz_txn_put(txn, BZ_MAP_LOG, log_key(key, entry->position),
         bz_bytes(value, (size_t)(p - value)), error);
 }
@@ -356,8 +359,9 @@ int bz_log_decode(const struct bz_cursor *cursor, struct bz_log_entry *out, blaz
     uint64_t collection = bz_read_varint(&r);
     blaze_id id = read_id(&r);
     uint64_t origin = bz_read_varint(&r);
-    if (key.size != BZ_LOG_KEY_SIZE || !read_all(&r) || collection > UINT32_MAX ||
-        origin >> ORIGIN_SHIFT > UINT32_MAX)
+    bool untold = bz_reader_left(&r) > 0;
+    if ((untold && bz_read8(&r) != UNTOLD) || key.size != BZ_LOG_KEY_SIZE || !read_all(&r) ||
+        collection > UINT32_MAX || origin >> ORIGIN_SHIFT > UINT32_MAX)
         return bz_error_set(error, BLAZE_ECORRUPT, "an entry of the change log is corrupt");
     *out = (struct bz_log_entry){
         .position = bz_load64be(key.data),
@@ -366,6 +370,7 @@ int bz_log_decode(const struct bz_cursor *cursor, struct bz_log_entry *out, blaz
         .origin = (uint32_t)(origin >> ORIGIN_SHIFT),
         .subsumed = (origin & FLAG_SUBSUMED) != 0,
         .dead = (origin & FLAG_DEAD) != 0,
+        .untold = untold,
     };
     return 0;
 }

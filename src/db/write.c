@@ -188,6 +188,7 @@ int bz_write_record(struct bz_db_txn *txn, struct bz_txn_collection *collection,
         .id = *id,
         .origin = origin.node,
         .subsumed = origin.subsumed,
+        .untold = origin.untold,
         .dead = !after.alive,
     };
     /* The indexes first: the old state may lie in the value that the next put replaces. */
@@ -349,8 +350,7 @@ static int split_update(struct bz_db_txn *txn, blaze_doc *document, uint32_t **f
     return rc == 0 ? 0 : bz_error_code(error, rc);
 }
 
-/* When an id was made, if it tells (RFC 9562 version 7), as a stamp; else 0. */
-static uint64_t made_at(const blaze_id *id)
+uint64_t bz_id_made_at(const blaze_id *id)
 {
     return (id->bytes[6] & 0xf0) == 0x70 ? bz_load64be(id->bytes) & ~(uint64_t)0xffff : 0;
 }
@@ -362,11 +362,13 @@ static int supersede_collected(
     struct bz_db_txn *txn, const blaze_id *id, struct bz_rec *rec, blaze_error *error)
 {
     struct bz_purged purged;
-    struct bz_vv collected;
+    struct bz_vv own, collected;
     int rc = bz_purged_load(txn->view, &txn->arena, &purged, error);
-    if (rc != 0 || purged.vv.count == 0 || made_at(id) > purged.stamp)
+    if (rc != 0 || purged.vv.count == 0 || bz_id_made_at(id) > purged.stamp)
         return rc;
-    rc = bz_collected_here(txn, &collected, error);
+    rc = bz_version_vector(txn->view, txn->state.self, txn->state.seq, &txn->arena, &own, error);
+    if (rc == 0)
+        rc = bz_collected_here(txn->view, &txn->arena, &own, &collected, error);
     if (rc == 0)
         rc = bz_vv_max(&txn->arena, &rec->rvv, &collected, &rec->rvv);
     return rc == BLAZE_ENOMEM ? bz_error_code(error, rc) : rc;
@@ -572,29 +574,40 @@ int bz_erase_record(struct bz_db_txn *txn, struct bz_txn_collection *collection,
     return rc;
 }
 
-int bz_write_collected(
-    struct bz_db_txn *txn, uint32_t collection, const blaze_id *id, blaze_error *error)
+/* The base of a record that wants one; its body is in txn->body. */
+static int make_base(struct bz_db_txn *txn, const struct bz_rec *rec, const struct bz_vv *gone,
+    struct bz_write *base, blaze_error *error)
+{
+    struct bz_nodes nodes = bz_catalog_nodes(txn->db->catalog);
+    *base = next_write(txn, true, bz_bytes(NULL, 0));
+    base->role = BZ_ROLE_CLIENT;
+    bz_buf_clear(&txn->body);
+    int rc = bz_rec_base(&txn->arena, rec, gone, &nodes, &txn->body, &base->stamp);
+    base->body = bz_buf_bytes(&txn->body);
+    return rc == 0 ? 0 : bz_error_code(error, rc);
+}
+
+int bz_write_outlived(struct bz_db_txn *txn, uint32_t collection, const blaze_id *id,
+    enum bz_rec_outliving as, const struct bz_standing *standing, blaze_error *error)
 {
     struct target target;
+    struct bz_write base;
     struct bz_rec rec;
+    bool based = as == BZ_REC_WANTS_BASE;
     int rc = target_load(txn, collection, id, &target, error);
-    if (rc != 0 || !target.alive)
+    if (rc == 0 && based)
+        rc = make_base(txn, &target.rec, &standing->has, &base, error);
+    if (rc != 0)
         return rc;
-    if (txn->db->identity.blind)
-        return bz_erase_record(txn, target.collection, id, &target.stored, &target.rec, error);
-    struct bz_write write = next_write(txn, false, bz_bytes(NULL, 0));
-    uint64_t now = write.stamp, last = 0;
-    for (uint32_t i = 0; i < target.rec.write_count; i++) {
-        if (target.rec.writes[i].stamp > last)
-            last = target.rec.writes[i].stamp;
-    }
-    write.stamp = last + 1;
-    write.role = BZ_ROLE_CLIENT;
-    rc = bz_rec_delete(&txn->arena, &target.rec, &write, &rec);
+    rc = bz_rec_outlive(&txn->arena, &target.rec, &standing->has, &standing->collected,
+        based ? &base : NULL, txn->state.position + 1, &rec);
     if (rc != 0)
         return bz_error_code(error, rc);
-    write.stamp = now; /* the clock goes on all the same */
-    return store_write(txn, &target, &write, &rec, error);
+    rc = bz_write_record(txn, target.collection, id, &target.stored, &target.rec, &rec,
+        (struct bz_origin){.node = txn->state.self, .untold = true}, error);
+    if (rc == 0 && based)
+        txn->state.seq = base.dot.seq;
+    return rc;
 }
 
 int bz_db_delete(

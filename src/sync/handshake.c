@@ -282,7 +282,13 @@ static int settle(struct bz_session *s, blaze_error *error)
     }
     s->in.scope = known.scope;
     rc = send_welcome(s);
-    return rc != 0 ? bz_error_code(error, rc) : bz_handshake_ask(s, error);
+    if (rc != 0)
+        return bz_error_code(error, rc);
+    s->reconciles = (s->peer_features & own_features(s) & BZ_FEATURE_RECONCILE) != 0;
+    rc = bz_coverage_warn(s, error);
+    if (rc == 0)
+        rc = bz_handshake_ask(s, error);
+    return rc == 0 ? bz_coverage_begin(s, error) : rc;
 }
 
 /* ---- frames ---- */
@@ -388,9 +394,7 @@ static int on_resume(struct bz_session *s, struct bz_bytes payload, blaze_error 
     if (bz_resume_decode(payload, &resume) != 0 || resume.round != 0)
         return bz_error_set(error, BLAZE_EPROTO, "the peer's request is malformed");
     s->step = BZ_STEP_OPEN;
-    s->reconciles = (s->peer_features & own_features(s) & BZ_FEATURE_RECONCILE) != 0;
-    int rc = bz_coverage_warn(s, error);
-    return rc != 0 ? rc : bz_outgoing_resume(s, &resume, error);
+    return bz_outgoing_resume(s, &resume, error);
 }
 
 static const char *step_names[] = {"HELLO", "ENROL", "PROOF", "WELCOME", "RESUME"};

@@ -129,7 +129,7 @@ static int apply_record(struct bz_session *s, struct bz_apply *apply,
     const struct bz_record *record, blaze_error *error)
 {
     struct bz_incoming *in = &s->in;
-    struct bz_change change = {.id = record->id, .anew = in->round > 0};
+    struct bz_change change = {.id = record->id, .anew = in->anew};
     bz_arena_reset(&in->arena);
     int64_t collection = bz_terms_ours(&in->terms, BZ_TERM_COLLECTION, record->collection);
     int rc = collection < 0 ? (int)collection : 0;
@@ -230,17 +230,18 @@ struct bz_peer_state bz_incoming_peer(const struct bz_session *s)
     };
 }
 
-static int commit(struct bz_session *s, struct bz_apply *apply, const struct bz_chunk *chunk,
-    const struct bz_head *head, bool *diverged, blaze_error *error)
+/* Commits what brings us to `to`; with the head, if that is the peer's. */
+static int commit(struct bz_session *s, struct bz_apply *apply, uint64_t to,
+    const struct bz_trail *openings, const struct bz_head *head, bool *diverged, blaze_error *error)
 {
     struct bz_peer_state state = bz_incoming_peer(s);
-    state.cursor = chunk->to;
+    state.cursor = to;
     if (head != NULL) {
-        state.reached = chunk->to;
+        state.reached = to;
         state.partial = head->partial;
         state.held = 0;
     }
-    bz_trail_add(&state.trail, &chunk->openings);
+    bz_trail_add(&state.trail, openings);
     int rc = s->replica.ops->apply_commit(apply, &state, head, diverged, error);
     if (rc == 0) {
         s->in.cursor = state.cursor;
@@ -248,6 +249,9 @@ static int commit(struct bz_session *s, struct bz_apply *apply, const struct bz_
         s->in.partial = state.partial;
         s->in.trail = state.trail;
         s->in.held = state.held;
+        s->in.at_head = head != NULL;
+        if (head != NULL)
+            s->in.digest = head->digest;
     }
     return rc;
 }
@@ -256,7 +260,7 @@ static int commit(struct bz_session *s, struct bz_apply *apply, const struct bz_
 static int ask_from(struct bz_session *s, uint64_t cursor, blaze_error *error)
 {
     s->in.round++;
-    s->in.begun = s->in.at_head = false;
+    s->in.begun = s->in.at_head = s->in.withheld = false;
     s->in.cursor = cursor;
     s->in.reached = 0;
     s->in.trail = cursor == 0 ? (struct bz_trail){0} : s->in.trail;
@@ -268,21 +272,42 @@ static int ask_from(struct bz_session *s, uint64_t cursor, blaze_error *error)
     return bz_handshake_ask(s, error);
 }
 
-int bz_incoming_compare(struct bz_session *s, bool diverged, blaze_error *error)
+/* What should be equal is not: everything anew, once, from the start of its log. Where there are
+ * blind copies it may be so: see db/coverage.c. */
+static int on_diverged(struct bz_session *s, blaze_error *error)
 {
-    struct bz_head head = {.digest = s->in.digest, .vv = s->in.vv.vv};
-    bool differs = diverged;
-    if (!s->reconciles || !s->in.at_head || !bz_scope_whole(s))
+    s->status.diverged |= !s->covering.hearsay && !is_opaque(s);
+    if (s->in.anew)
         return 0;
-    int rc =
-        diverged ? 0 : s->replica.ops->range_differs(s->replica.context, &head, &differs, error);
-    if (rc != 0 || !differs)
-        return rc;
-    if (bz_reconcile_helps(s))
-        bz_reconcile_ask(s); /* also amid exchanges: it deletes nothing but what was collected */
-    else if (s->in.round == 0)
-        rc = ask_from(s, 0, error);
+    s->in.anew = true;
+    return ask_from(s, 0, error);
+}
+
+static int begin_apply(struct bz_session *s, struct bz_apply **apply, blaze_error *error)
+{
+    int rc = s->replica.ops->apply_begin(s->replica.context, &s->status.peer, apply, error);
+    if (rc == 0 && s->replica.ops->apply_from != NULL)
+        s->replica.ops->apply_from(*apply, s->out.scoped, bz_scope_acked(s));
     return rc;
+}
+
+int bz_incoming_release_head(struct bz_session *s, blaze_error *error)
+{
+    static const struct bz_trail none = {0};
+    struct bz_head head = s->in.withheld_head;
+    struct bz_apply *apply;
+    bool diverged = false, wait = false;
+    if (!s->in.withheld)
+        return 0;
+    head.vv = s->in.vv.vv;
+    int rc = bz_reconcile_head(s, &head, &wait, error);
+    if (rc != 0 || wait)
+        return rc;
+    s->in.withheld = false;
+    rc = begin_apply(s, &apply, error);
+    if (rc == 0)
+        rc = commit(s, apply, s->in.cursor, &none, &head, &diverged, error);
+    return rc == 0 && diverged ? on_diverged(s, error) : rc;
 }
 
 static int apply_chunk(
@@ -291,13 +316,11 @@ static int apply_chunk(
     struct bz_apply *apply;
     struct bz_body_reader body;
     struct bz_head head = {.position = chunk->to};
-    bool diverged = false;
+    bool diverged = false, wait = false;
     uint64_t received = s->status.received_records, applied = s->status.applied_records;
-    int rc = s->replica.ops->apply_begin(s->replica.context, &s->status.peer, &apply, error);
+    int rc = begin_apply(s, &apply, error);
     if (rc != 0)
         return rc;
-    if (s->replica.ops->apply_from != NULL)
-        s->replica.ops->apply_from(apply, s->out.scoped, bz_scope_acked(s));
     rc = apply_body(s, apply, &body, bytes, error);
     if (rc == BLAZE_ENOTFOUND) {
         /* It leaves out what it thinks we have, and we have collected it. */
@@ -311,24 +334,21 @@ static int apply_chunk(
         rc = rc == 0 ? bz_body_end(&body) : rc;
         rc = rc == 0 ? 0 : unreadable(rc, error);
     }
+    if (rc == 0 && !chunk->more)
+        rc = bz_reconcile_head(s, &head, &wait, error);
     if (rc != 0) {
         s->replica.ops->apply_abort(apply);
         return rc;
     }
-    rc = commit(s, apply, chunk, chunk->more ? NULL : &head, &diverged, error);
+    bool take = !chunk->more && !wait;
+    rc = commit(s, apply, chunk->to, &chunk->openings, take ? &head : NULL, &diverged, error);
     if (rc != 0)
         return rc;
     s->in.begun = true;
-    s->in.at_head = !chunk->more;
-    s->in.digest = head.digest;
+    s->in.withheld = wait;
+    s->in.withheld_head = head;
     bz_lazy_judge(s, s->status.received_records - received, s->status.applied_records - applied);
-    if (!chunk->more && (!diverged || bz_reconcile_helps(s)))
-        return bz_incoming_compare(s, diverged, error);
-    if (!diverged)
-        return 0;
-    /* What should be equal is not: everything anew, once, from the start of its log. */
-    s->status.diverged = true;
-    return s->in.round == 0 ? ask_from(s, 0, error) : 0;
+    return diverged ? on_diverged(s, error) : 0;
 }
 
 /* Whether the chunk goes on where the last one ended. The first of a round may also start at 0: our

@@ -549,7 +549,8 @@ static void end_at_limit(struct bz_session *s)
 
 static int open_walk(struct bz_session *s, blaze_error *error)
 {
-    struct bz_receiver receiver = {.reached = s->out.reached, .vv = s->out.has.vv};
+    struct bz_receiver receiver = {
+        .reached = s->out.reached, .vv = s->out.has.vv, .collected = s->reconcile.collected.vv};
     if (s->out.round == 0)
         receiver.node = s->status.peer; /* else it wants even what it once sent us itself */
     bz_scope_receive(s, &receiver);
@@ -661,6 +662,8 @@ int bz_outgoing_run(struct bz_session *s, bool *more, blaze_error *error)
         return 0; /* an acknowledgement comes first */
     if (bz_opaque_waits(s))
         return 0; /* the peer's first chunk comes first */
+    if (bz_coverage_waits(s) || bz_reconcile_busy(s))
+        return 0; /* what is here may not be what it should be */
     if (output_waits(s))
         return 0; /* it is called again when that was taken */
     rc = build(s, error);

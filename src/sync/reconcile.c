@@ -1,21 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Comparing with a peer what both show, where the change log cannot tell: a replica that was away
- * for too long holds records that everybody else has deleted and collected.
+ * Comparing with a peer which records there is any trace of, where the change log cannot tell: a
+ * replica that was away for too long holds records that everybody else has deleted and collected.
  *
  *   asking                                   answering
  *   RANGES  one collection, up to 64   ->
  *           ranges: count, digest
  *                                      <-    ITEMS  for each: equal, or the ids that are here
- *   deletes what it has, the other has
- *   not, and whose writes the other has
- *   all had
+ *   lets go of what it has, and the
+ *   other has not, unless there are
+ *   writes in it that the other never had
  *   RANGES  the next ones              ->
  *
  * Not with a blind side: it would be believed that a record is gone, which no member has said.
  *
- * Each side asks for itself, when it has the other's head; so it compares with a database that has
- * all that its version vector says. Nothing is kept: whoever is interrupted begins anew.
+ * Each side asks for itself, when it has heard what the other has and what was collected, before it
+ * sends anything, and before it takes over the other's version vector; if more is collected
+ * meanwhile, once more. Nothing is kept: whoever is interrupted begins anew.
  *
  * Bounds: a range has 1,024 records of the asking side; an answer lists 8,192 ids at most, and may
  * stop anywhere in the ranges asked for, to be asked again from there on.
@@ -53,34 +54,102 @@ static bool is_blind(const struct bz_session *s)
     return s->opaque.active || s->self.blind;
 }
 
-/* ---- asking ---- */
+/* ---- when ---- */
 
-void bz_reconcile_ask(struct bz_session *s)
+void bz_reconcile_release(struct bz_session *s)
 {
-    s->reconcile.due = !is_blind(s);
+    bz_vector_release(&s->reconcile.has);
+    bz_vector_release(&s->reconcile.collected);
 }
 
-bool bz_reconcile_helps(const struct bz_session *s)
-{
-    return s->reconciles && !s->reconcile.done && !is_blind(s) && bz_scope_whole(s);
-}
-
-/* A copy of a part cannot answer: what it does not show is not gone. It may ask, though. */
 bool bz_reconcile_busy(const struct bz_session *s)
 {
-    return s->reconcile.due && !s->reconcile.done && !s->out.scoped;
+    return s->reconcile.busy;
+}
+
+static void begin(struct bz_reconcile *c)
+{
+    c->again = c->busy;
+    if (c->busy)
+        return;
+    c->busy = true;
+    c->collection = 0;
+    c->whole = true;
+}
+
+static int take(struct bz_vector *vector, const struct bz_vv *vv)
+{
+    int rc = 0;
+    for (uint32_t i = 0; rc == 0 && i < vv->count; i++)
+        rc = bz_vector_raise(vector, vv->entries[i]);
+    return rc;
+}
+
+static uint64_t mark_of(const struct bz_vv *vv)
+{
+    return vv->count == 0 ? 0 : bz_hash128(vv->entries, vv->count * sizeof *vv->entries, 0).low | 1;
+}
+
+/* A copy of a part cannot be compared with: what it does not have is not gone. It may ask. */
+int bz_reconcile_heard(struct bz_session *s, const struct bz_standing *standing)
+{
+    struct bz_reconcile *c = &s->reconcile;
+    if (is_blind(s) || s->out.scoped)
+        return 0;
+    int rc = take(&c->has, &standing->has);
+    if (rc == 0)
+        rc = take(&c->collected, &standing->collected);
+    c->collected_stamp = standing->collected_stamp;
+    c->mark = mark_of(&c->collected.vv);
+    c->fresh |= standing->fresh;
+    if (rc == 0 && standing->behind && !c->fresh && c->mark != c->compared) {
+        c->late |= s->covering.heard || c->busy;
+        begin(c);
+    }
+    return rc;
+}
+
+int bz_reconcile_head(struct bz_session *s, struct bz_head *head, bool *wait, blaze_error *error)
+{
+    struct bz_reconcile *c = &s->reconcile;
+    bool only = true;
+    int rc = 0;
+    /* What was here as it heard of it came from the peer, and from nobody else, or else it may be
+     * older than what it has collected. */
+    if (c->fresh && c->mark != 0)
+        rc = s->replica.ops->only_from(s->replica.context, &s->status.peer, &only, error);
+    c->fresh = false;
+    /* A walk that began before something was collected may have brought it after that was compared.
+     */
+    if (!only || c->late)
+        begin(c);
+    c->late = false;
+    *wait = c->busy;
+    head->collected = c->collected.vv;
+    head->collected_stamp = c->collected_stamp;
+    return rc;
+}
+
+static struct bz_standing standing_of(const struct bz_reconcile *c)
+{
+    return (struct bz_standing){.has = c->has.vv, .collected = c->collected.vv};
 }
 
 static int finish(struct bz_session *s, blaze_error *error)
 {
     struct bz_reconcile *c = &s->reconcile;
-    int rc = s->replica.ops->range_done(s->replica.context, error);
-    if (rc != 0)
-        return rc;
-    c->done = true;
-    s->out.head_due = true; /* that we are whole again is news, and has the peer compare anew */
-    return bz_incoming_compare(s, false, error);
+    struct bz_standing standing = standing_of(c);
+    c->busy = false;
+    if (c->again) {
+        begin(c);
+        return 0;
+    }
+    c->compared = c->mark;
+    int rc = s->replica.ops->range_compared(s->replica.context, &standing, error);
+    return rc != 0 ? rc : bz_incoming_release_head(s, error);
 }
+
+/* ---- asking ---- */
 
 /* Sums up the next range of the collection; false in *found at its end. */
 static int next_range(struct bz_session *s, struct bz_range *range, struct bz_buf *out, bool *found,
@@ -153,12 +222,8 @@ int bz_reconcile_run(struct bz_session *s, blaze_error *error)
 {
     struct bz_reconcile *c = &s->reconcile;
     struct bz_buf ranges;
-    if (!bz_reconcile_busy(s) || c->waiting || !s->in.at_head)
+    if (!c->busy || c->waiting)
         return 0;
-    if (!c->begun) {
-        c->begun = true;
-        c->whole = true;
-    }
     bz_buf_init(&ranges, BZ_FRAME_CONTROL_MAX);
     int rc = 0;
     for (c->asked_count = 0; rc == 0 && c->asked_count == 0;) {
@@ -218,12 +283,13 @@ static int take_items(struct bz_session *s, struct bz_reader *r, struct bz_range
             (!range->whole && memcmp(&range->last, &range->after, sizeof range->after) <= 0)))
         return malformed(error);
     if (kind != ITEMS_EQUAL) {
+        struct bz_standing standing = standing_of(c);
         bz_arena_reset(&s->in.arena);
         int rc = read_ids(s, r, range, &ids, &count);
         if (rc != 0)
             return rc == BLAZE_EPROTO ? malformed(error) : bz_error_code(error, rc);
-        rc = s->replica.ops->range_remove(
-            s->replica.context, range, ids, count, &s->in.vv.vv, &c->removed, error);
+        rc = s->replica.ops->range_compare(
+            s->replica.context, range, ids, count, &standing, &c->removed, error);
         if (rc != 0)
             return rc;
     }
@@ -307,8 +373,12 @@ static int answer_range(
 }
 
 /* Answers the ranges one after the other; all are read, so that the frame is sound as a whole. */
-static int answer_all(struct answer *a, struct bz_reader *r, struct bz_range *range, uint64_t count)
+static int answer_ranges(
+    struct answer *a, struct bz_reader *r, struct bz_range *range, uint64_t count)
 {
+    bz_buf_clear(&a->items);
+    a->answered = a->listed = a->looked = 0;
+    a->full = false;
     for (uint64_t i = 0; i < count; i++) {
         struct bz_hash128 digest;
         read_id(r, &range->last);
@@ -330,7 +400,23 @@ static int answer_all(struct answer *a, struct bz_reader *r, struct bz_range *ra
     return 0;
 }
 
-static int answer(struct answer *a, struct bz_reader *r)
+/* What is not here must have been told to be collected before this is answered. */
+static int answer_all(struct answer *a, struct bz_reader *r, const struct bz_range *from,
+    uint64_t count, blaze_error *error)
+{
+    bool told = true;
+    int rc = bz_coverage_update(a->s, &told, error);
+    for (told = true; rc == 0 && told;) {
+        struct bz_reader again = *r;
+        struct bz_range range = *from;
+        rc = answer_ranges(a, &again, &range, count);
+        if (rc == 0)
+            rc = bz_coverage_update(a->s, &told, error);
+    }
+    return rc;
+}
+
+static int answer(struct answer *a, struct bz_reader *r, blaze_error *error)
 {
     struct bz_session *s = a->s;
     struct bz_range range = {.collection = bz_read_sized(r)};
@@ -340,7 +426,7 @@ static int answer(struct answer *a, struct bz_reader *r)
     if (!r->ok || range.collection.size == 0 || range.collection.size > NAME_MAX || count == 0 ||
         count > BZ_RANGES_MAX)
         return BLAZE_EPROTO;
-    int rc = answer_all(a, r, &range, count);
+    int rc = answer_all(a, r, &range, count, error);
     if (rc != 0)
         return rc;
     bz_buf_append_varint(&s->scratch, a->answered);
@@ -360,7 +446,7 @@ int bz_reconcile_ranges(struct bz_session *s, struct bz_bytes payload, blaze_err
             "the peer takes this copy of a part for one of the whole database");
     struct answer a = {.s = s, .ids = bz_malloc(ANSWER_IDS * sizeof *a.ids)};
     bz_buf_init(&a.items, BZ_FRAME_CONTROL_MAX);
-    int rc = a.ids == NULL ? BLAZE_ENOMEM : answer(&a, &r);
+    int rc = a.ids == NULL ? BLAZE_ENOMEM : answer(&a, &r, error);
     bz_buf_release(&a.items);
     bz_free(a.ids);
     if (rc == BLAZE_EPROTO)

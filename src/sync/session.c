@@ -49,6 +49,7 @@ static void close_with(struct bz_session *s, int code, bool final, const char *r
     bz_outgoing_release(s);
     bz_opaque_release(s);
     bz_incoming_release(s);
+    bz_reconcile_release(s);
     bz_lazy_release(s);
     bz_packer_release(&s->packer);
     bz_buf_release(&s->input);
@@ -578,8 +579,6 @@ bool bz_session_run(struct bz_session *s, uint64_t now_ms, uint64_t wall_ms)
     int rc = take_open(s, &more, &error);
     if (rc == 0 && s->step == BZ_STEP_OPEN)
         rc = bz_reconcile_run(s, &error);
-    if (rc == 0 && s->step == BZ_STEP_OPEN && !s->covering.begun)
-        rc = bz_coverage_run(s, &more, &error); /* before any changes */
     if (rc == 0 && s->step == BZ_STEP_OPEN)
         rc = bz_lazy_run(s, &error);
     if (rc == 0 && s->step == BZ_STEP_OPEN)

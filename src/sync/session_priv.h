@@ -134,9 +134,12 @@ struct bz_outgoing {
 
 /* The peer's changes, on their way here. */
 struct bz_incoming {
-    uint64_t round;  /* of our last RESUME */
-    bool begun;      /* a chunk of this round has come */
-    bool at_head;    /* the last one carried the head */
+    uint64_t round; /* of our last RESUME */
+    bool begun;     /* a chunk of this round has come */
+    bool at_head;   /* the last one carried the head, and it is ours */
+    bool withheld;  /* it carried `withheld_head`, which waits for a comparison; its vv is `vv` */
+    struct bz_head withheld_head;
+    bool anew;       /* this round is because of a difference that should not be */
     uint64_t cursor; /* of the peer's log, applied here */
     uint64_t reached;
     bool partial;             /* that head was */
@@ -162,6 +165,8 @@ struct bz_incoming {
 /* Telling what replicas have. */
 struct bz_covering {
     bool begun;
+    bool heard;    /* the peer has told */
+    bool hearsay;  /* it knows of blind copies, or is one */
     bool was_live; /* when it last looked, or before */
     bool collect;  /* a pass of collecting is under way */
     uint64_t mark; /* of what there was to tell */
@@ -175,8 +180,17 @@ struct bz_covering {
 
 /* Comparing records with the peer. */
 struct bz_reconcile {
-    bool due;
-    bool begun, waiting, done;
+    struct bz_vector has;       /* what the peer has, as it has told, in our numbers, */
+    struct bz_vector collected; /* and what it knows to have been collected */
+    uint64_t collected_stamp;
+    uint64_t mark;     /* of that */
+    uint64_t compared; /* the mark for which that was done */
+    bool fresh;        /* nothing was here at first */
+
+    bool busy;           /* what is here may be behind */
+    bool again;          /* more was collected meanwhile */
+    bool late;           /* the same, since the peer's changes began to come */
+    bool waiting;        /* for ITEMS */
     uint32_t collection; /* where it stands */
     bool whole;
     blaze_id after;
@@ -359,19 +373,28 @@ void bz_lazy_judge(struct bz_session *s, uint64_t records, uint64_t changed);
 int bz_coverage_warn(struct bz_session *s, blaze_error *error);
 int bz_coverage_run(struct bz_session *s, bool *more, blaze_error *error);
 int bz_coverage_heard(struct bz_session *s, struct bz_bytes payload, blaze_error *error);
+/* Before anything else, with the request. */
+int bz_coverage_begin(struct bz_session *s, blaze_error *error);
+/* Whether the peer has told what it may tell before any changes. */
+bool bz_coverage_waits(const struct bz_session *s);
 /* Before a head is told. */
 int bz_coverage_before_head(struct bz_session *s, const struct bz_head *head, blaze_error *error);
 /* A link has become eager, and may be lazy again soon: nothing is told for as long as between two.
  */
 void bz_coverage_rests(struct bz_session *s);
+/* Tells what has changed since it was last told, if anything has: *told. */
+int bz_coverage_update(struct bz_session *s, bool *told, blaze_error *error);
 uint64_t bz_coverage_deadline(const struct bz_session *s);
 
 /* ---- reconcile.c ---- */
-/* Compares all records as soon as the peer's head is reached; once in a session. */
-void bz_reconcile_ask(struct bz_session *s);
-/* Whether that can be done, and was not yet. */
-bool bz_reconcile_helps(const struct bz_session *s);
+void bz_reconcile_release(struct bz_session *s);
+/* The peer has told what it has, and what was collected. */
+int bz_reconcile_heard(struct bz_session *s, const struct bz_standing *standing);
+/* Whether what is here may be behind what the peer has: nothing is sent, and no head taken over,
+ * until it was compared. */
 bool bz_reconcile_busy(const struct bz_session *s);
+/* A head has come. Gives it what the peer has told was collected; *wait: it must wait. */
+int bz_reconcile_head(struct bz_session *s, struct bz_head *head, bool *wait, blaze_error *error);
 int bz_reconcile_run(struct bz_session *s, blaze_error *error);
 int bz_reconcile_ranges(struct bz_session *s, struct bz_bytes payload, blaze_error *error);
 int bz_reconcile_items(struct bz_session *s, struct bz_bytes payload, blaze_error *error);
@@ -379,9 +402,8 @@ int bz_reconcile_items(struct bz_session *s, struct bz_bytes payload, blaze_erro
 /* ---- incoming.c ---- */
 void bz_incoming_init(struct bz_session *s);
 int bz_incoming_chunk(struct bz_session *s, struct bz_bytes payload, blaze_error *error);
-/* Where we show something else than the peer's last head though both have the same writes: compares
- * (reconcile.c), and if that is done already, asks for everything, once. */
-int bz_incoming_compare(struct bz_session *s, bool diverged, blaze_error *error);
+/* Takes over the head that has waited for a comparison, if there is one. */
+int bz_incoming_release_head(struct bz_session *s, blaze_error *error);
 void bz_incoming_ack(struct bz_session *s); /* sends ACK if one is due */
 /* What is known of the peer now, as commits keep it. */
 struct bz_peer_state bz_incoming_peer(const struct bz_session *s);
