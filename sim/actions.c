@@ -48,7 +48,7 @@ static struct sim_link *some_link(struct sim_world *w)
 
 /* ---- work ---- */
 
-#define REISSUED 96u /* writes of a record that are left for what is reissued */
+#define REISSUED 96u /* writes of a record that are left for what is reissued, or based on */
 
 enum verb { PUT, INSERT, UPDATE, UPSERT, UNSET, DELETE };
 
@@ -107,13 +107,18 @@ static void write_one(struct sim_world *w, struct sim_node *node, struct bz_db_t
     int rc = call(txn, verb, record, w->doc);
     if (rc != expected)
         sim_fail(w, "a write at node %u gives %d, not %d", node->number, rc, expected);
+    if (rc == 0 && w->collects)
+        sim_note(
+            w, "node %u %s record %u", node->number, verb == DELETE ? "deletes" : "writes", record);
     if (rc == 0)
         sim_write_add(w, node->identity, record,
             &(struct sim_write){
                 .cells = whole ? SIM_WHOLE : cells, .sets = sets, .alive = verb != DELETE});
 }
 
-static void commit(struct sim_world *w, struct sim_node *node, struct bz_db_txn *txn)
+/* `first` is that of the writes. */
+static void commit(
+    struct sim_world *w, struct sim_node *node, struct bz_db_txn *txn, uint32_t first)
 {
     uint64_t position = w->identities[node->identity].position, before = bz_db_position(node->db);
     int rc = bz_db_commit(txn, node->durability, NULL);
@@ -123,6 +128,8 @@ static void commit(struct sim_world *w, struct sim_node *node, struct bz_db_txn 
     if (position != before && node->durability == BZ_DURABLE_FULL)
         node->durable = position;
     sim_stamps_note(node, before);
+    if (w->collects)
+        sim_collect_written(node, first);
     w->counts.commits++;
     sim_note(w, "node %u writes up to %llu", node->number, (unsigned long long)position);
 }
@@ -132,11 +139,12 @@ static void work(
 {
     struct sim_node *node = some_writer(w);
     struct bz_db_txn *txn;
+    uint32_t written = w->write_count;
     if (node == NULL || bz_db_begin(node->db, &txn, NULL) != 0)
         return;
     for (uint32_t i = 0; i < count; i++)
         write_one(w, node, txn, verb, first + sim_chance(w, below));
-    commit(w, node, txn);
+    commit(w, node, txn, written);
 }
 
 static void do_put(struct sim_world *w)
@@ -178,12 +186,28 @@ static void do_bulk(struct sim_world *w)
 {
     struct sim_node *node = some_writer(w);
     struct bz_db_txn *txn;
+    uint32_t written = w->write_count;
     uint32_t room = SIM_RECORDS - SIM_SMALL, count = 20 + sim_chance(w, 60);
     if (node == NULL || bz_db_begin(node->db, &txn, NULL) != 0)
         return;
     for (uint32_t first = sim_chance(w, room), i = 0; i < count; i++)
         write_one(w, node, txn, PUT, SIM_SMALL + (first + i) % room);
-    commit(w, node, txn);
+    commit(w, node, txn, written);
+}
+
+/* Most of what there is. */
+static void do_clear(struct sim_world *w)
+{
+    struct sim_node *node = some_writer(w);
+    struct bz_db_txn *txn;
+    uint32_t written = w->write_count, one_in = 1 + sim_chance(w, 3);
+    if (node == NULL || bz_db_begin(node->db, &txn, NULL) != 0)
+        return;
+    for (uint32_t i = 0; i < SIM_RECORDS; i++) {
+        if (sim_is_present(&w->identities[node->identity], i) && sim_chance(w, one_in) == 0)
+            write_one(w, node, txn, DELETE, i);
+    }
+    commit(w, node, txn, written);
 }
 
 /* A transaction of which nothing remains. */
@@ -207,10 +231,11 @@ void sim_meddle(struct sim_node *node, uint32_t record)
 {
     struct sim_world *w = node->world;
     struct bz_db_txn *txn;
+    uint32_t written = w->write_count;
     if (bz_db_begin(node->db, &txn, NULL) != 0)
         abort();
     write_one(w, node, txn, sim_chance(w, 4) == 0 ? DELETE : UPSERT, record);
-    commit(w, node, txn);
+    commit(w, node, txn, written);
 }
 
 static void do_policy(struct sim_world *w)
@@ -277,6 +302,7 @@ static void do_resolve_by_writing(struct sim_world *w)
     struct sim_node *node = some_writer(w);
     struct sim_siblings siblings;
     struct bz_db_txn *txn;
+    uint32_t written = w->write_count;
     uint32_t record, cell, field = 0;
     blaze_doc *values = NULL;
     if (node == NULL || !some_conflict(node, false, &record, &cell) ||
@@ -299,7 +325,7 @@ static void do_resolve_by_writing(struct sim_world *w)
     if (call(txn, UPDATE, record, w->doc) != 0)
         sim_fail(w, "node %u cannot resolve record %u by writing", node->number, record);
     sim_write_add(w, node->identity, record, &made);
-    commit(w, node, txn);
+    commit(w, node, txn, written);
     if (sim_in_conflict(node, record, cell))
         sim_fail(w, "record %u is resolved at node %u, and in conflict", record, node->number);
 }
@@ -308,6 +334,7 @@ static void do_settle_life(struct sim_world *w)
 {
     struct sim_node *node = some_writer(w);
     struct bz_db_txn *txn;
+    uint32_t written = w->write_count;
     uint32_t record, cell;
     if (node == NULL)
         return;
@@ -321,7 +348,7 @@ static void do_settle_life(struct sim_world *w)
     if (rc == 0)
         sim_write_add(
             w, node->identity, record, &(struct sim_write){.cells = SIM_LIFE, .alive = keep});
-    commit(w, node, txn);
+    commit(w, node, txn, written);
 }
 
 /* ---- the network ---- */
@@ -540,7 +567,8 @@ static void do_put_back(struct sim_world *w)
     const struct sim_image *image = &node->backup;
     bool known = sim_is_known(w, image->identity, image->seq);
     uint32_t meets = known ? who_knows(w, node, image) : UINT32_MAX;
-    bool waits = meets == 0 || sim_chance(w, 4) == 0;
+    /* That the same dot is two writes is enough without that either was collected. */
+    bool waits = meets == 0 || w->collects || sim_chance(w, 4) == 0;
     if (!may_change(w, node) && !(sim_is_apart(node) && !waits))
         return;
     sim_node_crash(node, SIM_KILL);
@@ -591,6 +619,98 @@ static void do_leave(struct sim_world *w)
     }
 }
 
+/* ---- deleted records that go ---- */
+
+static void do_collect(struct sim_world *w)
+{
+    struct sim_node *node = some_node(w);
+    uint64_t collected = 0;
+    for (bool more = node != NULL; more && !w->result.failed;) {
+        struct sim_sum before = sim_sum_of(node);
+        if (bz_db_collect(node->db, &collected, &more, NULL) != 0)
+            sim_fail(w, "node %u cannot collect", node->number);
+        sim_collect_look(node, &before, NULL);
+    }
+}
+
+static void do_retention(struct sim_world *w)
+{
+    static const uint64_t far[] = {1000, 60000, 600000, 7200000, 86400000, 2592000000};
+    uint64_t ms = far[sim_chance(w, 6)];
+    bool all = sim_chance(w, 2) != 0;
+    uint32_t one = sim_chance(w, w->node_count);
+    for (uint32_t i = 0; i < w->node_count; i++) {
+        struct sim_node *node = &w->nodes[i];
+        if (node->db == NULL || (!all && i != one))
+            continue;
+        if (bz_db_set_retention(node->db, ms, NULL) != 0)
+            sim_fail(w, "node %u cannot set its retention", i);
+        sim_note(w, "node %u waits for others %llu ms", i, (unsigned long long)ms);
+    }
+}
+
+struct choice {
+    struct sim_world *w;
+    uint32_t met;
+    blaze_id node;
+};
+
+static int choose_replica(void *context, const struct bz_replica_known *known)
+{
+    struct choice *c = context;
+    if (sim_chance(c->w, ++c->met) == 0)
+        c->node = known->node;
+    return 0;
+}
+
+static void do_forget(struct sim_world *w)
+{
+    struct sim_node *node = some_node(w);
+    struct bz_read *read;
+    struct choice c = {.w = w};
+    if (node == NULL || bz_read_begin(node->db, &read, NULL) != 0)
+        return;
+    if (bz_read_replicas(read, choose_replica, &c, NULL) != 0)
+        abort();
+    bz_read_end(read);
+    if (c.met == 0)
+        return;
+    uint32_t identity = sim_identity_number(w, &c.node);
+    if (bz_db_forget(node->db, &c.node, NULL) != 0)
+        sim_fail(w, "node %u cannot forget identity %u", node->number, identity);
+    sim_note(w, "node %u has identity %u forgotten", node->number, identity);
+}
+
+/* A node is alone for long, up or down. */
+static void do_stay_away(struct sim_world *w)
+{
+    static const uint32_t far[] = {4000, 120000, 1200000, 14400000, 172800000};
+    struct sim_node *node = some_node(w);
+    if (node == NULL)
+        return;
+    uint32_t ms = far[sim_chance(w, 5)];
+    for (uint32_t i = 0; i < SIM_LINKS; i++) {
+        struct sim_link *l = &w->links[i];
+        if (l->used && (l->nodes[0] == node->number || l->nodes[1] == node->number))
+            l->blocked_ms[0] = l->blocked_ms[1] = w->now_ms + ms;
+    }
+    sim_note(w, "node %u stays away for %u ms", node->number, ms);
+    if (sim_chance(w, 2))
+        return;
+    sim_node_crash(node, SIM_KILL);
+    node->up_ms = w->now_ms + ms;
+}
+
+/* What a node once was is there beside it. */
+static void do_old_copy(struct sim_world *w)
+{
+    struct sim_node *node = some_node(w);
+    if (node == NULL || (node->backup.memory == NULL && node->backup.directory == NULL) ||
+        !has_room(w))
+        return;
+    sim_link_add(w, node->number, sim_node_copy(w, &node->backup)->number);
+}
+
 static void do_wait(struct sim_world *w)
 {
     static const uint32_t far[] = {100, 2000, 70000, 86400000};
@@ -599,7 +719,7 @@ static void do_wait(struct sim_world *w)
 
 /* ---- the table ---- */
 
-enum kind { WORK, RULE, FAULT };
+enum kind { WORK, RULE, COLLECTING, FAULT };
 
 /* What comes later has its place here: a function that does it to the world, and a line. */
 static const struct action {
@@ -617,11 +737,17 @@ static const struct action {
     {"hot record", do_hot, 20, WORK},
     {"bulk", do_bulk, 2, WORK},
     {"abort", do_abort, 4, WORK},
+    {"most is deleted", do_clear, 4, WORK},
     {"policy", do_policy, 10, RULE},
     {"resolver", do_resolver, 6, RULE},
     {"resolve", do_resolve, 4, RULE},
     {"resolve by writing", do_resolve_by_writing, 6, RULE},
     {"settle life", do_settle_life, 4, RULE},
+    {"deleted records are collected", do_collect, 10, COLLECTING},
+    {"retention", do_retention, 6, COLLECTING},
+    {"a replica is forgotten", do_forget, 2, COLLECTING},
+    {"a node stays away", do_stay_away, 4, COLLECTING},
+    {"an old copy comes up", do_old_copy, 2, COLLECTING},
     {"cut", do_cut, 10, FAULT},
     {"cut inside a frame", do_cut_inside, 10, FAULT},
     {"half-open connection", do_half_open, 5, FAULT},
@@ -665,6 +791,8 @@ static bool is_chosen(struct sim_world *w, const struct action *action, uint32_t
         return action->act == do_upsert || sim_chance(w, 2) == 0;
     case RULE:
         return w->settles && (action->act == do_policy || sim_chance(w, 2) == 0);
+    case COLLECTING:
+        return w->collects && sim_chance(w, 2) == 0;
     default:
         return sim_chance(w, 1 + calm) == 0;
     }
@@ -674,8 +802,11 @@ void sim_actions_choose(struct sim_world *w)
 {
     uint32_t calm = 1 + sim_chance(w, 4); /* the more, the fewer kinds of faults */
     w->settles = sim_chance(w, 3) == 0;
-    for (uint32_t i = 0; i < ACTIONS; i++)
+    w->collects = sim_chance(w, 2) == 0;
+    for (uint32_t i = 0; i < ACTIONS; i++) {
         w->settles |= actions[i].kind == RULE && is_favoured(w, &actions[i]);
+        w->collects |= actions[i].kind == COLLECTING && is_favoured(w, &actions[i]);
+    }
     for (uint32_t i = 0, backup = 0; i < ACTIONS; i++) {
         bool chosen = is_chosen(w, &actions[i], calm);
         w->weights[i] = is_favoured(w, &actions[i]) ? 4 * actions[i].weight

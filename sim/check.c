@@ -61,16 +61,14 @@ static void fail_at(const struct checked *c, const char *what, const char *where
     sim_fail(c->w, "node %u, record %u: %s %s", c->node->number, c->record, what, where);
 }
 
-/* Whether the body of a held write has what its writer gave the field. */
-static bool value_is_right(const struct checked *c, const struct bz_write *held, uint32_t field)
+bool sim_gives(struct sim_world *w, const struct sim_write *write, struct bz_bytes body,
+    const struct sim_numbers *numbers, uint32_t field)
 {
-    const struct sim_write *write = write_of(c, held);
     blaze_value value;
-    int rc = c->numbers.fields[field] < 0 || held->body.size == 0
+    int rc = numbers->fields[field] < 0 || body.size == 0
                  ? BLAZE_ENOTFOUND
-                 : bz_doc_field(
-                       held->body, c->numbers.names, (uint32_t)c->numbers.fields[field], &value);
-    return sim_value_is(c->w, rc == 0 ? &value : NULL, write, field);
+                 : bz_doc_field(body, numbers->names, (uint32_t)numbers->fields[field], &value);
+    return sim_value_is(w, rc == 0 ? &value : NULL, write, field);
 }
 
 static void check_cell(
@@ -131,15 +129,15 @@ static void check_writes(const struct checked *c)
     }
 }
 
-/* Whether it covers none of an identity's writes but those that were seen. Where writes were
- * reissued it may name one that is not of this record. */
+/* Whether it covers none of an identity's writes but those that were seen, or collected. Where
+ * writes were reissued, or records collected, it may name one that is not of this record. */
 static bool covers_seen(const struct checked *c, uint32_t identity, uint64_t highest, uint64_t seq)
 {
     const struct sim_record *r = &c->w->records[c->record];
     for (uint32_t i = 0; seq > highest && i < r->count; i++) {
         const struct sim_write *write = &c->w->writes[r->writes[i]];
         if (write->identity == identity && write->seq > highest && write->seq <= seq &&
-            !write->replaced)
+            !write->replaced && !sim_bit(&r->gone, i))
             return false;
     }
     return seq >= highest;
@@ -197,7 +195,8 @@ static void check_record(struct checked *c, struct bz_read *read)
         const struct bz_cell *cell = bz_rec_cell(c->rec, number);
         check_cell(c, cell, 1u << f, sim_fields[f]);
         for (uint32_t i = 0; !c->w->result.failed && i < cell->count; i++) {
-            if (!value_is_right(c, &c->rec->writes[cell->members[i]], f))
+            const struct bz_write *held = &c->rec->writes[cell->members[i]];
+            if (!sim_gives(c->w, write_of(c, held), held->body, &c->numbers, f))
                 fail_at(c, "a write has lost or changed its value of", sim_fields[f]);
         }
     }
@@ -207,15 +206,9 @@ static void check_record(struct checked *c, struct bz_read *read)
 
 /* ---- a node ---- */
 
-struct versions {
-    struct sim_world *w;
-    uint64_t seq[SIM_IDENTITIES];
-    bool partial;
-};
-
 static int add_version(void *context, const blaze_id *node, uint64_t seq)
 {
-    struct versions *v = context;
+    struct sim_versions *v = context;
     v->seq[sim_identity_number(v->w, node)] = seq;
     return 0;
 }
@@ -223,31 +216,63 @@ static int add_version(void *context, const blaze_id *node, uint64_t seq)
 static int add_partial(void *context, const blaze_id *node, const struct bz_peer_state *peer)
 {
     (void)node;
-    ((struct versions *)context)->partial |= peer->cursor > peer->reached || peer->partial;
+    ((struct sim_versions *)context)->partial |= peer->cursor > peer->reached || peer->partial;
     return 0;
 }
 
-static void versions_load(struct bz_read *read, struct versions *v)
+void sim_versions_load(struct bz_read *read, struct sim_versions *v)
 {
+    bool beyond = false;
     if (bz_read_version(read, add_version, v, NULL) != 0 ||
-        bz_read_peers(read, add_partial, v, NULL) != 0)
+        bz_read_peers(read, add_partial, v, NULL) != 0 || bz_read_beyond(read, &beyond, NULL) != 0)
         sim_fail(v->w, "a version vector cannot be read");
+    /* What was collected and has come back by others may take a while to get about. */
+    v->partial |= v->w->collects && beyond;
+}
+
+/* Whether a copy has a write, or has what replaced it, or may have had it and collected it. */
+static bool has_write(
+    const struct sim_world *w, const struct sim_identity *identity, const struct sim_write *write)
+{
+    struct sim_seen seen = sim_seen_now(identity, write->record);
+    return sim_bit(&seen, write->number) || sim_bit(&w->records[write->record].gone, write->number);
+}
+
+/* Whether what a write has replaced stands at a copy that does not have the write. */
+static bool stands_replaced(
+    const struct sim_world *w, const struct sim_identity *identity, const struct sim_write *write)
+{
+    struct sim_seen seen = sim_seen_now(identity, write->record);
+    bool stands = false;
+    for (uint32_t cell = 1; cell <= (uint32_t)SIM_LIFE && !sim_bit(&seen, write->number);
+         cell <<= 1) {
+        struct sim_seen standing = sim_standing(w, write->record, &seen, cell & write->cells);
+        for (uint32_t i = 0; i < SIM_RECORD_WRITES / 64; i++)
+            stands |= (standing.bits[i] & write->seen.bits[i]) != 0;
+    }
+    return stands;
 }
 
 /* All writes that the version vector covers are here. */
 static void check_versions(struct sim_world *w, const struct sim_node *node, struct bz_read *read)
 {
-    struct versions v = {.w = w};
-    const struct sim_identity *identity = &w->identities[node->identity];
-    versions_load(read, &v);
+    struct sim_versions v = {.w = w};
+    sim_versions_load(read, &v);
     for (uint32_t i = 0; i < w->write_count; i++) {
         const struct sim_write *write = &w->writes[i];
-        struct sim_seen seen = sim_seen_now(identity, write->record);
         bool counts =
             !write->replaced && !write->apart && (!write->cut || write->identity != node->identity);
-        if (counts && write->seq <= v.seq[write->identity] && !sim_bit(&seen, write->number))
-            sim_fail(w, "node %u says that it has write %llu of identity %u, and has not",
-                node->number, (unsigned long long)write->seq, write->identity);
+        if (counts && write->seq <= v.seq[write->identity] &&
+            !has_write(w, &w->identities[node->identity], write))
+            sim_fail(w,
+                "node %u says that it has write %llu of identity %u, record %u, and has not",
+                node->number, (unsigned long long)write->seq, write->identity, write->record);
+        if (counts && !w->blind && write->seq <= v.seq[write->identity] &&
+            stands_replaced(w, &w->identities[node->identity], write))
+            sim_fail(w,
+                "node %u says that it has write %llu of identity %u, and shows of record %u what "
+                "that has replaced",
+                node->number, (unsigned long long)write->seq, write->identity, write->record);
     }
 }
 
@@ -273,7 +298,7 @@ void sim_check_node(struct sim_world *w, struct sim_node *node)
         found++;
     }
     for (uint32_t i = 0; i < SIM_RECORDS; i++)
-        expected += w->identities[node->identity].last[i] >= 0;
+        expected += sim_is_present(&w->identities[node->identity], i);
     if (!w->result.failed && found != expected)
         sim_fail(w, "node %u has %u records of %u", node->number, found, expected);
     check_versions(w, node, read);
@@ -288,7 +313,7 @@ void sim_check_node(struct sim_world *w, struct sim_node *node)
 /* ---- the group ---- */
 
 struct summary {
-    struct versions versions;
+    struct sim_versions versions;
     struct bz_db_state state;
 };
 
@@ -299,7 +324,7 @@ static bool summary_load(struct sim_world *w, const struct sim_node *node, struc
     out->versions.w = w;
     if (node->db == NULL || bz_read_begin(node->db, &read, NULL) != 0)
         return false;
-    versions_load(read, &out->versions);
+    sim_versions_load(read, &out->versions);
     if (bz_read_state(read, &out->state, NULL) != 0)
         sim_fail(w, "the state of node %u cannot be read", node->number);
     bz_read_end(read);
@@ -319,6 +344,8 @@ static bool equal_digests(const struct summary *a, const struct summary *b)
 
 void sim_check_digests(struct sim_world *w)
 {
+    if (w->collects && w->blind)
+        return; /* until what was collected, and is not everywhere, has come back */
     static struct summary all[SIM_NODES];
     bool there[SIM_NODES];
     for (uint32_t i = 0; i < w->node_count; i++) {
@@ -329,6 +356,35 @@ void sim_check_digests(struct sim_world *w)
                 sim_fail(w, "nodes %u and %u have the same writes and differ", k, i);
         }
     }
+}
+
+/* Whether two nodes show something else of a cell of a record. */
+static bool differs(const struct sim_world *w, const struct sim_node *a, const struct sim_node *b,
+    uint32_t record, uint32_t cell)
+{
+    struct sim_seen stands[2];
+    for (int i = 0; i < 2; i++) {
+        struct sim_seen seen = sim_seen_now(&w->identities[(i == 0 ? a : b)->identity], record);
+        struct sim_siblings life;
+        sim_siblings(w, record, &seen, SIM_LIFE, &life);
+        const struct sim_write *winner = sim_winner(w, &life);
+        stands[i] = winner != NULL && winner->alive ? sim_standing(w, record, &seen, cell)
+                                                    : (struct sim_seen){{0}};
+    }
+    return memcmp(&stands[0], &stands[1], sizeof stands[0]) != 0;
+}
+
+/* For whoever looks for the cause. */
+static uint32_t different(
+    const struct sim_world *w, const struct sim_node *a, const struct sim_node *b)
+{
+    for (uint32_t record = 0; record < SIM_RECORDS; record++) {
+        for (uint32_t cell = 1; cell <= (uint32_t)SIM_LIFE; cell <<= 1) {
+            if (differs(w, a, b, record, cell))
+                return record;
+        }
+    }
+    return SIM_RECORDS;
 }
 
 static void check_equal(struct sim_world *w)
@@ -349,9 +405,12 @@ static void check_equal(struct sim_world *w)
         }
         if (!equal_versions(&first, &other))
             sim_fail(w, "nodes %u and %u differ in their version vectors", one->number, i);
+        /* A deleted record may be in conflict, and not yet be collected everywhere. */
+        bool countable = !w->collects && !node->blind && !one->blind;
         if (!equal_digests(&first, &other) ||
-            (!node->blind && !one->blind && first.state.conflicts != other.state.conflicts))
-            sim_fail(w, "nodes %u and %u differ in what they show", one->number, i);
+            (countable && first.state.conflicts != other.state.conflicts))
+            sim_fail(w, "nodes %u and %u differ in what they show: record %u", one->number, i,
+                different(w, one, node));
     }
 }
 
@@ -384,9 +443,7 @@ static void check_nothing_lost(struct sim_world *w)
         for (uint32_t k = 0; k < w->node_count; k++) {
             if (!w->nodes[k].member)
                 continue;
-            struct sim_seen seen =
-                sim_seen_now(&w->identities[w->nodes[k].identity], write->record);
-            have += sim_bit(&seen, write->number);
+            have += has_write(w, &w->identities[w->nodes[k].identity], write);
             members++;
         }
         if (have != members && (have != 0 || !write->lost))

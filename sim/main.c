@@ -152,6 +152,11 @@ static void print_counts(const struct sim_counts *c, double took)
     printf("total: %llu bytes sent\n", (unsigned long long)c->bytes);
     printf("total: %llu checks of a whole copy\n", (unsigned long long)c->checks);
     printf("total: %llu virtual seconds\n", (unsigned long long)(c->virtual_ms / 1000));
+    printf("total: %llu deleted records collected\n", (unsigned long long)c->collected);
+    printf("total: %llu records given up, since others had collected them\n",
+        (unsigned long long)c->given_up);
+    printf("total: %llu records written anew, since others had not seen all of them\n",
+        (unsigned long long)c->anew);
     for (uint32_t i = 0; sim_action_name(i) != NULL; i++)
         printf("total: %llu x %s\n", (unsigned long long)c->actions[i], sim_action_name(i));
     printf("%.0f steps a minute, %.1f s\n", (double)c->steps / took * 60, took);

@@ -67,7 +67,7 @@ static void end_open(struct sim_world *w, struct sim_connection *c, int i)
         .chunk_bytes = end->node->chunk_bytes,
         .window_bytes = end->node->window_bytes,
         .lazy_ms = end->node->lazy_ms,
-        .without = BZ_FEATURE_RECONCILE}; /* the oracle keeps what is deleted */
+        .without = w->collects ? 0 : BZ_FEATURE_RECONCILE};
     if (bz_session_new(&end->session, &options, w->now_ms, NULL) != 0)
         abort();
     bz_buf_init(&end->wire, (size_t)1 << 30);

@@ -5,6 +5,9 @@
  * position tells of each of its records the newest moment up to there; so what the receiver has
  * seen is known without looking at any record. Identities that are no more keep their histories:
  * what they sent may still be on its way.
+ *
+ * A record that was collected is *absent*, as of the position at which that was; the log does not
+ * grow by it. What comes or is written in its place later has a history of its own.
  */
 #include "world.h"
 
@@ -29,15 +32,26 @@ static struct sim_seen seen_of(const struct sim_identity *identity, int32_t mome
     return moment < 0 ? (struct sim_seen){{0}} : identity->moments[moment].seen;
 }
 
-struct sim_seen sim_seen_now(const struct sim_identity *identity, uint32_t record)
+bool sim_is_present(const struct sim_identity *identity, uint32_t record)
+{
+    int32_t last = identity->last[record];
+    return last >= 0 && !identity->moments[last].absent;
+}
+
+struct sim_seen sim_seen_last(const struct sim_identity *identity, uint32_t record)
 {
     return seen_of(identity, identity->last[record]);
+}
+
+struct sim_seen sim_seen_now(const struct sim_identity *identity, uint32_t record)
+{
+    return seen_of(identity, sim_is_present(identity, record) ? identity->last[record] : -1);
 }
 
 struct sim_seen sim_seen_at(const struct sim_identity *identity, uint32_t record, uint64_t position)
 {
     int32_t at = identity->last[record];
-    while (at >= 0 && identity->moments[at].position > position)
+    while (at >= 0 && (identity->moments[at].position > position || identity->moments[at].absent))
         at = identity->moments[at].previous;
     return seen_of(identity, at);
 }
@@ -77,8 +91,27 @@ void sim_moment_add(struct sim_world *w, struct sim_identity *identity, uint32_t
     const struct sim_seen *seen)
 {
     identity->made++;
-    push(identity, (struct sim_moment){record, 0, ++identity->position, *seen});
+    push(identity,
+        (struct sim_moment){.record = record, .position = ++identity->position, .seen = *seen});
     note_elsewhere(w, identity->node, record, seen);
+}
+
+static void push_again(struct sim_identity *identity, uint32_t record, bool absent)
+{
+    push(identity, (struct sim_moment){.record = record,
+                       .position = identity->position,
+                       .absent = absent,
+                       .seen = sim_seen_last(identity, record)});
+}
+
+void sim_moment_erase(struct sim_identity *identity, uint32_t record)
+{
+    push_again(identity, record, true);
+}
+
+void sim_moment_revive(struct sim_identity *identity, uint32_t record)
+{
+    push_again(identity, record, false);
 }
 
 void sim_identity_cut(struct sim_world *w, uint32_t number, uint64_t position, uint64_t seq)

@@ -19,6 +19,7 @@
  *   conflicts.c  what is in conflict, and what is told of it
  *   rules.c    what rules make of that
  *   settle.c   settling
+ *   collect.c  deleted records that go, and what is left of them elsewhere
  *   check.c    what must be so
  *   run.c      one run
  */
@@ -45,8 +46,9 @@ struct sim_options {
 
 struct sim_counts {
     uint64_t seeds, steps, writes, commits, sessions, records, bytes, checks, virtual_ms;
-    uint64_t settled;                  /* writes of rules */
-    uint64_t actions[SIM_ACTIONS_MAX]; /* as in the table */
+    uint64_t settled;                   /* writes of rules */
+    uint64_t collected, given_up, anew; /* records: see collect.c */
+    uint64_t actions[SIM_ACTIONS_MAX];  /* as in the table */
 };
 
 struct sim_result {

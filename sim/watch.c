@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The replica that sessions get: the database's own, and the oracle is told what each commit of
- * changes brings. One is under way at a time, in all the world.
+ * changes brings, and what collecting and comparing did. One is under way at a time, in all the
+ * world.
  */
 #include "world.h"
 
@@ -53,12 +54,27 @@ static int apply_change(
     return rc;
 }
 
+/* Whether what comes must make a difference; *may: it may. Once something was collected anywhere, a
+ * vector may cover what is not of its record, and of a record that was, the writes that were in it
+ * then may be known here to be gone, which is news to whom it comes from. */
+static bool brings_news(
+    uint32_t record, const struct sim_seen *have, const struct sim_seen *got, bool *may)
+{
+    struct sim_seen known = *have;
+    for (uint32_t i = 0; i < SIM_RECORD_WRITES / 64; i++)
+        known.bits[i] |= world->records[record].gone.bits[i];
+    *may = !sim_includes(have, got) || world->counts.collected > 0;
+    return !sim_includes(&known, got);
+}
+
 static void tell(struct sim_identity *to, const struct sim_identity *from, uint32_t record,
     bool changed, uint64_t position)
 {
     struct sim_seen have = sim_seen_now(to, record), got = sim_seen_at(from, record, position);
-    bool news = !sim_includes(&have, &got);
-    if (news != changed)
+    bool may, must = brings_news(record, &have, &got, &may);
+    if (changed && world->collects)
+        sim_note(world, "node %u changes record %u", under_way.node->number, record);
+    if (changed ? !may : must)
         sim_fail(world,
             changed ? "record %u was changed by a copy that had nothing new"
                     : "record %u was not changed by what is new",
@@ -68,6 +84,28 @@ static void tell(struct sim_identity *to, const struct sim_identity *from, uint3
     for (uint32_t i = 0; i < SIM_RECORD_WRITES / 64; i++)
         have.bits[i] |= got.bits[i];
     sim_moment_add(world, to, record, &have);
+}
+
+static bool is_partial(const struct sim_node *node)
+{
+    struct sim_versions v = {.w = world};
+    struct bz_read *read;
+    if (node->db == NULL)
+        return true;
+    if (bz_read_begin(node->db, &read, NULL) != 0)
+        abort();
+    sim_versions_load(read, &v);
+    bz_read_end(read);
+    return v.partial;
+}
+
+/* Where there are blind copies, what was collected comes back by that. And what a peer was in the
+ * middle of that has not been heard of for a day does not count any more, so that it may seem so.
+ */
+static bool may_diverge(const struct sim_node *node, uint32_t from)
+{
+    return (world->collects && world->blind) || is_partial(node) ||
+           is_partial(&world->nodes[world->identities[from].node]);
 }
 
 static int apply_commit(struct bz_apply *apply, const struct bz_peer_state *peer,
@@ -82,9 +120,16 @@ static int apply_commit(struct bz_apply *apply, const struct bz_peer_state *peer
         from = world->identities[from].renewed;
     struct sim_identity *to = &world->identities[node->identity];
     uint64_t before = to->position;
-    for (uint32_t i = 0; i < under_way.count; i++)
+    bool moved[SIM_RECORDS] = {false};
+    if (world->collects)
+        sim_collect_moved(node, before, moved);
+    for (uint32_t i = 0; i < under_way.count; i++) {
+        under_way.changes[i].changed |= moved[under_way.changes[i].record];
         tell(to, &world->identities[from], under_way.changes[i].record,
             under_way.changes[i].changed, peer->cursor);
+    }
+    if (world->collects)
+        sim_collect_applied(node, before);
     world->counts.records += under_way.count;
     world->counts.commits++;
     if (before != to->position && node->durability == BZ_DURABLE_FULL)
@@ -94,10 +139,48 @@ static int apply_commit(struct bz_apply *apply, const struct bz_peer_state *peer
             (unsigned long long)bz_db_position(node->db), (unsigned long long)to->position);
     sim_note(world, "node %u applies %u from identity %u up to %llu%s", node->number,
         under_way.count, from, (unsigned long long)peer->cursor, head != NULL ? ", the head" : "");
-    if (diverged != NULL && *diverged)
+    if (diverged != NULL && *diverged && !may_diverge(node, from))
         sim_fail(world, "node %u finds that it has diverged", node->number);
     if (head != NULL)
         sim_check_digests(world);
+    return rc;
+}
+
+/* ---- deleted records ---- */
+
+static int collect(void *context, bool *more, blaze_error *error)
+{
+    struct sim_node *node = node_of(context);
+    struct sim_sum before = sim_sum_of(node);
+    int rc = real->collect(context, more, error);
+    sim_collect_look(node, &before, NULL);
+    return rc;
+}
+
+static int range_compare(void *context, const struct bz_range *range, const blaze_id *there,
+    uint32_t count, const struct bz_standing *standing, uint64_t *removed, blaze_error *error)
+{
+    struct sim_node *node = node_of(context);
+    struct sim_sum before = sim_sum_of(node);
+    struct sim_versions had = {.w = world};
+    for (uint32_t i = 0; i < standing->has.count; i++) {
+        struct bz_bytes id;
+        blaze_id peer;
+        if (real->meaning(context, BZ_TERM_NODE, standing->has.entries[i].node, &id) != 0)
+            abort();
+        memcpy(&peer, id.data, sizeof peer);
+        had.seq[sim_identity_number(world, &peer)] = standing->has.entries[i].seq;
+    }
+    int rc = real->range_compare(context, range, there, count, standing, removed, error);
+    sim_collect_look(node, &before, &had);
+    return rc;
+}
+
+static int range_compared(void *context, const struct bz_standing *standing, blaze_error *error)
+{
+    int rc = real->range_compared(context, standing, error);
+    if (!world->muted)
+        sim_collect_retold(node_of(context));
     return rc;
 }
 
@@ -111,5 +194,8 @@ void sim_replica_open(struct sim_node *node, struct bz_replica *out)
     watched.apply_begin = apply_begin;
     watched.apply_change = apply_change;
     watched.apply_commit = apply_commit;
+    watched.collect = collect;
+    watched.range_compare = range_compare;
+    watched.range_compared = range_compared;
     out->ops = &watched;
 }

@@ -167,7 +167,8 @@ struct sim_node *sim_node_add(struct sim_world *w)
     node_open(node, true);
     if (node->db != NULL)
         take_identity(node);
-    sim_note(w, "node %u is new%s", node->number, node->role == BZ_ROLE_SERVER ? ", a server" : "");
+    sim_note(w, "node %u is new%s%s", node->number,
+        node->role == BZ_ROLE_SERVER ? ", a server" : "", node->blind ? ", blind" : "");
     return node;
 }
 
@@ -285,6 +286,7 @@ static void came_back(struct sim_node *node, uint32_t before)
     if (position < node->durable)
         sim_fail(w, "node %u has lost what was durable", node->number);
     node->durable = position;
+    sim_collect_opened(node);
 }
 
 void sim_node_up(struct sim_node *node)

@@ -60,10 +60,11 @@ struct sim_write {
     struct sim_seen seen; /* what its node had seen of the record, this one excepted */
 };
 
-/* A record got a new state at a copy. */
+/* A record got a new state at a copy, or was collected there: `seen` is then what it had seen. */
 struct sim_moment {
     uint32_t record;
     int32_t previous; /* of the same record */
+    bool absent;
     uint64_t position;
     struct sim_seen seen;
 };
@@ -90,6 +91,7 @@ struct sim_identity {
 struct sim_record {
     uint32_t writes[SIM_RECORD_WRITES]; /* in sim_world.writes */
     uint32_t count;
+    struct sim_seen gone; /* that were in it when it was collected, anywhere */
 };
 
 /* ---- nodes and network ---- */
@@ -190,6 +192,7 @@ struct sim_world {
     bool muted; /* what is applied now will not have been */
     bool faults;
     bool blind;        /* some nodes are */
+    bool collects;     /* deleted records go */
     bool settles;      /* some nodes have rules */
     uint32_t calm;     /* steps between two looks at whether there is something to settle */
     uint32_t settlers; /* nodes that may have rules */
@@ -246,11 +249,18 @@ static inline bool sim_includes(const struct sim_seen *a, const struct sim_seen 
 
 /* The number of a node id, a new one if it was never met. */
 uint32_t sim_identity_number(struct sim_world *w, const blaze_id *id);
+bool sim_is_present(const struct sim_identity *identity, uint32_t record);
+/* Of a record that is there; nothing of one that is not. */
 struct sim_seen sim_seen_now(const struct sim_identity *identity, uint32_t record);
+/* When it was last there, up to a position; at any time. */
 struct sim_seen sim_seen_at(
     const struct sim_identity *identity, uint32_t record, uint64_t position);
+struct sim_seen sim_seen_last(const struct sim_identity *identity, uint32_t record);
 void sim_moment_add(struct sim_world *w, struct sim_identity *identity, uint32_t record,
     const struct sim_seen *seen);
+/* It is not there any more, or again as it was: no change that others are told. */
+void sim_moment_erase(struct sim_identity *identity, uint32_t record);
+void sim_moment_revive(struct sim_identity *identity, uint32_t record);
 /* What came after a position did not happen; nor writes after a seq. */
 void sim_identity_cut(struct sim_world *w, uint32_t identity, uint64_t position, uint64_t seq);
 /* `to` goes on from what `from` was at a position. */
@@ -375,6 +385,16 @@ struct sim_numbers {
 struct sim_numbers sim_numbers_of(struct sim_world *w, const struct bz_replica *replica);
 void sim_numbers_release(struct sim_numbers *numbers);
 
+/* A node's version vector. */
+struct sim_versions {
+    struct sim_world *w;
+    uint64_t seq[SIM_IDENTITIES];
+    bool partial; /* it holds more than that */
+};
+void sim_versions_load(struct bz_read *read, struct sim_versions *out);
+/* Whether a body has what a write gave the field. */
+bool sim_gives(struct sim_world *w, const struct sim_write *write, struct bz_bytes body,
+    const struct sim_numbers *numbers, uint32_t field);
 /* That a copy is what the oracle says, at any moment. */
 void sim_check_node(struct sim_world *w, struct sim_node *node);
 /* That no two copies with the same version vector show something else. */
@@ -383,5 +403,30 @@ void sim_check_digests(struct sim_world *w);
 void sim_check_traffic(struct sim_world *w);
 /* That all copies are equal, and nothing is lost. */
 void sim_check_healed(struct sim_world *w);
+
+/* ---- collect.c: deleted records that go, and what is left of them elsewhere ---- */
+
+/* What a node shows of its own having collected, or compared. */
+struct sim_sum {
+    uint64_t position, seq, records, dead, purged;
+};
+struct sim_sum sim_sum_of(const struct sim_node *node);
+/* Looks what is not there any more and what was written anew since `before`, and checks that it was
+ * right. `covered` NULL: deleted records were collected. Or else the node has compared itself with
+ * one that had all up to that. */
+void sim_collect_look(
+    struct sim_node *node, const struct sim_sum *before, const struct sim_versions *covered);
+/* A node has given records a new place in its log, as they are. */
+void sim_collect_retold(struct sim_node *node);
+/* After a commit, of writes from the first of them on: what they have seen where nothing was. */
+void sim_collect_written(struct sim_node *node, uint32_t first);
+/* After changes from a peer, of which the first has come after a position: the records that have a
+ * new place in the log. */
+void sim_collect_moved(struct sim_node *node, uint64_t position, bool moved[SIM_RECORDS]);
+/* And then: what the node knows to be gone although the sender does not. */
+void sim_collect_applied(struct sim_node *node, uint64_t position);
+/* A node has come up with what its disk had: what was collected in commits that are lost is there
+ * again. */
+void sim_collect_opened(struct sim_node *node);
 
 #endif
