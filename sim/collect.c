@@ -339,6 +339,7 @@ static void add_base(struct look *l, uint32_t record, const struct bz_rec *rec,
     if (write->seq != base->held->dot.seq)
         sim_fail(w, "node %u counts its writes wrongly", l->node->number);
     write->role = base->held->role;
+    write->based = true;
     write->seen = *old;
     add_seen(&write->seen, &w->records[record].gone);
     for (uint32_t k = 0; k < SIM_RECORD_WRITES / 64; k++)

@@ -49,6 +49,7 @@ struct sim_write {
     uint8_t sets;  /* fields to which it gave a value */
     bool alive;
     bool settles;         /* it was written by a rule */
+    bool based;           /* it stands for what was collected, with the time of that */
     bool expressly;       /* since somebody asked for that */
     blaze_doc *values;    /* NULL: made of its number, and not yet asked for */
     bool lost;            /* its node may have lost it */

@@ -276,9 +276,15 @@ static int take_collected(struct bz_db_txn *txn, const struct bz_head *head, bla
         bz_version_vector(txn->view, txn->state.self, txn->state.seq, &txn->arena, &own, error);
     if (rc == 0)
         rc = bz_compared_done(txn, &own, error);
-    if (rc == 0 && head->collected.count > 0 && bz_vv_includes(&own, &head->collected))
-        rc = bz_purged_raise(txn, &head->collected, head->collected_stamp, 0, error);
-    return rc;
+    if (rc != 0 || head->collected.count == 0 || !bz_vv_includes(&own, &head->collected))
+        return rc;
+    /* A write that supersedes it is later. */
+    uint64_t now = txn->db->wall_ms(txn->db->context);
+    if (bz_clock_observe(&txn->state.stamp, head->collected_stamp, now) != 0)
+        return bz_error_set(error, BLAZE_ECLOCK,
+            "what the peer has collected is stamped years ahead of this clock: set the clock right "
+            "on either side");
+    return bz_purged_raise(txn, &head->collected, head->collected_stamp, 0, error);
 }
 
 /* Takes over the version vector of a head that we have reached. */
