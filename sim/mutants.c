@@ -31,13 +31,14 @@ static const struct {
 };
 
 /* What has to happen for a fault to show, where that is rare. */
-enum { PLAIN, PUT_BACK, COPIES, UPDATES, POLICIES, RULES, SETS };
+enum { PLAIN, PUT_BACK, COPIES, UPDATES, POLICIES, RULES, COLLECTING, SETS };
 static const char *const sets[SETS][SIM_FAVOURED_MAX] = {
     [PUT_BACK] = {"backup", "file system put back"},
     [COPIES] = {"copied directory"},
     [UPDATES] = {"update"},
     [POLICIES] = {"policy"},
-    [RULES] = {"policy", "resolver"}};
+    [RULES] = {"policy", "resolver"},
+    [COLLECTING] = {"deleted records are collected", "retention"}};
 
 static const uint8_t favoured[BZ_MUTANTS_COUNT] = {[BZ_MUTANT_OUTLIVED_UNNOTICED] = PUT_BACK,
     [BZ_MUTANT_OPENING_NOT_NOTED] = PUT_BACK,
@@ -53,7 +54,12 @@ static const uint8_t favoured[BZ_MUTANTS_COUNT] = {[BZ_MUTANT_OUTLIVED_UNNOTICED
     [BZ_MUTANT_LIST_NESTS] = POLICIES,
     [BZ_MUTANT_LAST_BY_ROLE] = POLICIES,
     [BZ_MUTANT_SETTLES_UNSEEN] = RULES,
-    [BZ_MUTANT_SETTLES_OTHERS] = RULES};
+    [BZ_MUTANT_SETTLES_OTHERS] = RULES,
+    [BZ_MUTANT_COLLECTS_EARLY] = COLLECTING,
+    [BZ_MUTANT_COLLECTS_UNSTABLE] = COLLECTING,
+    [BZ_MUTANT_NOT_COMPARED] = COLLECTING,
+    [BZ_MUTANT_COMPARES_AWAY] = COLLECTING,
+    [BZ_MUTANT_TORN_BY_VECTOR] = COLLECTING};
 
 struct finding {
     bool found;

@@ -43,7 +43,12 @@
     X(FORK_UNNOTICED, "no new identity when a peer's cursor is of a log that is no more")          \
     X(NOT_REISSUED, "what was written since the copy was put back keeps its dots")                 \
     X(LOGS_NOT_REREAD, "who was put back does not ask again for what it had given others")         \
-    X(FORMER_NODE_GOES_ON, "sessions go on under the name of a node that is no more")
+    X(FORMER_NODE_GOES_ON, "sessions go on under the name of a node that is no more")              \
+    X(COLLECTS_EARLY, "a delete is collected though some replica does not have it")                \
+    X(COLLECTS_UNSTABLE, "a delete is collected though what had not seen it may be on its way")    \
+    X(NOT_COMPARED, "who was away does not compare what it has")                                   \
+    X(COMPARES_AWAY, "comparing takes away what the peer never had")                               \
+    X(TORN_BY_VECTOR, "a version vector is thought to say whether a torn record is known")
 
 enum bz_mutant {
     BZ_MUTANT_NONE,

@@ -415,9 +415,10 @@ static int lower(void *context, const struct row *row)
 {
     const struct lowest *l = context;
     bool stable = false;
-    if (!counts(l, row))
+    if (!counts(l, row) || BZ_MUTANT(COLLECTS_EARLY))
         return 0;
     int rc = is_stable(l, row, &stable);
+    stable |= BZ_MUTANT(COLLECTS_UNSTABLE);
     if (rc == 0 && stable)
         lower_to(l->vv, &row->vv);
     else
@@ -692,7 +693,7 @@ static int learn_standing(struct bz_db_txn *txn, const struct bz_coverage *told,
         return rc;
     bool all = bz_vv_includes(&own, &collected), none = txn->state.records + txn->state.dead == 0;
     out->collected_stamp = told->purged_stamp;
-    out->behind = !all && !none;
+    out->behind = !all && !none && !BZ_MUTANT(NOT_COMPARED);
     out->fresh = !all && none;
     rc = bz_vv_copy(arena, &collected, &out->collected);
     if (rc == 0)

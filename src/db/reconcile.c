@@ -121,7 +121,8 @@ static int judge(struct comparison *c, const struct bz_cursor *cursor, const bla
     int rc = decode(cursor, &c->arena, id, &rec);
     if (rc != 0)
         return rc;
-    *out = bz_vv_includes(gone, &rec.rvv) ? BZ_REC_GONE : bz_rec_outlives(&rec, gone);
+    *out = bz_vv_includes(gone, &rec.rvv) || BZ_MUTANT(COMPARES_AWAY) ? BZ_REC_GONE
+                                                                      : bz_rec_outlives(&rec, gone);
     /* One that holds no old write may still have been made anew, unless its id is too young. */
     if (*out == BZ_REC_STAYS && bz_id_made_at(id) <= c->standing->collected_stamp &&
         !bz_vv_includes(&rec.rvv, &c->standing->collected))

@@ -241,6 +241,8 @@ static bool is_held(
 static bool is_whole(
     const struct bz_changes *changes, const struct bz_log_entry *entry, const struct bz_rec *rec)
 {
+    if (BZ_MUTANT(TORN_BY_VECTOR))
+        return false;
     return entry->untold || (bz_rec_torn(rec) && !changes->receiver.lazy) ||
            bz_rec_doubtful(rec, &changes->gone);
 }
