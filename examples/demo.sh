@@ -214,7 +214,14 @@ same "the delete after the update stands" "$code" 1
 sync_db A "$a"
 sync_db B "$b"
 same "writing the field settles the conflict, on B too" \
-    "$("$blazedb" conflicts "$b" | awk 'END { print NR }')" 0
+    "$("$blazedb" conflicts "$b" cities "$rivals" | awk 'END { print NR }')" 0
+same "that a record was deleted and changed at once is still told" \
+    "$("$blazedb" conflicts "$b" --count | tr -dc 0-9)" 2
+"$blazedb" resolve "$a" cities "$revived" --keep >/dev/null
+"$blazedb" resolve "$a" cities "$gone" --delete >/dev/null
+sync_db A "$a"
+sync_db B "$b"
+same "until somebody says what is to be" "$("$blazedb" conflicts "$b" --count | tr -dc 0-9)" 0
 "$blazedb" check "$a" >/dev/null && "$blazedb" check "$b" >/dev/null || fail "a database is damaged"
 stop_hub
 
