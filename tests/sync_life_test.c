@@ -18,6 +18,14 @@ static void maintain(struct site *s)
         assert_int_equal(bz_db_collect(s->db, &collected, &more, NULL), 0);
 }
 
+/* Gossip that is quick enough for what follows, and copies that collect by themselves. */
+static void prepare(struct world *w)
+{
+    w->gossip_ms = GOSSIP;
+    for (uint32_t i = 0; i < w->sites; i++)
+        assert_int_equal(bz_db_set_retention(w->site[i].db, 30ull * DAY, NULL), 0);
+}
+
 /* Time goes by: enough for sessions to tell what they tell now and then, too little for one to be
  * given up. */
 static void pass(struct world *w, uint64_t ms)
@@ -66,7 +74,7 @@ static void deleted_records_go_when_all_replicas_know(void **state)
     for (uint32_t shape = CHAIN; shape <= MESH; shape++) {
         struct world w;
         world_open(&w, 3 + shape, (enum shape)shape, 4);
-        w.gossip_ms = GOSSIP;
+        prepare(&w);
         all_links(&w);
         insert_many(&w.site[0], 700);
         settle(&w);
@@ -98,7 +106,7 @@ static void a_stale_replica_brings_nothing_back_and_loses_nothing(void **state)
     for (uint32_t shape = CHAIN; shape <= MESH; shape++) {
         struct world w;
         world_open(&w, 20 + shape, (enum shape)shape, 4);
-        w.gossip_ms = GOSSIP;
+        prepare(&w);
         all_links(&w);
         insert_many(&w.site[0], 3000);
         settle(&w);
@@ -134,7 +142,7 @@ static void a_comparison_moves_little(void **state)
     (void)state;
     struct world w;
     world_open(&w, 7, CHAIN, 2);
-    w.gossip_ms = GOSSIP;
+    prepare(&w);
     all_links(&w);
     insert_many(&w.site[0], 100000);
     settle(&w);
@@ -163,7 +171,7 @@ static void a_forgotten_replica_is_not_waited_for(void **state)
     struct bz_identity lost;
     blaze_error error;
     world_open(&w, 9, STAR, 3);
-    w.gossip_ms = GOSSIP;
+    prepare(&w);
     all_links(&w);
     insert_many(&w.site[0], 50);
     settle(&w);
@@ -197,7 +205,7 @@ static void a_shorter_retention_is_kept_to(void **state)
     struct world w;
     uint64_t ms = 0;
     world_open(&w, 10, CHAIN, 3);
-    w.gossip_ms = GOSSIP;
+    prepare(&w);
     assert_int_equal(bz_db_retention(w.site[0].db, &ms, NULL), 0);
     assert_int_equal(ms, 30ull * DAY);
     assert_int_equal(bz_db_set_retention(w.site[0].db, DAY, NULL), 0);
@@ -267,7 +275,7 @@ static void nobody_is_believed_that_records_are_gone_where_there_are_blind_copie
     (void)state;
     struct world w;
     world_open(&w, 31, CHAIN, 3);
-    w.gossip_ms = GOSSIP;
+    prepare(&w);
     all_links(&w);
     insert_many(&w.site[0], 40);
     settle(&w);
@@ -275,7 +283,7 @@ static void nobody_is_believed_that_records_are_gone_where_there_are_blind_copie
     world_close(&w);
 
     world_open_with(&w, 32, CHAIN, 4, 1);
-    w.gossip_ms = GOSSIP;
+    prepare(&w);
     all_links(&w);
     insert_many(&w.site[1], 40);
     settle(&w);
@@ -313,7 +321,7 @@ static void blind_copies_have_silent_replicas_waited_for(void **state)
     struct world w;
     struct bz_identity lost;
     world_open_with(&w, 34, STAR, 4, 1);
-    w.gossip_ms = GOSSIP;
+    prepare(&w);
     all_links(&w);
     insert_many(&w.site[1], 300);
     settle(&w);
@@ -346,7 +354,7 @@ static void what_was_never_shared_goes_at_once(void **state)
     uint64_t collected = 0;
     bool more = true;
     world_open(&w, 11, CHAIN, 1);
-    w.gossip_ms = GOSSIP;
+    prepare(&w);
     insert_many(&w.site[0], 3000);
     delete_some(&w.site[0], 0, 2000);
     uint32_t steps = 0;
@@ -368,7 +376,7 @@ static void one_history(uint64_t seed, uint32_t blind)
 {
     struct world w;
     world_open_with(&w, seed, (enum shape)(seed % 4), 3 + (uint32_t)(seed / 4 % 3), blind);
-    w.gossip_ms = GOSSIP;
+    prepare(&w);
     for (uint32_t i = 0; i < w.sites; i++)
         assert_int_equal(bz_db_set_retention(w.site[i].db, 10 * MINUTE, NULL), 0);
     for (int turn = 0; turn < 200; turn++) {

@@ -351,6 +351,17 @@ int bz_retention_load(struct bz_view *view, uint64_t *ms, blaze_error *error)
     return 0;
 }
 
+int bz_db_collects(struct bz_db *db, bool *out, blaze_error *error)
+{
+    struct bz_read *read = NULL;
+    int rc = bz_read_begin(db, &read, error);
+    if (rc != 0)
+        return rc;
+    rc = is_noted(read->view, retention_key(), out, error);
+    bz_read_end(read);
+    return rc;
+}
+
 int bz_read_retention(struct bz_read *read, uint64_t *ms, blaze_error *error)
 {
     return bz_retention_load(read->view, ms, error);

@@ -621,6 +621,8 @@ int bz_compared_is(struct bz_view *view, bool *out, blaze_error *error);
 int bz_compared_raise(struct bz_db_txn *txn, const struct bz_vv *vv, blaze_error *error);
 /* Forgets it if `own`, our version vector, includes it. */
 int bz_compared_done(struct bz_db_txn *txn, const struct bz_vv *own, blaze_error *error);
+/* Whether a retention was set, and so deleted records are collected without being asked to. */
+int bz_db_collects(struct bz_db *db, bool *out, blaze_error *error);
 int bz_retention_load(struct bz_view *view, uint64_t *ms, blaze_error *error);
 /* Notes a replica of which nothing else is known, or that is no more. */
 int bz_coverage_note(

@@ -133,10 +133,14 @@ static uint64_t coverage_mark(void *context)
     return atomic_load(&((struct bz_db *)context)->coverage_mark);
 }
 
+/* By itself a copy collects only if it was told for how long to wait for others. */
 static int collect(void *context, bool *more, blaze_error *error)
 {
     uint64_t collected = 0;
-    return bz_db_collect(context, &collected, more, error);
+    bool asked = false;
+    *more = false;
+    int rc = bz_db_collects(context, &asked, error);
+    return rc != 0 || !asked ? rc : bz_db_collect(context, &collected, more, error);
 }
 
 /* ---- sending ---- */
