@@ -165,7 +165,6 @@ static int remove_one(
 {
     struct bz_txn_collection *collection = NULL;
     struct bz_stored stored;
-    struct bz_vv had;
     struct bz_rec rec;
     bool there = false;
     bz_arena_reset(&txn->arena);
@@ -173,11 +172,9 @@ static int remove_one(
     if (rc == 0)
         rc = bz_txn_record_load(txn, number, id, &stored, &rec, &there, error);
     if (rc == 0)
-        rc = bz_vv_copy(&txn->arena, &rec.rvv, &had);
-    if (rc == 0)
         rc = bz_drop_record(txn, collection, id, &stored, &rec, error);
     /* What else the peer has collected is ours once its version vector is. */
-    return rc == 0 ? bz_purged_had(txn, &had, error) : rc;
+    return rc == 0 ? bz_purged_had(txn, &rec.rvv, error) : rc;
 }
 
 static int change_found(struct comparison *c, struct bz_db_txn *txn, uint32_t collection,
