@@ -52,17 +52,6 @@ static void each_may_fail(void (*scenario)(void), uint64_t least)
 
 /* ---- two copies ---- */
 
-static blaze_db *open_in_memory(const char *name)
-{
-    blaze_db *db;
-    blaze_open_options options;
-    blaze_open_options_init(&options);
-    options.create = 1;
-    options.memory = 1;
-    OK(blaze_open(&db, name, &options, &error));
-    return db;
-}
-
 static void put(blaze_db *db, const char *collection, const blaze_id *id, int value)
 {
     blaze_doc *doc;
@@ -87,7 +76,7 @@ static void pair_open(struct pair *pair)
     blaze_peer_options options;
     blaze_open_options how;
     char *code;
-    pair->a = open_in_memory("fault-a");
+    pair->a = memory_db("fault-a");
     blaze_peer_options_init(&options);
     options.listen = &url;
     options.listen_count = 1;

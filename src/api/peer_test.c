@@ -9,17 +9,6 @@
 #include <stdio.h>
 #include <string.h>
 
-static blaze_db *new_db(const char *name)
-{
-    blaze_db *db;
-    blaze_open_options options;
-    blaze_open_options_init(&options);
-    options.create = 1;
-    options.memory = 1;
-    OK(blaze_open(&db, name, &options, &error));
-    return db;
-}
-
 static void insert(blaze_db *db, int n)
 {
     blaze_doc *doc;
@@ -97,7 +86,7 @@ static void peers_keep_each_other_in_step(void **state)
 {
     (void)state;
     struct told told = {.writer = pthread_self()};
-    blaze_db *a = new_db("a");
+    blaze_db *a = memory_db("a");
     insert(a, 1);
     blaze_peer *listening = open_peer(a, "mem:peer-a", NULL, &told);
     assert_string_equal(blaze_peer_url(listening, 0), "mem:peer-a");
@@ -150,7 +139,7 @@ static void peers_keep_each_other_in_step(void **state)
 static void what_a_peer_cannot_be_is_told(void **state)
 {
     (void)state;
-    blaze_db *db = new_db("a");
+    blaze_db *db = memory_db("a");
     blaze_peer *peer;
     blaze_peer_options options;
     const char *urls[] = {"mem:somewhere", "pigeon:7"};
@@ -187,7 +176,7 @@ static void what_a_peer_cannot_be_is_told(void **state)
 static void a_wait_ends_at_its_deadline_and_when_the_database_is_closed(void **state)
 {
     (void)state;
-    blaze_db *db = new_db("a");
+    blaze_db *db = memory_db("a");
     blaze_peer *peer = open_peer(db, NULL, "mem:nobody-there", NULL);
     blaze_link *link = blaze_peer_connection(peer, 0);
     insert(db, 1);
@@ -235,7 +224,7 @@ static void be_left_at(blaze_db *db, uint64_t cursor, bool head)
 static void status_tells_that_a_copy_is_still_catching_up(void **state)
 {
     (void)state;
-    blaze_db *db = new_db("a");
+    blaze_db *db = memory_db("a");
     assert_true(status_has(db, "\"caught_up\":true"));
     be_left_at(db, 5, false);
     assert_true(status_has(db, "\"cursor\":5,\"reached\":0,\"state\":\"catching up\""));

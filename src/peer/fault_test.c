@@ -16,17 +16,11 @@
 static void listen_at_last(struct node *node, const char *url)
 {
     blaze_error error;
-    struct bz_server_options options;
-    bz_server_options_init(&options);
-    options.listen = &url;
-    options.listen_count = 1;
-    options.on_log = node_on_log;
-    options.context = node;
-    int rc = bz_peer_listen(node->peer, &options, &error);
+    int rc = node_try_listen(node, url, &error);
     if (rc != 0) {
         assert_int_equal(rc, BLAZE_ENOMEM);
         assert_null(bz_peer_server(node->peer));
-        rc = bz_peer_listen(node->peer, &options, &error);
+        rc = node_try_listen(node, url, &error);
     }
     assert_int_equal(rc, 0);
 }

@@ -68,16 +68,22 @@ static inline void node_close(struct node *node)
     assert_int_equal(bz_db_close(node->db, NULL), 0);
 }
 
-static inline void node_listen(struct node *node, const char *url)
+/* Whether it could, or why not. */
+static inline int node_try_listen(struct node *node, const char *url, blaze_error *error)
 {
-    blaze_error error;
     struct bz_server_options options;
     bz_server_options_init(&options);
     options.listen = &url;
     options.listen_count = 1;
     options.on_log = node_on_log;
     options.context = node;
-    if (bz_peer_listen(node->peer, &options, &error) != 0)
+    return bz_peer_listen(node->peer, &options, error);
+}
+
+static inline void node_listen(struct node *node, const char *url)
+{
+    blaze_error error;
+    if (node_try_listen(node, url, &error) != 0)
         fail_msg("%s", error.text);
 }
 
