@@ -127,8 +127,10 @@ static void conflicts_are_counted_and_settled_by_a_policy(void **state)
     assert_int_equal(settled, 0);
     OK(blaze_settle(p->a, "c", &one, "n", BLAZE_POLICY_LEAST, &settled, &error));
     assert_int_equal(settled, 1);
-    OK(blaze_set_policy(p->a, "c", NULL, BLAZE_POLICY_GREATEST, &error));
+    /* The field's first: a policy is applied from the moment that it is set, by a thread of its
+     * own. */
     OK(blaze_set_policy(p->a, "c", "m", BLAZE_POLICY_LIST, &error));
+    OK(blaze_set_policy(p->a, "c", NULL, BLAZE_POLICY_GREATEST, &error));
     OK(blaze_get_policy(p->a, "c", "n", &policy, &error));
     assert_int_equal(policy, BLAZE_POLICY_GREATEST);
     OK(blaze_get_policy(p->a, "c", "m", &policy, &error));
