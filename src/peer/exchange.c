@@ -89,7 +89,8 @@ struct bz_exchange {
     struct bz_buf work; /* the inbox that is being read */
     bool begun;
     bool told_stop;
-    bool failed; /* here, and the status says how */
+    bool failed;  /* here, and the status says how */
+    uint64_t due; /* when the session must be called again, UINT64_MAX: when something happens */
     struct bz_session_status status;
 };
 
@@ -201,6 +202,7 @@ static bool turn(struct bz_exchange *x, const struct news *news)
         room = give_output(x, &given);
         more = more || given;
     }
+    x->due = room ? bz_session_deadline(x->session) : bz_session_wait(x->session, now);
     if (!x->failed)
         bz_session_status(x->session, &x->status);
     return room && more;
@@ -246,8 +248,7 @@ static void tell(struct bz_exchange *x, bool disconnected)
 {
     bool closed = x->status.phase == BZ_SESSION_CLOSED;
     bool said = closed && (x->session == NULL || bz_session_output(x->session).size == 0);
-    uint64_t deadline = x->session == NULL || closed ? UINT64_MAX : bz_session_deadline(x->session);
-    tell_loop(x, closed, said, deadline, disconnected);
+    tell_loop(x, closed, said, closed ? UINT64_MAX : x->due, disconnected);
 }
 
 static void run_session(struct bz_strand *strand)
@@ -443,7 +444,7 @@ int bz_exchange_open(struct bz_exchange **out, struct bz_loop *loop, struct bz_p
     x->context = context;
     x->stream = stream;
     x->near = strncmp(bz_stream_peer(stream), "tcp:", 4) != 0;
-    x->deadline = x->armed = UINT64_MAX;
+    x->deadline = x->armed = x->due = UINT64_MAX;
     x->task.run = run_loop_side;
     x->strand.run = run_session;
     bz_buf_init(&x->inbox, BUF_MAX);
@@ -486,6 +487,7 @@ static bool push(struct bz_exchange *x)
     running = outer;
     bool given;
     more = give_output(x, &given) && more;
+    x->due = bz_session_deadline(x->session);
     if (!x->failed)
         bz_session_status(x->session, &x->status);
     x->callbacks->on_status(x->context, &x->status);

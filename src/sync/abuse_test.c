@@ -475,6 +475,75 @@ static void rubbish_from_a_stranger_ends_before_it_costs_memory(void **state)
     }
 }
 
+/* The database could not be cleaned up behind a snapshot that a peer holds by not reading; and who
+ * waits must not be called again and again in vain. */
+static void a_peer_that_does_not_read_holds_nothing_and_is_given_up_in_time(void **state)
+{
+    (void)state;
+    struct scene s;
+    begin_scene(&s);
+    for (uint64_t id = 2; id < 100; id++)
+        fake_write(s.fake, "notes", id, "text", bz_bytes_text("one of many, in several chunks"));
+    shake_hands(&s, BZ_FRAME_CHANGES);
+    bz_session_run(s.session, 1000, 1700000000000u);
+    assert_true(bz_session_output(s.session).size > 0);
+    assert_int_equal(s.fake->open_walks, 1);
+
+    uint64_t now = 1000, next = bz_session_wait(s.session, now);
+    for (unsigned calls = 0; next != UINT64_MAX; calls++) {
+        assert_true(next > now && calls < 5);
+        assert_int_equal(status_of(&s).phase, BZ_SESSION_CATCHING_UP);
+        now = next;
+        next = bz_session_wait(s.session, now);
+        assert_int_equal(s.fake->open_walks, 0);
+    }
+    assert_int_equal(status_of(&s).phase, BZ_SESSION_CLOSED);
+    assert_int_equal(status_of(&s).code, BLAZE_ETIMEOUT);
+    end_scene(&s);
+}
+
+static void who_is_waited_for_goes_on_where_it_stood(void **state)
+{
+    (void)state;
+    struct scene s;
+    begin_scene(&s);
+    for (uint64_t id = 2; id < 100; id++)
+        fake_write(s.fake, "notes", id, "text", bz_bytes_text("one of many, in several chunks"));
+    shake_hands(&s, BZ_FRAME_CHANGES);
+    bz_session_run(s.session, 1000, 1700000000000u);
+    bz_session_wait(s.session, bz_session_wait(s.session, 1000));
+    assert_int_equal(s.fake->open_walks, 0);
+    do
+        bz_session_sent(s.session, bz_session_output(s.session).size);
+    while (bz_session_run(s.session, 3000, 1700000000000u));
+    assert_true(status_of(&s).sent_records > 10);
+    assert_int_equal(status_of(&s).phase, BZ_SESSION_CATCHING_UP);
+    end_scene(&s);
+}
+
+/* As a driver does that cannot give output away. */
+static void more_control_frames_than_are_dealt_with_end_the_session(void **state)
+{
+    (void)state;
+    static const uint8_t ping[] = {2, BZ_FRAME_PING, 1};
+    struct scene s;
+    begin_scene(&s);
+    shake_hands(&s, BZ_FRAME_CHANGES);
+    uint32_t fit = (512u << 10) / sizeof ping;
+    for (uint32_t i = 0; i < fit; i++)
+        bz_session_receive(s.session, bz_bytes(ping, sizeof ping), 1000);
+    assert_int_not_equal(status_of(&s).phase, BZ_SESSION_CLOSED);
+
+    /* Those that were dealt with make room. */
+    bz_session_run(s.session, 1000, 1700000000000u);
+    bz_session_receive(s.session, bz_bytes(ping, sizeof ping), 1000);
+    assert_int_not_equal(status_of(&s).phase, BZ_SESSION_CLOSED);
+    for (uint32_t i = 0; i < 100; i++)
+        bz_session_receive(s.session, bz_bytes(ping, sizeof ping), 1000);
+    assert_ended(&s, BLAZE_EPROTO);
+    end_scene(&s);
+}
+
 static const uint8_t somebody[] = "\0an id of a node.\5"; /* HAVE of a new node 0 by 5 */
 
 static void words_of_lazy_links_that_cannot_be_end_the_session(void **state)
@@ -557,6 +626,9 @@ int main(void)
         cmocka_unit_test(a_farewell_in_other_words_is_understood),
         cmocka_unit_test(words_of_lazy_links_that_cannot_be_end_the_session),
         cmocka_unit_test(no_more_nodes_are_named_than_there_is_room_for),
+        cmocka_unit_test(a_peer_that_does_not_read_holds_nothing_and_is_given_up_in_time),
+        cmocka_unit_test(who_is_waited_for_goes_on_where_it_stood),
+        cmocka_unit_test(more_control_frames_than_are_dealt_with_end_the_session),
         cmocka_unit_test(rubbish_from_a_stranger_ends_before_it_costs_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -643,12 +643,23 @@ static bool output_waits(struct bz_session *s)
     return bz_session_output(s).size > 0;
 }
 
+static uint64_t walk_deadline(const struct bz_session *s)
+{
+    return s->out.walk == NULL ? UINT64_MAX : s->out.walk_since_ms + WALK_MS;
+}
+
+uint64_t bz_outgoing_wait(struct bz_session *s)
+{
+    if (s->now_ms >= walk_deadline(s))
+        close_walk(s);
+    return walk_deadline(s);
+}
+
 int bz_outgoing_run(struct bz_session *s, bool *more, blaze_error *error)
 {
     struct bz_outgoing *o = &s->out;
     flush(s);
-    if (o->walk != NULL && s->now_ms >= o->walk_since_ms + WALK_MS)
-        close_walk(s);
+    bz_outgoing_wait(s);
     rest_stream(s);
     bool due;
     int rc = is_due(s, &due);
@@ -688,7 +699,7 @@ bool bz_outgoing_done(const struct bz_session *s)
 
 uint64_t bz_outgoing_deadline(const struct bz_session *s)
 {
-    uint64_t walk = s->out.walk == NULL ? UINT64_MAX : s->out.walk_since_ms + WALK_MS;
+    uint64_t walk = walk_deadline(s);
     uint64_t stream = stream_deadline(s);
     return walk < stream ? walk : stream;
 }

@@ -23,7 +23,7 @@
 
 #define PUSH_POSITIONS 16u
 
-#define CONTROL_ROOM  (2 * BZ_FRAME_CONTROL_MAX)
+#define CONTROL_ROOM  (2 * BZ_FRAME_CONTROL_MAX) /* for frames other than CHANGES */
 #define FRAMES_A_RUN  64
 #define TRICKLE_BYTES 1024u /* of a frame that is not complete, to count as a sign of life */
 #define OUTPUT_MAX    ((size_t)1 << 31) /* never reached: credit bounds it far below */
@@ -371,6 +371,8 @@ static int scan_open(struct bz_session *s, blaze_error *error)
             if (s->in.waiting > s->in.window && s->in.waiting != size)
                 return bz_error_set(
                     error, BLAZE_EPROTO, "the peer sent more than it had credit for");
+        } else if ((s->control_waiting += size) > CONTROL_ROOM) {
+            return bz_error_set(error, BLAZE_EPROTO, "the peer sent more than is dealt with");
         }
         heard(s);
         s->input_scanned += size;
@@ -398,6 +400,12 @@ static int take_input(struct bz_session *s, struct bz_bytes bytes, blaze_error *
     return rc == 0 && s->step == BZ_STEP_OPEN ? scan_open(s, error) : rc;
 }
 
+static void check_handshake(struct bz_session *s)
+{
+    if (is_early(s) && s->now_ms >= s->started_ms + s->options.handshake_ms)
+        fail(s, BLAZE_ETIMEOUT, "the peer took too long to introduce itself");
+}
+
 void bz_session_receive(struct bz_session *s, struct bz_bytes bytes, uint64_t now_ms)
 {
     if (s->step == BZ_STEP_CLOSED || bytes.size == 0)
@@ -408,9 +416,8 @@ void bz_session_receive(struct bz_session *s, struct bz_bytes bytes, uint64_t no
     if (s->unheard >= TRICKLE_BYTES)
         heard(s);
     s->status.received_bytes += bytes.size;
-    if (is_early(s) && now_ms >= s->started_ms + s->options.handshake_ms)
-        fail(s, BLAZE_ETIMEOUT, "the peer took too long to introduce itself");
-    else if (take_input(s, bytes, &error) != 0)
+    check_handshake(s);
+    if (s->step != BZ_STEP_CLOSED && take_input(s, bytes, &error) != 0)
         bz_session_fail(s, &error);
 }
 
@@ -481,7 +488,7 @@ static int on_open_frame(
     }
 }
 
-/* Deals with waiting frames, up to one chunk. */
+/* Deals with waiting frames, up to one chunk, or one question whose answer is large. */
 static int take_open(struct bz_session *s, bool *more, blaze_error *error)
 {
     for (int i = 0; i < FRAMES_A_RUN && s->input_done < s->input_scanned; i++) {
@@ -494,7 +501,9 @@ static int take_open(struct bz_session *s, bool *more, blaze_error *error)
         if (rc != 0 || s->step == BZ_STEP_CLOSED)
             return rc;
         input_drop(s, size);
-        if (type == BZ_FRAME_CHANGES)
+        if (type != BZ_FRAME_CHANGES)
+            s->control_waiting -= size;
+        if (type == BZ_FRAME_CHANGES || type == BZ_FRAME_RANGES)
             break;
     }
     *more |= s->input_done < s->input_scanned;
@@ -516,13 +525,18 @@ static void check_silence(struct bz_session *s)
     }
 }
 
+static uint64_t silence_deadline(const struct bz_session *s)
+{
+    return s->heard_ms + (s->pinged ? 2ull : 1ull) * s->options.idle_ms;
+}
+
 uint64_t bz_session_deadline(const struct bz_session *s)
 {
     if (s->step == BZ_STEP_CLOSED)
         return UINT64_MAX;
     if (is_early(s))
         return s->started_ms + s->options.handshake_ms;
-    uint64_t silent = s->heard_ms + (s->pinged ? 2ull : 1ull) * s->options.idle_ms;
+    uint64_t silent = silence_deadline(s);
     uint64_t walk = bz_outgoing_deadline(s), lazy = bz_lazy_deadline(s);
     uint64_t tell = bz_coverage_deadline(s), work = walk < lazy ? walk : lazy;
     work = work < tell ? work : tell;
@@ -569,8 +583,7 @@ bool bz_session_run(struct bz_session *s, uint64_t now_ms, uint64_t wall_ms)
     s->now_ms = now_ms;
     s->wall_ms = wall_ms;
     if (is_early(s)) {
-        if (now_ms >= s->started_ms + s->options.handshake_ms)
-            fail(s, BLAZE_ETIMEOUT, "the peer took too long to introduce itself");
+        check_handshake(s);
         return false;
     }
     blaze_error error;
@@ -593,6 +606,23 @@ bool bz_session_run(struct bz_session *s, uint64_t now_ms, uint64_t wall_ms)
             rc = bz_error_code(&error, s->output.error);
     }
     return end_run(s, mark, more, rc, &error);
+}
+
+uint64_t bz_session_wait(struct bz_session *s, uint64_t now_ms)
+{
+    if (s->step == BZ_STEP_CLOSED)
+        return UINT64_MAX;
+    s->now_ms = now_ms;
+    if (is_early(s)) {
+        check_handshake(s);
+        return bz_session_deadline(s);
+    }
+    uint64_t walk = bz_outgoing_wait(s);
+    check_silence(s);
+    if (s->step == BZ_STEP_CLOSED)
+        return UINT64_MAX;
+    uint64_t silent = silence_deadline(s);
+    return walk < silent ? walk : silent;
 }
 
 /* Live, with nothing on its way, and no more behind us than goes at once. A blind peer's records

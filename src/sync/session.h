@@ -119,6 +119,11 @@ void bz_session_receive(struct bz_session *session, struct bz_bytes bytes, uint6
  * `wall_ms` is the wall clock. */
 bool bz_session_run(struct bz_session *session, uint64_t now_ms, uint64_t wall_ms);
 
+/* In place of run() while no output can be taken: lets go of what must not be held for a peer that
+ * does not read, and gives it up once it has fallen silent. When to call this again at the latest;
+ * UINT64_MAX: never. */
+uint64_t bz_session_wait(struct bz_session *session, uint64_t now_ms);
+
 /* Goes on with sending alone, for whoever has just committed and must not wait: nothing is written
  * to the replica. Where that is not all that there is to do, or it is more than a few records, it
  * does nothing. True if run() must follow. */

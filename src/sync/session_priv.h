@@ -268,8 +268,9 @@ struct bz_session {
     uint64_t pings;
 
     struct bz_buf input;
-    size_t input_done;    /* bytes at its start that are dealt with */
-    size_t input_scanned; /* bytes whose frames' headers are checked: >= done; OPEN only */
+    size_t input_done;      /* bytes at its start that are dealt with */
+    size_t input_scanned;   /* bytes whose frames' headers are checked: >= done; OPEN only */
+    size_t control_waiting; /* bytes between the two of frames other than CHANGES */
     struct bz_buf output;
     size_t output_done;
     struct bz_buf hellos[2]; /* payloads: the connecting side's, the accepting side's */
@@ -308,6 +309,9 @@ void bz_outgoing_adapt(struct bz_session *s);
 int bz_outgoing_ack(struct bz_session *s, const struct bz_ack *ack, blaze_error *error);
 /* Sends what credit allows and builds at most one chunk. *more: there is more to do at once. */
 int bz_outgoing_run(struct bz_session *s, bool *more, blaze_error *error);
+/* Nothing can be sent now: closes a walk that has been open for too long. When to call this again;
+ * UINT64_MAX: there is none. */
+uint64_t bz_outgoing_wait(struct bz_session *s);
 /* All that we had when last asked has been sent and acknowledged, head included. */
 bool bz_outgoing_done(const struct bz_session *s);
 /* When a walk, or a stream of compression, must be looked at again; UINT64_MAX if never. */
