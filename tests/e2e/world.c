@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -132,11 +133,16 @@ void write_file(const char *name, const char *content, size_t size)
 static const char *read_file(struct world *world, const char *name)
 {
     FILE *file = fopen(name, "rb");
+    struct stat info;
     assert_non_null(file);
-    char buffer[16384];
-    size_t size = fread(buffer, 1, sizeof buffer, file);
+    assert_int_equal(fstat(fileno(file), &info), 0);
+    char *content = malloc((size_t)info.st_size + 1);
+    assert_non_null(content);
+    size_t size = fread(content, 1, (size_t)info.st_size, file);
     fclose(file);
-    return keep(world, buffer, size);
+    const char *kept = keep(world, content, size);
+    free(content);
+    return kept;
 }
 
 /* ---- processes ---- */
@@ -462,6 +468,13 @@ struct hub start_trusted_hub(struct world *world, const char *directory, const c
 {
     return announced(
         world, directory, start(world, "serve", directory, "--listen", url, "--trusted", NULL));
+}
+
+struct hub start_logging_hub(
+    struct world *world, const char *directory, const char *url, const char *trusted)
+{
+    return announced(world, directory,
+        start(world, "serve", directory, "--listen", url, "--log", trusted, NULL));
 }
 
 void stop_hub(struct hub *hub)

@@ -113,6 +113,9 @@ struct hub {
  * that takes secrets. */
 struct hub start_hub(struct world *world, const char *directory, const char *url);
 struct hub start_trusted_hub(struct world *world, const char *directory, const char *url);
+/* One that says what happens on its standard error; `trusted` is "--trusted" or NULL. */
+struct hub start_logging_hub(
+    struct world *world, const char *directory, const char *url, const char *trusted);
 void stop_hub(struct hub *hub);
 
 #endif
