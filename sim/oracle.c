@@ -237,6 +237,20 @@ struct sim_seen sim_standing(
     return present;
 }
 
+struct sim_seen sim_surely_standing(
+    const struct sim_world *w, uint32_t record, const struct sim_seen *seen, uint32_t cell)
+{
+    const struct sim_record *r = &w->records[record];
+    struct sim_seen standing = sim_standing(w, record, seen, cell);
+    for (uint32_t i = 0; i < r->count; i++) {
+        const struct sim_write *write = &w->writes[r->writes[i]];
+        for (uint32_t k = 0;
+             sim_bit(&r->gone, i) && (write->cells & cell) != 0 && k < SIM_RECORD_WRITES / 64; k++)
+            standing.bits[k] &= ~(write->seen.bits[k] & r->gone.bits[k]);
+    }
+    return standing;
+}
+
 void sim_siblings(const struct sim_world *w, uint32_t record, const struct sim_seen *seen,
     uint32_t cell, struct sim_siblings *out)
 {

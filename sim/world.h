@@ -279,6 +279,10 @@ const struct sim_write *sim_write_find(struct sim_world *w, uint32_t identity, u
 /* The writes of a cell that a copy has seen and that no other of them had seen. */
 struct sim_seen sim_standing(
     const struct sim_world *w, uint32_t record, const struct sim_seen *seen, uint32_t cell);
+/* Of those, the ones that must stand: what a write replaced that was collected since, and of which
+ * a copy that made the record anew knows no more, may be left of it or not. */
+struct sim_seen sim_surely_standing(
+    const struct sim_world *w, uint32_t record, const struct sim_seen *seen, uint32_t cell);
 /* The same as a list. */
 struct sim_siblings {
     uint32_t count;

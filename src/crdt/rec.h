@@ -166,12 +166,19 @@ int bz_rec_resolve(struct bz_arena *arena, const struct bz_rec *old, const struc
  */
 int bz_rec_merge(struct bz_arena *arena, const struct bz_rec *local, const struct bz_rec *remote,
     uint64_t arrived, struct bz_rec *out, bool *changed, bool *subsumed);
-/* The same where all writes up to `gone` (NULL: none) that are not in local were superseded, though
- * its rvv may not say so: it was made anew after it had been deleted and collected. `local` is not
- * NULL. Where the two cannot both be, the rvv alone counts. */
+/*
+ * The same where all writes up to `gone` (NULL: none) that are not in local were superseded, though
+ * its rvv may not say so: it was made anew after it had been deleted and collected. Where the two
+ * cannot both be, the rvv alone counts.
+ */
+struct bz_rec_merged {
+    bool changed, subsumed; /* as above */
+    bool shrunk;            /* a cell lost a write of local's and gained none (rec_merge.c, M2): no
+                             * version vector tells others of that */
+};
 int bz_rec_merge_past(struct bz_arena *arena, const struct bz_rec *local,
     const struct bz_rec *remote, const struct bz_vv *gone, uint64_t arrived, struct bz_rec *out,
-    bool *changed, bool *subsumed);
+    struct bz_rec_merged *merged);
 /* Whether what was merged into a record had a write that the result has not, where version vectors
  * may not tell the sender so: not later than `gone`, or it claims to have seen as much. */
 bool bz_rec_contradicts(const struct bz_rec *rec, const struct bz_vv *before,

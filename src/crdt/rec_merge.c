@@ -44,6 +44,7 @@ struct merge {
     uint16_t *from_local;     /* index of its writes -> candidate */
     uint16_t *from_remote;
     bool *fresh; /* by candidate */
+    bool shrunk; /* a cell has lost a dot of ours and gained none */
 };
 
 /* The distinct writes of both, sorted; ours where both have one (its arrival and body are ours). */
@@ -82,6 +83,7 @@ static int take_writes(struct merge *m, uint64_t arrived)
 static bool merge_cell(struct merge *m, const struct bz_cell *a, const struct bz_cell *b)
 {
     size_t before = m->b.used;
+    bool lost = false, gained = false;
     uint32_t i = 0, j = 0;
     while (i < a->count || j < b->count) {
         uint32_t x = i < a->count ? m->from_local[a->members[i]] : UINT32_MAX;
@@ -89,11 +91,15 @@ static bool merge_cell(struct merge *m, const struct bz_cell *a, const struct bz
         uint32_t dot = x < y ? x : y;
         if (BZ_MUTANT(DROPS_CONCURRENT) && m->b.used > before && x != y)
             m->fresh[dot] = false;
-        if (x == y || m->fresh[dot])
+        bool stays = x == y || m->fresh[dot];
+        if (stays)
             bz_rec_builder_push(&m->b, (uint16_t)dot);
+        lost |= x == dot && !stays;
+        gained |= x != dot && stays;
         i += x == dot;
         j += y == dot;
     }
+    m->shrunk |= lost && !gained;
     return m->b.used > before;
 }
 
@@ -203,8 +209,17 @@ static int take(
     return 0;
 }
 
+/* By M2 the cells with a write that is new are those that have changed. Where the other side has
+ * let go of what was collected that is not so, and all counts as new. */
+static void renew(struct merge *m, uint64_t arrived)
+{
+    for (uint32_t i = 0; i < m->b.rec.write_count; i++)
+        m->b.rec.writes[i].arrived = arrived;
+}
+
 static int merge_all(struct bz_arena *arena, const struct bz_rec *local,
-    const struct bz_rec *remote, const struct bz_vv *gone, uint64_t arrived, struct bz_rec *out)
+    const struct bz_rec *remote, const struct bz_vv *gone, uint64_t arrived, struct bz_rec *out,
+    bool *shrunk)
 {
     struct merge m = {.gone = gone};
     int rc = merge_init(&m, arena, local, remote);
@@ -212,7 +227,12 @@ static int merge_all(struct bz_arena *arena, const struct bz_rec *local,
         rc = take_writes(&m, arrived);
     if (rc == 0)
         rc = merge_cells(&m);
-    return rc != 0 ? rc : bz_rec_builder_finish(&m.b, out);
+    if (rc != 0)
+        return rc;
+    *shrunk = m.shrunk;
+    if (m.shrunk)
+        renew(&m, arrived);
+    return bz_rec_builder_finish(&m.b, out);
 }
 
 /* Whether a complete record lets go of something here, though it knows no more: M1 does not hold of
@@ -229,8 +249,9 @@ static bool takes_away(const struct bz_rec *remote, const struct bz_rec *local)
 
 int bz_rec_merge_past(struct bz_arena *arena, const struct bz_rec *local,
     const struct bz_rec *remote, const struct bz_vv *gone, uint64_t arrived, struct bz_rec *out,
-    bool *changed, bool *subsumed)
+    struct bz_rec_merged *merged)
 {
+    *merged = (struct bz_rec_merged){0};
     if (local == NULL && !(remote->has_life && remote->has_rest))
         return BLAZE_EPROTO;
     bool nothing_new = local != NULL && bz_vv_includes(&local->rvv, &remote->rvv);
@@ -239,27 +260,32 @@ int bz_rec_merge_past(struct bz_arena *arena, const struct bz_rec *local,
                     ((knows_all || BZ_MUTANT(REPLACES_CONCURRENT)) && bz_rec_is_whole(remote) &&
                         !bz_vv_covers(&local->rvv, remote->writes[0].dot));
     int rc = 0;
-    *changed = !nothing_new || takes_away(remote, local);
-    if (!*changed) /* M1 */
+    merged->changed = !nothing_new || takes_away(remote, local);
+    if (!merged->changed) /* M1 */
         *out = *local;
     else if (replaces)
         rc = take(arena, remote, arrived, out);
     else
-        rc = merge_all(arena, local, remote, gone, arrived, out);
+        rc = merge_all(arena, local, remote, gone, arrived, out, &merged->shrunk);
     if (rc == BLAZE_EPROTO && nothing_new) {
         *out = *local;
-        *changed = false;
+        merged->changed = false;
         rc = 0;
     } else if (rc == BLAZE_EPROTO && gone != NULL) {
-        rc = merge_all(arena, local, remote, NULL, arrived, out);
+        rc = merge_all(arena, local, remote, NULL, arrived, out, &merged->shrunk);
     }
     if (rc == 0)
-        *subsumed = knows_all || BZ_MUTANT(SUBSUMED_WRONGLY);
+        merged->subsumed = knows_all || BZ_MUTANT(SUBSUMED_WRONGLY);
     return rc;
 }
 
 int bz_rec_merge(struct bz_arena *arena, const struct bz_rec *local, const struct bz_rec *remote,
     uint64_t arrived, struct bz_rec *out, bool *changed, bool *subsumed)
 {
-    return bz_rec_merge_past(arena, local, remote, NULL, arrived, out, changed, subsumed);
+    struct bz_rec_merged merged;
+    int rc = bz_rec_merge_past(arena, local, remote, NULL, arrived, out, &merged);
+    *changed = merged.changed;
+    if (rc == 0)
+        *subsumed = merged.subsumed;
+    return rc;
 }

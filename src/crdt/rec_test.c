@@ -467,6 +467,30 @@ static void only_the_cells_with_something_new_are_sent(void **state)
     assert_true(!part.has_life && !part.has_rest && part.cell_count == 0 && part.write_count == 0);
 }
 
+/* A delete that was collected goes with nothing in its place. */
+static void a_record_that_shrinks_is_sent_as_a_whole(void **state)
+{
+    (void)state;
+    struct bz_rec base = put(NULL, write_of(A, 1, DOC(1, 10))), part, out;
+    struct bz_rec deleted = removed(&base, A, 2),
+                  updated = update(&base, write_of(B, 1, DOC(1, 12)));
+    struct bz_rec torn = merge(&deleted, &updated), pruned;
+    struct bz_rec_merged merged;
+    struct bz_vv gone = {(struct bz_dot[]){{A, 2}}, 1};
+    assert_int_equal(torn.life.count, 2);
+    assert_int_equal(
+        bz_rec_outlive(&arena, &torn, &gone, &gone,
+            &(struct bz_write){.dot = {B, 2}, .alive = true, .body = DOC(1, 10)}, 60, &pruned),
+        0);
+    assert_int_equal(bz_rec_merge_past(&arena, &torn, &pruned, NULL, 70, &out, &merged), 0);
+    assert_true(merged.changed && merged.shrunk);
+    assert_int_equal(out.life.count, 1);
+    assert_int_equal(bz_rec_since(&arena, &out, 69, &part), 0);
+    assert_true(part.has_life && part.has_rest);
+    assert_int_equal(bz_rec_merge_past(&arena, &base, &updated, NULL, 70, &out, &merged), 0);
+    assert_false(merged.shrunk);
+}
+
 static void everything_is_sent_if_rest_is_new_or_nothing_is_known(void **state)
 {
     (void)state;
@@ -815,6 +839,7 @@ int main(void)
         cmocka_unit_test(settling_does_not_bring_back_what_was_deleted_meanwhile),
         cmocka_unit_test(values_of_a_type_that_merges_are_carried_and_known_to_be_unreadable),
         cmocka_unit_test(only_the_cells_with_something_new_are_sent),
+        cmocka_unit_test(a_record_that_shrinks_is_sent_as_a_whole),
         cmocka_unit_test(everything_is_sent_if_rest_is_new_or_nothing_is_known),
         cmocka_unit_test(a_renamed_record_is_sorted_by_its_new_numbers),
         cmocka_unit_test(names_that_become_one_break_the_protocol),

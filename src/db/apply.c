@@ -19,11 +19,12 @@ struct bz_apply {
     blaze_id peer;
     bool peer_numbered;
     uint32_t peer_number;
-    uint64_t begin;    /* position of our log at the start */
-    bool untold;       /* a change is; see collect.c */
-    bool begun;        /* a record has come: the next two are loaded */
-    struct bz_vv own;  /* our version vector, which only the head changes */
-    struct bz_vv past; /* of the writes of what was collected, those that have been here */
+    uint64_t begin;        /* position of our log at the start */
+    bool untold;           /* a change is (collect.c), or differs from what others may have */
+    bool begun;            /* a record has come: the next two are loaded */
+    struct bz_vv own;      /* our version vector, which only the head changes */
+    struct bz_purged past; /* of the writes of what was collected, those that have been here */
+    bool comparing;        /* we gave up records of which the peer had more than we have yet */
     struct bz_scoped scoped;
 };
 
@@ -146,6 +147,8 @@ static int load_past(struct bz_apply *apply, blaze_error *error)
         bz_version_vector(txn->view, txn->state.self, txn->state.seq, arena, &apply->own, error);
     if (rc == 0)
         rc = bz_collected_here(txn->view, arena, &apply->own, &apply->past, error);
+    if (rc == 0)
+        rc = bz_compared_is(txn->view, &apply->comparing, error);
     apply->begun = rc == 0;
     return rc;
 }
@@ -172,10 +175,41 @@ static int check_absent(const struct bz_apply *apply, const struct bz_change *ch
     bool *collected, blaze_error *error)
 {
     const struct bz_rec *rec = &change->rec;
-    *collected = !change->anew && apply->past.count > 0 && bz_vv_includes(&apply->past, &rec->rvv);
+    const struct bz_vv *past = &apply->past.vv;
+    *collected = !change->anew && past->count > 0 && bz_vv_includes(past, &rec->rvv);
     if (*collected || (rec->has_life && rec->has_rest))
         return 0;
     return bz_error_set(error, BLAZE_ENOTFOUND, "a part of a record that is not here");
+}
+
+/*
+ * Of such a record that comes in, what was superseded here stays away, as where it outlives its
+ * deletion at who holds it (reconcile.c); the sender is told. And if it may be the one that was
+ * collected, whoever still holds that shows something else with the same writes, for a while.
+ */
+static int take_absent(struct bz_apply *apply, const struct bz_change *change,
+    struct bz_rec *pruned, const struct bz_rec **out, blaze_error *error)
+{
+    const struct bz_vv *past = &apply->past.vv;
+    *out = &change->rec;
+    if (change->anew || past->count == 0)
+        return 0;
+    apply->untold |=
+        bz_id_made_at(&change->id) <= apply->past.stamp && !bz_vv_includes(&change->rec.rvv, past);
+    if (apply->comparing || bz_rec_outlives(&change->rec, past) != BZ_REC_WANTS_PRUNING)
+        return 0;
+    int rc = bz_rec_outlive(&apply->txn->arena, &change->rec, past, past, NULL, 0, pruned);
+    *out = pruned;
+    return rc == 0 ? 0 : bz_error_code(error, rc);
+}
+
+/* Whether it is to be told whatever version vectors say: see collect.c. */
+static bool is_untold(const struct bz_apply *apply, const struct bz_change *change,
+    const struct bz_rec *local, const struct bz_rec *merged, const struct bz_rec_merged *result)
+{
+    const struct bz_rec *remote = &change->rec;
+    return result->shrunk || (result->changed && bz_vv_includes(&apply->own, &remote->rvv)) ||
+           (local != NULL && bz_rec_contradicts(merged, &local->rvv, remote, &apply->past.vv));
 }
 
 static int apply_one(
@@ -184,8 +218,10 @@ static int apply_one(
     struct bz_db_txn *txn = apply->txn;
     struct bz_txn_collection *collection = NULL;
     struct bz_stored stored;
-    struct bz_rec local, merged;
+    struct bz_rec local, merged, pruned;
+    const struct bz_rec *remote = &change->rec;
     struct bz_origin origin = {0};
+    struct bz_rec_merged result;
     uint64_t stamp = txn->state.stamp;
     bool found = false, collected = false, drop = false;
     bz_arena_reset(&txn->arena);
@@ -202,17 +238,19 @@ static int apply_one(
     rc = load_past(apply, error);
     if (rc == 0 && !found)
         rc = check_absent(apply, change, &collected, error);
+    if (rc == 0 && !found && !collected)
+        rc = take_absent(apply, change, &pruned, &remote, error);
     if (rc != 0 || collected)
         return rc;
-    rc = bz_rec_merge_past(&txn->arena, found ? &local : NULL, &change->rec,
-        change->anew ? NULL : &apply->past, txn->state.position + 1, &merged, changed,
-        &origin.subsumed);
+    rc = bz_rec_merge_past(&txn->arena, found ? &local : NULL, remote,
+        change->anew ? NULL : &apply->past.vv, txn->state.position + 1, &merged, &result);
     if (rc != 0)
         return bz_error_set(
             error, rc, "a peer's change cannot be merged: %s", blaze_error_string(rc));
-    /* What is to be told whatever version vectors say: see collect.c. */
-    origin.untold = (*changed && bz_vv_includes(&apply->own, &change->rec.rvv)) ||
-                    (found && bz_rec_contradicts(&merged, &local.rvv, &change->rec, &apply->past));
+    *changed = result.changed;
+    origin.subsumed = result.subsumed;
+    origin.untold =
+        remote == &pruned || is_untold(apply, change, found ? &local : NULL, &merged, &result);
     if ((!*changed && !origin.untold) ||
         (BZ_MUTANT(CURSOR_WITHOUT_DATA) && txn->state.position % 8 == 7))
         return 0;

@@ -264,18 +264,16 @@ int bz_purged_had(struct bz_db_txn *txn, struct bz_vv *vv, blaze_error *error)
 }
 
 int bz_collected_here(struct bz_view *view, struct bz_arena *arena, const struct bz_vv *own,
-    struct bz_vv *out, blaze_error *error)
+    struct bz_purged *out, blaze_error *error)
 {
-    struct bz_purged purged;
     bool part = false;
-    int rc = bz_purged_load(view, arena, &purged, error);
-    *out = purged.vv;
-    if (rc == 0 && out->count > 0)
+    int rc = bz_purged_load(view, arena, out, error);
+    if (rc == 0 && out->vv.count > 0)
         rc = bz_scope_is_set(view, &part, error);
     if (part)
-        out->count = 0; /* what is not here may be anywhere else */
+        out->vv.count = 0; /* what is not here may be anywhere else */
     if (rc == 0)
-        lower_to(out, own);
+        lower_to(&out->vv, own);
     return rc;
 }
 

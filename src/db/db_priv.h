@@ -611,7 +611,7 @@ int bz_purged_had(struct bz_db_txn *txn, struct bz_vv *vv, blaze_error *error);
 /* Of the writes of what was collected, those that have been here, by `own`, our version vector; in
  * the arena. */
 int bz_collected_here(struct bz_view *view, struct bz_arena *arena, const struct bz_vv *own,
-    struct bz_vv *out, blaze_error *error);
+    struct bz_purged *out, blaze_error *error);
 /* Whether what others tell may come from a blind copy, of whatever will: see coverage.c. */
 int bz_hearsay_load(struct bz_db *db, struct bz_view *view, bool *out, blaze_error *error);
 /* Whether a comparison with a peer has begun to change what is here (reconcile.c): until our

@@ -120,6 +120,37 @@ static void a_torn_record_is_told_again_unless_others_tell_it_and_none_was_colle
     net_close(&net);
 }
 
+/* What was superseded where a record was collected does not stand again beside what outlives it,
+ * and all are told so, though no version vector says it. */
+static void a_record_that_comes_where_it_was_collected_leaves_what_was_deleted(void **state)
+{
+    (void)state;
+    struct net net;
+    uint64_t collected = 0;
+    bool more = false;
+    net_open(&net, 4);
+    write_json(net.db[0], INSERT, "c", 1, "{\"a\":1,\"b\":1}");
+    write_json(net.db[1], INSERT, "c", 1, "{\"a\":2,\"c\":2}");
+    send_changes(net.db[1], net.db[0], 10, 0);
+    send_changes(net.db[0], net.db[2], 10, 0);
+    assert_int_equal(state_of(net.db[2]).conflicts, 1);
+    delete_one_of(net.db[1], "c", 1);
+    must(bz_db_collect(net.db[1], &collected, &more, error));
+    assert_int_equal(collected, 1);
+
+    send_changes(net.db[0], net.db[1], 10, 0);
+    expect_json(net.db[1], "c", 1, "{\"a\":1,\"b\":1}");
+    assert_int_equal(state_of(net.db[1]).conflicts, 0);
+    send_changes(net.db[1], net.db[0], 10, 0);
+    send_changes(net.db[0], net.db[2], 10, 0);
+    for (unsigned i = 0; i < NODES; i++) {
+        assert_int_equal(state_of(net.db[i]).conflicts, 0);
+        expect_equal(net.db[0], net.db[i]);
+        check_all(net.db[i]);
+    }
+    net_close(&net);
+}
+
 static void a_small_update_of_a_large_record_is_sent_alone(void **state)
 {
     (void)state;
@@ -506,6 +537,7 @@ int main(void)
         cmocka_unit_test(what_one_writes_another_reads),
         cmocka_unit_test(a_change_is_not_sent_back_to_where_it_came_from),
         cmocka_unit_test(a_torn_record_is_told_again_unless_others_tell_it_and_none_was_collected),
+        cmocka_unit_test(a_record_that_comes_where_it_was_collected_leaves_what_was_deleted),
         cmocka_unit_test(a_small_update_of_a_large_record_is_sent_alone),
         cmocka_unit_test(the_server_wins_and_the_loser_is_listed),
         cmocka_unit_test(three_databases_converge_whatever_is_written_and_exchanged),

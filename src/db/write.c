@@ -362,15 +362,15 @@ static int supersede_collected(
     struct bz_db_txn *txn, const blaze_id *id, struct bz_rec *rec, blaze_error *error)
 {
     struct bz_purged purged;
-    struct bz_vv own, collected;
+    struct bz_vv own;
     int rc = bz_purged_load(txn->view, &txn->arena, &purged, error);
     if (rc != 0 || purged.vv.count == 0 || bz_id_made_at(id) > purged.stamp)
         return rc;
     rc = bz_version_vector(txn->view, txn->state.self, txn->state.seq, &txn->arena, &own, error);
     if (rc == 0)
-        rc = bz_collected_here(txn->view, &txn->arena, &own, &collected, error);
+        rc = bz_collected_here(txn->view, &txn->arena, &own, &purged, error);
     if (rc == 0)
-        rc = bz_vv_max(&txn->arena, &rec->rvv, &collected, &rec->rvv);
+        rc = bz_vv_max(&txn->arena, &rec->rvv, &purged.vv, &rec->rvv);
     return rc == BLAZE_ENOMEM ? bz_error_code(error, rc) : rc;
 }
 
