@@ -39,6 +39,9 @@ typedef struct blaze_hub_options {
      * faster to hand on; what a power cut takes from the hub, the peers that sent it send again. */
     blaze_durability durability;
     unsigned databases_max; /* that it keeps: if it has so many, none is taken in; 0: no limit */
+    /* One line of what whoever runs the hub should know, soon after the start: that databases which
+     * are here will be refused, since the hub is not `trusted`. Threads as on_log. */
+    void (*on_warning)(void *context, const char *line);
 } blaze_hub_options;
 
 BLAZE_API void blaze_hub_options_init(blaze_hub_options *options);

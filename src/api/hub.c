@@ -47,6 +47,7 @@ int blaze_hub_open(
     how.allow_network_fs = options->allow_network_fs != 0;
     how.durability = bz_api_durability(options->durability);
     how.on_log = options->on_log;
+    how.on_warning = options->on_warning;
     how.context = options->context;
     struct bz_hub *hub;
     rc = bz_hub_open(&hub, directory, &how, error);

@@ -64,6 +64,9 @@ struct bz_db_options {
 
 int bz_db_open(
     struct bz_db **out, const char *path, const struct bz_db_options *options, blaze_error *error);
+/* Whether the database at `path` is a blind copy, without opening it. A hint, which is in clear
+ * beside the data: BLAZE_ENOTFOUND if it is not there, as in what earlier versions made. */
+int bz_db_peek_blind(const char *path, bool *blind, blaze_error *error);
 /* Removes the files of a database that nobody has open, and the directory if that is then empty. */
 void bz_db_remove(const char *path);
 

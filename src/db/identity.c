@@ -74,10 +74,18 @@ void bz_db_remove(const char *path)
     bz_path_remove(path, NULL);
 }
 
+/* What the file says; its last line is read again (bz_db_peek_blind). */
+static const char *const mark_texts[] = {
+    "This file tells the database from a copy of it. Keep it.\nkind: readable\n",
+    "This file tells the database from a copy of it. Keep it.\nkind: blind\n",
+};
+#define MARK_TEXT_MAX 128u
+
 /* Makes the file anew, so that its mark is one that no other copy has. */
-static int mark_make(const char *directory, struct bz_file_mark *out, blaze_error *error)
+static int mark_make(
+    const char *directory, bool blind, struct bz_file_mark *out, blaze_error *error)
 {
-    static const char text[] = "This file tells the database from a copy of it. Keep it.\n";
+    const char *text = mark_texts[blind];
     struct bz_file file = {.fd = -1};
     char *path = bz_path_join(directory, IDENTITY_FILE);
     if (path == NULL)
@@ -86,7 +94,7 @@ static int mark_make(const char *directory, struct bz_file_mark *out, blaze_erro
     if (rc == 0)
         rc = bz_file_open(&file, path, BZ_OPEN_WRITE | BZ_OPEN_CREATE, error);
     if (rc == 0)
-        rc = bz_file_write(&file, 0, text, sizeof text - 1, error);
+        rc = bz_file_write(&file, 0, text, strlen(text), error);
     if (rc == 0)
         rc = bz_file_sync(&file, error);
     if (rc == 0)
@@ -98,11 +106,35 @@ static int mark_make(const char *directory, struct bz_file_mark *out, blaze_erro
     return rc;
 }
 
+int bz_db_peek_blind(const char *path, bool *blind, blaze_error *error)
+{
+    struct bz_file file = {.fd = -1};
+    char text[MARK_TEXT_MAX];
+    size_t size = 0;
+    char *name = bz_path_join(path, IDENTITY_FILE);
+    if (name == NULL)
+        return bz_error_code(error, BLAZE_ENOMEM);
+    int rc = bz_file_open(&file, name, 0, error);
+    if (rc == 0)
+        rc = bz_file_read(&file, 0, text, sizeof text, &size, error);
+    bz_file_close(&file);
+    bz_free(name);
+    if (rc != 0)
+        return rc;
+    for (int kind = 0; kind < 2; kind++) {
+        if (size == strlen(mark_texts[kind]) && memcmp(text, mark_texts[kind], size) == 0) {
+            *blind = kind == 1;
+            return 0;
+        }
+    }
+    return bz_error_set(error, BLAZE_ENOTFOUND, "%s does not say what kind of copy it is", path);
+}
+
 /* The same for this database. Without a directory it is told its mark. */
 static int mark_renew(const struct bz_db *db, struct bz_file_mark *out, blaze_error *error)
 {
     *out = (struct bz_file_mark){.inode = db->mark};
-    return db->path == NULL ? 0 : mark_make(db->path, out, error);
+    return db->path == NULL ? 0 : mark_make(db->path, db->identity.blind, out, error);
 }
 
 /* The directory is the same, only the node is another: its file stays. A new one, if the commit
@@ -213,7 +245,7 @@ int bz_identity_move(const char *directory, struct bz_txn *txn, blaze_error *err
     if (rc == 0)
         rc = identity_decode(value, &identity, &mark, error);
     if (rc == 0)
-        rc = mark_make(directory, &mark, error);
+        rc = mark_make(directory, identity.blind, &mark, error);
     return rc != 0 ? rc : identity_store(txn, &identity, &mark, error);
 }
 

@@ -32,10 +32,21 @@ static char *path_of(struct bz_hub *hub, const blaze_id *id)
     return bz_path_join(hub->directory, name);
 }
 
+bool bz_hosted_is_name(const char *name, blaze_id *id)
+{
+    char text[BLAZE_ID_TEXT_SIZE];
+    size_t size = sizeof text - 1;
+    if (strlen(name) != size + 4 || strcmp(name + size, ".blz") != 0)
+        return false;
+    memcpy(text, name, size);
+    text[size] = '\0';
+    return blaze_id_parse(id, text) == 0;
+}
+
 static int count_database(void *context, const char *name)
 {
-    size_t size = strlen(name);
-    *(uint32_t *)context += size > 4 && strcmp(name + size - 4, ".blz") == 0;
+    blaze_id id;
+    *(uint32_t *)context += bz_hosted_is_name(name, &id);
     return 0;
 }
 

@@ -20,18 +20,32 @@ void bz_hub_options_init(struct bz_hub_options *options)
         .connections_max = 20000, .handshake_ms = 10000, .idle_ms = 10000, .threads = 2};
 }
 
+static void say(struct bz_hub *hub, void (*to)(void *context, const char *line), const char *format,
+    va_list args)
+{
+    char line[512];
+    if (to == NULL)
+        return;
+    vsnprintf(line, sizeof line, format, args);
+    pthread_mutex_lock(&hub->log_lock);
+    to(hub->options.context, line);
+    pthread_mutex_unlock(&hub->log_lock);
+}
+
 void bz_hub_log(struct bz_hub *hub, const char *format, ...)
 {
-    if (hub->options.on_log == NULL)
-        return;
-    char line[512];
     va_list args;
     va_start(args, format);
-    vsnprintf(line, sizeof line, format, args);
+    say(hub, hub->options.on_log, format, args);
     va_end(args);
-    pthread_mutex_lock(&hub->log_lock);
-    hub->options.on_log(hub->options.context, line);
-    pthread_mutex_unlock(&hub->log_lock);
+}
+
+void bz_hub_warn(struct bz_hub *hub, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    say(hub, hub->options.on_warning, format, args);
+    va_end(args);
 }
 
 static void on_log(void *context, const char *line)
@@ -205,11 +219,13 @@ int bz_hub_open(struct bz_hub **out, const char *directory, const struct bz_hub_
         bz_loop_call(hub->loop, open_timer, hub);
         rc = hub->timer != NULL ? open_server(hub, error) : bz_error_code(error, BLAZE_ENOMEM);
     }
-    if (rc == 0)
-        *out = hub;
-    else
+    if (rc != 0) {
         bz_hub_close(hub, NULL);
-    return rc;
+        return rc;
+    }
+    bz_hub_survey(hub);
+    *out = hub;
+    return 0;
 }
 
 /* ---- Closing ---- */
@@ -226,6 +242,8 @@ static int close_all(struct bz_hub *hub, blaze_error *error)
     bz_loop_call(hub->loop, close_timer, hub);
     if (hub->pool == NULL)
         return 0;
+    atomic_store(&hub->closing, true);
+    bz_strand_cancel(hub->pool, &hub->survey);
     bz_strand_cancel(hub->pool, &hub->janitor);
     return bz_hosted_sweep(hub, true, error);
 }

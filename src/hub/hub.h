@@ -41,6 +41,8 @@ struct bz_hub_options {
     /* One line, without a newline, of what happens; on a thread of the hub, one call at a time. May
      * be NULL. */
     void (*on_log)(void *context, const char *line);
+    /* The same of what whoever runs the hub should know. */
+    void (*on_warning)(void *context, const char *line);
     void *context;
 };
 

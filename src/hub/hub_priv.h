@@ -3,7 +3,8 @@
 #define BZ_HUB_HUB_PRIV_H
 
 /*
- * hub.c has the server and what is given to its clients, hosted.c the databases.
+ * hub.c has the server and what is given to its clients, hosted.c the databases, survey.c what is
+ * to be said of them at the start.
  *
  * Locks: one over the list of databases; nothing is done under it that waits but for its own
  * condition. `intake` is never held together with it. The log has a lock of its own, taken last.
@@ -19,6 +20,7 @@
 #include "peer/server.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 /* A database that is open, or on its way to be or not to be. */
 struct hosted {
@@ -41,6 +43,8 @@ struct bz_hub {
     struct bz_pool *pool;
     struct bz_timer *timer; /* posts the janitor */
     struct bz_strand janitor;
+    struct bz_strand survey;
+    _Atomic(bool) closing; /* the survey need not go on */
     struct bz_server *server;
 
     pthread_mutex_t lock; /* over these */
@@ -53,6 +57,14 @@ struct bz_hub {
 };
 
 void bz_hub_log(struct bz_hub *hub, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void bz_hub_warn(struct bz_hub *hub, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Begins to look, beside what else happens, for databases that are refused by a hub of this kind,
+ * and warns of them. */
+void bz_hub_survey(struct bz_hub *hub);
+
+/* Whether an entry of the directory is a database, and which. */
+bool bz_hosted_is_name(const char *name, blaze_id *id);
 
 /* Gives the database for one more client, opening it if it is not; with an enrolment, takes it in
  * if it is new. On a pool's thread: it may wait. BLAZE_ENOTFOUND, BLAZE_EAUTH (another key),

@@ -5,6 +5,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -223,6 +224,12 @@ static void a_hub_reads_only_what_it_was_trusted_with(void **state)
     must(w, "sync", "blind.blz", NULL);
     refuse(w, 6, "does not serve", "sync", "a.blz", NULL);
     stop_hub(&hub);
+
+    /* And says so when it starts. */
+    struct process *blind = start_on_terminal(w, "serve", "hub", "--listen", url, NULL);
+    await_text(blind, "1 of the databases here were given to this hub with their secret");
+    send_signal(blind, SIGTERM);
+    assert_int_equal(await_end(blind), 0);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, world_begin, world_end)

@@ -23,6 +23,12 @@ static void on_log(void *context, const char *line)
     cli_log(line);
 }
 
+static void on_warning(void *context, const char *line)
+{
+    (void)context;
+    fprintf(stderr, "blazedb: serve: %s\n", line);
+}
+
 static int announce(blaze_hub *hub)
 {
     const char *url;
@@ -51,6 +57,7 @@ int cmd_serve(struct cli *cli)
     options.allow_network_fs = cli_option(cli, "allow-network-fs") != NULL;
     if (cli_option(cli, "log") != NULL)
         options.on_log = on_log;
+    options.on_warning = on_warning;
     uint64_t databases_max;
     int code = cli_number(cli, "max-databases", UINT32_MAX, 0, &databases_max);
     if (code != EXIT_DONE)
