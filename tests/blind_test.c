@@ -25,7 +25,9 @@ struct meeting {
     struct bz_replica replicas[2];
     struct bz_session_auth auths[2];
     struct session_pipe pipe;
-    uint64_t bytes; /* that the last session took, both ways */
+    const struct bz_seal_ops *seal; /* what the first end seals with; NULL: as members do */
+    uint64_t bytes;                 /* that the last session took, both ways */
+    char reason[160];               /* why the first end ended it */
 };
 
 static const blaze_id database = {{7}};
@@ -81,6 +83,8 @@ static void meet(struct meeting *m, struct node *a, struct node *b, int codes[2]
         assert_int_equal(bz_db_replica_open(m->ends[i]->db, &m->replicas[i], NULL), 0);
         m->auths[i] = bz_keys_auth(&m->ends[i]->keys);
     }
+    if (m->seal != NULL)
+        m->auths[0].seal = m->seal;
     struct bz_session_host host = {host_open, NULL, m};
     struct bz_session_options connecting = {
         .connecting = true, .replica = &m->replicas[0], .auth = &m->auths[0]};
@@ -91,6 +95,8 @@ static void meet(struct meeting *m, struct node *a, struct node *b, int codes[2]
     for (int i = 0; i < 2; i++) {
         struct bz_session_status status = pipe_status(&m->pipe, i);
         codes[i] = status.phase == BZ_SESSION_CLOSED ? status.code : 0;
+        if (i == 0)
+            memcpy(m->reason, status.reason, sizeof m->reason);
         assert_false(status.diverged);
     }
     assert_true(codes[0] != 0 || pipe_live(&m->pipe));
@@ -422,6 +428,7 @@ static void what_a_blind_side_forges_ends_the_session_and_changes_nothing(void *
         pipe_settle(&m.pipe, 1000000);
         assert_int_equal(pipe_status(&m.pipe, 0).code, BLAZE_EAUTH);
         assert_int_equal(pipe_status(&m.pipe, 1).code, BLAZE_EAUTH);
+        assert_non_null(strstr(pipe_status(&m.pipe, 0).reason, "gave record "));
         pipe_close(&m.pipe);
         m.replicas[1].ops = forgery.honest;
         bz_db_replica_close(&m.replicas[0]);
@@ -430,6 +437,66 @@ static void what_a_blind_side_forges_ends_the_session_and_changes_nothing(void *
     }
     must_meet(&b, &blind);
     assert_orders(&b, 5);
+    close_node(&a);
+    close_node(&b);
+    close_node(&blind);
+}
+
+/* A member of ill will, or one that is broken: it holds the key, so what it seals is authentic. */
+static struct bz_seal_ops bad_seal;
+static const struct bz_seal_ops *honest_seal;
+
+static int seal_rubbish(void *sealer, const blaze_id *node, struct bz_bytes more,
+    struct bz_bytes body, struct bz_buf *out)
+{
+    blaze_id bad = id_of(2);
+    bool is_bad = memcmp(more.data + 32, &bad, sizeof bad) == 0;
+    return honest_seal->seal_body(
+        sealer, node, more, is_bad ? bz_bytes_text("\xff no form of a body") : body, out);
+}
+
+static void a_record_that_a_member_sealed_badly_is_named_and_holds_up_what_follows(void **state)
+{
+    (void)state;
+    struct node a, b, blind;
+    struct meeting m = {0};
+    struct bz_identity writer;
+    char record[BLAZE_ID_TEXT_SIZE], node[BLAZE_ID_TEXT_SIZE];
+    blaze_id bad = id_of(2);
+    int codes[2];
+    open_node(&a, "a", false, 1);
+    open_node(&b, "b", false, 1);
+    open_node(&blind, "blind", true, 1);
+    bz_db_identity(a.db, &writer);
+    honest_seal = bz_keys_auth(&a.keys).seal;
+    bad_seal = *honest_seal;
+    bad_seal.seal_body = seal_rubbish;
+    write_orders(&a, 0, 5);
+    m.seal = &bad_seal;
+    meet(&m, &a, &blind, codes);
+    assert_int_equal(codes[0], 0);
+
+    /* Each time again, nothing of that chunk is taken in, and nothing goes out. */
+    write_orders(&b, 5, 1);
+    uint64_t before = bz_db_position(blind.db);
+    for (int i = 0; i < 2; i++) {
+        m = (struct meeting){0};
+        meet(&m, &b, &blind, codes);
+        assert_int_equal(codes[0], BLAZE_EPROTO);
+        assert_int_equal(codes[1], BLAZE_EPROTO);
+        assert_non_null(strstr(m.reason, blaze_id_format(&bad, record)));
+        assert_non_null(strstr(m.reason, blaze_id_format(&writer.node, node)));
+        assert_int_equal(bz_db_position(b.db), 1);
+        assert_int_equal(bz_db_position(blind.db), before);
+    }
+
+    /* Until whoever wrote it writes it anew. */
+    write_orders(&a, 2, 1);
+    must_meet(&a, &blind);
+    must_meet(&b, &blind);
+    must_meet(&a, &blind);
+    assert_orders(&b, 6);
+    assert_orders(&a, 6);
     close_node(&a);
     close_node(&b);
     close_node(&blind);
@@ -559,6 +626,7 @@ int main(void)
         cmocka_unit_test(one_blind_hub_feeds_another),
         cmocka_unit_test(who_has_another_secret_is_let_in_nowhere),
         cmocka_unit_test(what_a_blind_side_forges_ends_the_session_and_changes_nothing),
+        cmocka_unit_test(a_record_that_a_member_sealed_badly_is_named_and_holds_up_what_follows),
         cmocka_unit_test(each_allocation_that_fails_harms_nothing),
         cmocka_unit_test(each_allocation_that_fails_leaves_dictionaries_as_they_are),
     };

@@ -356,6 +356,27 @@ static int open_write(struct bz_session *s, struct bz_arena *arena, struct resol
     return body.size > 0 && write->body.data == NULL ? BLAZE_ENOMEM : 0;
 }
 
+/* Says which record it is, that somebody can do something about it. */
+static int cannot_open(const struct bz_session *s, const struct bz_change *change,
+    const struct bz_rec *rec, uint32_t write, int rc, blaze_error *error)
+{
+    char record[BLAZE_ID_TEXT_SIZE], node[BLAZE_ID_TEXT_SIZE];
+    struct bz_bytes meaning;
+    blaze_id writer;
+    blaze_id_format(&change->id, record);
+    if (rc == BLAZE_EAUTH)
+        return bz_error_set(error, rc,
+            "the blind peer gave record %s as no member has sealed it: it is damaged or forged",
+            record);
+    if (rc != BLAZE_EPROTO || write == rec->write_count ||
+        s->replica.ops->meaning(
+            s->replica.context, BZ_TERM_NODE, rec->writes[write].dot.node, &meaning) != 0)
+        return bz_error_code(error, rc);
+    memcpy(&writer, meaning.data, sizeof writer);
+    return bz_error_set(error, rc, "record %s is malformed as node %s sealed it", record,
+        blaze_id_format(&writer, node));
+}
+
 int bz_opaque_open(struct bz_session *s, struct bz_arena *arena, struct bz_apply *apply,
     const struct bz_change *change, struct bz_rec *rec, blaze_error *error)
 {
@@ -365,16 +386,11 @@ int bz_opaque_open(struct bz_session *s, struct bz_arena *arena, struct bz_apply
     int rc = find_tag(s, change->collection, &tag);
     if (rc == 0)
         rc = copy_writes(arena, &opened);
-    for (uint32_t i = 0; rc == 0 && i < opened.write_count; i++)
-        rc = open_write(s, arena, &resolving, change, tag, &opened.writes[i]);
+    uint32_t i = 0;
+    while (rc == 0 && i < opened.write_count &&
+           (rc = open_write(s, arena, &resolving, change, tag, &opened.writes[i])) == 0)
+        i++;
     if (rc == 0)
         *rec = opened;
-    if (rc == 0 || resolving.failed != 0)
-        return rc;
-    if (rc == BLAZE_EAUTH)
-        return bz_error_set(error, rc,
-            "the blind peer gave a record that no member has sealed so: it is damaged or forged");
-    if (rc == BLAZE_EPROTO)
-        return bz_error_set(error, rc, "a member sealed a malformed record");
-    return bz_error_code(error, rc);
+    return rc == 0 || resolving.failed != 0 ? rc : cannot_open(s, change, &opened, i, rc, error);
 }
