@@ -300,8 +300,9 @@ static void a_peer_whose_scope_cannot_be_understood_is_told_why(void **state)
             ;
         struct bz_session_status status = pipe_status(&w.link[0].pipe, 0);
         assert_int_equal(status.phase, BZ_SESSION_CLOSED);
-        assert_true(strstr(status.reason, "filter on 'notes'") != NULL ||
-                    pipe_status(&w.link[0].pipe, 1).code != 0);
+        assert_int_equal(status.code, bad[i].code);
+        assert_non_null(strstr(status.reason, "filter on 'notes'"));
+        assert_int_equal(pipe_status(&w.link[0].pipe, 1).code, bad[i].code);
         assert_int_equal(count_of(w.site[0].db), 1);
         bz_buf_release(&scope);
         world_close(&w);

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A partial copy that is opened read-only tells what it is, can be read, and lets nothing go. */
+#include "api/api_test_util.h"
+
+#include <blazedb.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int remember(void *context, const blaze_scope_item *item)
+{
+    char *said = context;
+    snprintf(said, 64, "%s: %s", item->collection, item->filter);
+    return 0;
+}
+
+static blaze_db *open_it(const char *path, int create, int read_only)
+{
+    blaze_db *db;
+    blaze_open_options options;
+    blaze_open_options_init(&options);
+    options.create = create;
+    options.read_only = read_only;
+    OK(blaze_open(&db, path, &options, &error));
+    return db;
+}
+
+static const blaze_id id = {{1}};
+
+static void expect_refused(int rc)
+{
+    assert_int_equal(rc, BLAZE_EREADONLY);
+    assert_int_equal(error.code, BLAZE_EREADONLY);
+    assert_non_null(strstr(error.text, "read-only"));
+}
+
+static void expect_as_it_was(blaze_db *db)
+{
+    char said[64] = "";
+    int partial = 0;
+    OK(blaze_get_scope(db, &partial, remember, said, &error));
+    assert_true(partial);
+    assert_string_equal(said, "c: n > 0");
+    OK(blaze_exists(db, "c", &id, &error));
+    OK(blaze_check(db, NULL, NULL, &error));
+}
+
+static void a_partial_copy_opened_read_only_refuses_what_would_change_it(void **state)
+{
+    (void)state;
+    char dir[] = "/tmp/blazedb-scope-XXXXXX";
+    char path[64];
+    char command[96];
+    const blaze_scope_item item = {"c", "n > 0"}, other = {"d", NULL};
+    uint64_t evicted = 77, kept = 77;
+    assert_non_null(mkdtemp(dir));
+    snprintf(path, sizeof path, "%s/a.blz", dir);
+    blaze_db *db = open_it(path, 1, 0);
+    blaze_doc *doc;
+    OK(blaze_doc_from_json(&doc, "{\"n\":1}", 7, &error));
+    OK(blaze_set_scope(db, &item, 1, &error));
+    OK(blaze_put(db, "c", &id, doc, &error));
+    OK(blaze_close(db, &error));
+
+    db = open_it(path, 0, 1);
+    expect_as_it_was(db);
+    expect_refused(blaze_put(db, "c", &id, doc, &error));
+    expect_refused(blaze_set_scope(db, &other, 1, &error));
+    expect_refused(blaze_set_scope(db, &item, 1, &error));
+    expect_refused(blaze_set_scope(db, NULL, 0, &error));
+    expect_refused(blaze_evict(db, "c", &id, &error));
+    expect_refused(blaze_evict_where(db, "c", "n = 1", &evicted, &kept, &error));
+    expect_refused(blaze_evict_where(db, "c", "", &evicted, &kept, &error));
+    expect_as_it_was(db);
+    OK(blaze_close(db, &error));
+
+    /* What was refused has left nothing behind. */
+    db = open_it(path, 0, 0);
+    expect_as_it_was(db);
+    blaze_doc_free(doc);
+    OK(blaze_close(db, &error));
+    snprintf(command, sizeof command, "rm -r %s", dir);
+    assert_int_equal(system(command), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_partial_copy_opened_read_only_refuses_what_would_change_it),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
