@@ -300,10 +300,11 @@ static int retell(struct bz_db_txn *txn, const struct told *told, blaze_error *e
     int rc = bz_txn_collection_load(txn, told->collection, &collection, error);
     if (rc == 0)
         rc = bz_txn_record_load(txn, told->collection, &told->id, &stored, &rec, &there, error);
+    if (rc != 0)
+        return rc;
     same = rec;
-    return rc != 0 ? rc
-                   : bz_write_record(txn, collection, &told->id, &stored, &rec, &same,
-                         (struct bz_origin){.node = txn->state.self, .untold = true}, error);
+    return bz_write_record(txn, collection, &told->id, &stored, &rec, &same,
+        (struct bz_origin){.node = txn->state.self, .untold = true}, error);
 }
 
 static int retell_some(struct retelling *r, struct bz_db *db, blaze_error *error)
