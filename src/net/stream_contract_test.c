@@ -545,6 +545,7 @@ static void what_another_thread_sends_past_the_loop_stays_in_order(void **state)
         passed += now;
         if (!resumed && sent > GOAL / 2) {
             resumed = true;
+            WAIT_UNTIL(pair.right->pause_at == 0);
             bz_loop_call(pair.right->loop, resume_now, pair.right);
         }
     }
