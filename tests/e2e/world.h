@@ -18,7 +18,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define DEADLINE_MS 120000
+#define DEADLINE_MS 240000
 
 struct process;
 
