@@ -10,11 +10,7 @@
 
 #include <string.h>
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SEEDS 100
-#else
-#define SEEDS 1000
-#endif
+#define SEEDS (TEST_SANITIZED ? 100u : 1000u)
 
 static struct sim_counts counts;
 
@@ -32,7 +28,7 @@ static void whatever_goes_wrong_all_copies_meet_and_nothing_is_lost(void **state
 {
     (void)state;
     struct sim_result result;
-    uint64_t first = test_seed(), seeds = test_rounds(SEEDS, 5 * SEEDS);
+    uint64_t first = test_seed(), seeds = test_is_long() ? 5 * SEEDS : SEEDS;
     for (uint64_t i = 0; i < seeds; i++)
         run((struct sim_options){.seed = first + i, .shape = -1, .steps = 300}, &result);
     for (uint32_t i = 0; sim_action_name(i) != NULL; i++)

@@ -215,10 +215,9 @@ static struct figures measure(uint64_t seed, int shape)
 static void no_shape_costs_half_as_much_again_as_a_star(void **state)
 {
     (void)state;
-    enum { HISTORIES = 3 };
     static const int shapes[] = {RING, MESH, CHORDS};
-    uint64_t seed = test_seed();
-    for (uint64_t i = 0; i < HISTORIES; i++) {
+    uint64_t seed = test_seed(), histories = test_rounds(3, 25);
+    for (uint64_t i = 0; i < histories; i++) {
         struct figures star = measure(seed + i, STAR);
         for (int k = 0; k < 3; k++) {
             struct figures f = measure(seed + i, shapes[k]);

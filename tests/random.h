@@ -7,12 +7,13 @@
  * test:
  *
  *   BLAZEDB_SEED=n   where its randomness begins; 1 unless given. Every test prints its own, so
- * that a failure can be repeated. BLAZEDB_LONG=1   some seconds of rounds instead of the few that
- * the suite has time for.
+ *                    that a failure can be repeated.
+ *   BLAZEDB_LONG=1   some seconds of rounds instead of the few that the suite has time for.
  *
  * A test of many rounds gives round i the seed test_seed() + i.
  */
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -64,9 +65,35 @@ static inline void test_total(uint64_t n, const char *what)
     fflush(stdout);
 }
 
+static inline bool test_is_long(void)
+{
+    return getenv("BLAZEDB_LONG") != NULL;
+}
+
+/* A sanitizer sees what is wrong with any step, not only with the rounds in which it does harm: it
+ * runs a quarter of them. All are for the release build, which is many times as fast. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+enum { TEST_SANITIZED = 1 };
+#else
+enum { TEST_SANITIZED = 0 };
+#endif
+
 static inline uint64_t test_rounds(uint64_t quick, uint64_t many)
 {
-    return getenv("BLAZEDB_LONG") != NULL ? many : quick;
+    if (test_is_long())
+        return many;
+    return TEST_SANITIZED ? (quick + 3) / 4 : quick;
+}
+
+/* How far apart faults are of which a test has one in each run. To the thread sanitizer a fault is
+ * one more way through the same threads: it gets every fifth of them. */
+static inline uint64_t test_step(uint64_t quick, uint64_t fine)
+{
+    uint64_t step = test_is_long() ? fine : quick;
+#ifdef __SANITIZE_THREAD__
+    step *= 5;
+#endif
+    return step;
 }
 
 #endif

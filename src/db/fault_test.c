@@ -299,7 +299,7 @@ static void whatever_the_system_refuses_commits_are_whole_or_not_there(void **st
     (void)state;
     bz_test_dir_make(&dir);
     snprintf(path, sizeof path, "%s/db", dir.path);
-    bz_fault_each(test_rounds(9, 1), run_on_disk);
+    bz_fault_each(test_step(9, 1), run_on_disk);
     bz_test_dir_remove(&dir);
 }
 

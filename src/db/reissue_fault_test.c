@@ -149,7 +149,7 @@ static void whatever_the_system_refuses_a_copy_is_renewed_in_whole_or_not_at_all
     snprintf(path, sizeof path, "%s/db", dir.path);
     snprintf(aside, sizeof aside, "%s/identity", dir.path);
     prepare();
-    bz_fault_each(test_rounds(9, 1), run);
+    bz_fault_each(test_step(9, 1), run);
     bz_test_image_free(&image);
     bz_test_dir_remove(&dir);
 }

@@ -167,7 +167,7 @@ static void run(struct bz_fault *fault)
 static void whatever_fails_all_that_was_acknowledged_is_left_and_nothing_half(void **state)
 {
     (void)state;
-    bz_fault_each(test_rounds(6, 1), run);
+    bz_fault_each(test_step(6, 1), run);
 }
 
 static int setup(void **state)

@@ -97,11 +97,11 @@ static inline void bz_fault_end(void)
  * about `thin`; bytes of the disk's room are thinned out more. BLAZEDB_LONG: about all. */
 static inline uint64_t bz_fault_step(struct rng *rng, const struct bz_fault *fault, uint64_t thin)
 {
-    uint64_t most = fault->at < 40 ? 1 : thin;
+    uint64_t most = fault->at < 40 ? test_step(1, 1) : thin;
     if (fault->kind->what == BZ_FAULT_ALLOCATION)
-        most *= test_rounds(8, 1);
+        most *= test_is_long() ? 1 : 8;
     if (fault->kind->what == BZ_FAULT_FULL_DISK)
-        most = test_rounds(8000, 250);
+        most = test_step(8000, 250);
     return most <= 1 ? 1 : 1 + rng_below(rng, (uint32_t)(2 * most - 1));
 }
 
