@@ -214,21 +214,11 @@ static int add_version(void *context, const blaze_id *node, uint64_t seq)
     return 0;
 }
 
-static int add_partial(void *context, const blaze_id *node, const struct bz_peer_state *peer)
-{
-    (void)node;
-    ((struct sim_versions *)context)->partial |= peer->cursor > peer->reached || peer->partial;
-    return 0;
-}
-
 void sim_versions_load(struct bz_read *read, struct sim_versions *v)
 {
-    bool beyond = false;
     if (bz_read_version(read, add_version, v, NULL) != 0 ||
-        bz_read_peers(read, add_partial, v, NULL) != 0 || bz_read_beyond(read, &beyond, NULL) != 0)
+        bz_read_beyond(read, &v->partial, NULL) != 0)
         sim_fail(v->w, "a version vector cannot be read");
-    /* What was collected and has come back by others may take a while to get about. */
-    v->partial |= v->w->collects && beyond;
 }
 
 /* Whether a copy has a write, or has what replaced it, or may have had it and collected it. */

@@ -150,12 +150,13 @@ static void heal(struct sim_world *w)
     w->faults = true;
 }
 
-/* Where there are blind copies, what was collected comes back if digests differ; and they are not
- * compared for a day where a peer that has left was in the middle of something. What differs when
- * nothing moves any more is found by the next session, and goes on to the next copy by that. */
+/* Digests are not compared for a day where a peer that has left was in the middle of something, or
+ * has lost that by which others let go of records. What differs when nothing moves any more is
+ * found by the next session then, and goes on to the next copy by that; so, where there are blind
+ * copies, what was collected comes back. */
 static void heal_after_a_day(struct sim_world *w)
 {
-    if (w->result.failed || !w->collects || !w->blind)
+    if (w->result.failed || !w->collects)
         return;
     w->now_ms += 25ull * 3600000;
     for (uint32_t i = 0; i <= w->node_count && !w->result.failed; i++) {

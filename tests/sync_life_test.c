@@ -18,12 +18,10 @@ static void maintain(struct site *s)
         assert_int_equal(bz_db_collect(s->db, &collected, &more, NULL), 0);
 }
 
-/* Gossip that is quick enough for what follows, and copies that collect by themselves. */
+/* Gossip that is quick enough for what follows. */
 static void prepare(struct world *w)
 {
     w->gossip_ms = GOSSIP;
-    for (uint32_t i = 0; i < w->sites; i++)
-        assert_int_equal(bz_db_set_retention(w->site[i].db, 30ull * DAY, NULL), 0);
 }
 
 /* Time goes by: enough for sessions to tell what they tell now and then, too little for one to be

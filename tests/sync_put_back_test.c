@@ -283,7 +283,6 @@ static void writes_that_were_never_made_are_told_of(void **state)
     for (int which = 0; which < 6; which++) {
         struct fixture f;
         open_world(&f, 70 + (uint64_t)which, CHAIN, 3);
-        assert_int_equal(bz_db_set_retention(f.w.site[1].db, 86400000, NULL), 0);
         all_links(&f.w);
         write_notes(&f.w.site[0], 0, 3, "before");
         write_notes(&f.w.site[1], 10, 3, "before");

@@ -129,8 +129,8 @@ BLAZE_API int blaze_status(blaze_db *db, char **out, blaze_error *error);
 
 /*
  * What remains of a deleted record is removed once all replicas know that it is deleted
- * (docs/replication.md). A database whose retention was set does so by itself while it syncs;
- * blaze_collect() does it now, also for one that was never shared. *collected (may be NULL) is how
+ * (docs/replication.md). A database that syncs does so by itself; blaze_collect() does it now, also
+ * for one that was never shared. *collected (may be NULL) is how
  * many records went.
  */
 BLAZE_API int blaze_collect(blaze_db *db, uint64_t *collected, blaze_error *error);
@@ -138,7 +138,6 @@ BLAZE_API int blaze_collect(blaze_db *db, uint64_t *collected, blaze_error *erro
 /* For how long a replica that is not heard of is waited for, in ms; 30 days at first. Of this copy
  * alone. */
 BLAZE_API int blaze_retention(blaze_db *db, uint64_t *ms, blaze_error *error);
-/* Also has this copy collect by itself, while it syncs, from now on. */
 BLAZE_API int blaze_set_retention(blaze_db *db, uint64_t ms, blaze_error *error);
 
 /* No longer waits for the replica with this node id, here and wherever this is heard of, until it

@@ -65,6 +65,16 @@ int bz_vv_max(
     struct bz_arena *arena, const struct bz_vv *a, const struct bz_vv *b, struct bz_vv *out);
 int bz_vv_copy(struct bz_arena *arena, const struct bz_vv *vv, struct bz_vv *out);
 
+/* A version vector that grows. */
+struct bz_vector {
+    struct bz_vv vv; /* to read; its entries belong to the vector */
+    uint32_t capacity;
+};
+
+void bz_vector_release(struct bz_vector *vector);
+/* The entry of dot.node becomes at least dot.seq. BLAZE_ENOMEM. */
+int bz_vector_raise(struct bz_vector *vector, struct bz_dot dot);
+
 struct bz_write {
     struct bz_dot dot;
     uint64_t stamp;

@@ -51,13 +51,10 @@ struct bz_peer_state {
     uint64_t cursor;       /* applied here up to this position */
     uint64_t reached;      /* the last head of theirs that was fully reached here, 0: none */
     uint64_t seen_ms;      /* wall clock of the last contact */
-    bool partial;          /* the head reached was */
     blaze_id database;     /* reserved: all zero */
     struct bz_trail trail; /* of the cursor */
     bool scoped;    /* it is a partial replica: it is not to be counted on for anything but its
                        own writes */
-    bool relayed;   /* kept by db: a partial replica has brought writes of others beyond our
-                       version vector */
     uint64_t held;  /* applied here up to this position under the scope before the present one */
     uint64_t scope; /* not kept: the generation of our scope that the positions are of */
     uint32_t self;  /* not kept: the number of the node that we were to it; see outlived */
@@ -274,6 +271,10 @@ struct bz_replica_ops {
     int (*range_compared)(void *context, const struct bz_standing *standing, blaze_error *error);
     /* Whether nothing has come from any other peer than this. */
     int (*only_from)(void *context, const blaze_id *peer, bool *out, blaze_error *error);
+    /* Whether, after a position of our log, a record has come from any other peer than this all of
+     * whose writes may have been collected. */
+    int (*came_since)(void *context, uint64_t position, const blaze_id *peer,
+        const struct bz_vv *collected, bool *out, blaze_error *error);
 
     /* Our version vector now, in the arena. */
     int (*version)(void *context, struct bz_arena *arena, struct bz_vv *out);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "crdt/rec_priv.h"
 
+#include "base/alloc.h"
+
 #include <blazedb/error.h>
 
 /* The first entry whose node is not below `node`. */
@@ -81,5 +83,41 @@ int bz_vv_with(struct bz_arena *arena, const struct bz_vv *vv, struct bz_dot dot
     if (after < vv->count)
         memcpy(entries + at + 1, vv->entries + after, (vv->count - after) * sizeof *entries);
     *out = (struct bz_vv){entries, vv->count + !there};
+    return 0;
+}
+
+void bz_vector_release(struct bz_vector *vector)
+{
+    bz_free(vector->vv.entries);
+    *vector = (struct bz_vector){0};
+}
+
+int bz_vector_raise(struct bz_vector *vector, struct bz_dot dot)
+{
+    struct bz_vv *vv = &vector->vv;
+    uint32_t low = 0, high = vv->count;
+    while (low < high) {
+        uint32_t mid = low + (high - low) / 2;
+        if (vv->entries[mid].node < dot.node)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    if (low < vv->count && vv->entries[low].node == dot.node) {
+        if (vv->entries[low].seq < dot.seq)
+            vv->entries[low].seq = dot.seq;
+        return 0;
+    }
+    if (vv->count == vector->capacity) {
+        uint32_t wanted = vector->capacity < 8 ? 8 : vector->capacity * 2;
+        struct bz_dot *entries = bz_realloc(vv->entries, wanted * sizeof *entries);
+        if (entries == NULL)
+            return BLAZE_ENOMEM;
+        vv->entries = entries;
+        vector->capacity = wanted;
+    }
+    memmove(&vv->entries[low + 1], &vv->entries[low], (vv->count - low) * sizeof *vv->entries);
+    vv->entries[low] = dot;
+    vv->count++;
     return 0;
 }

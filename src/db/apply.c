@@ -12,19 +12,18 @@
 
 #include "base/alloc.h"
 
-#define PARTIAL_MS (24ull * 3600000)
-
 struct bz_apply {
     struct bz_db_txn *txn;
     blaze_id peer;
     bool peer_numbered;
     uint32_t peer_number;
-    uint64_t begin;        /* position of our log at the start */
-    bool untold;           /* a change is (collect.c), or differs from what others may have */
-    bool begun;            /* a record has come: the next two are loaded */
-    struct bz_vv own;      /* our version vector, which only the head changes */
-    struct bz_purged past; /* of the writes of what was collected, those that have been here */
-    bool comparing;        /* we gave up records of which the peer had more than we have yet */
+    uint64_t begin;          /* position of our log at the start */
+    bool untold;             /* a change is (collect.c), or differs from what others may have */
+    bool begun;              /* a record has come: the next two are loaded */
+    struct bz_vv own;        /* our version vector, which only the head changes */
+    struct bz_purged past;   /* of the writes of what was collected, those that have been here */
+    bool comparing;          /* we gave up records of which the peer had more than we have yet */
+    struct bz_vector beyond; /* greatest dots of what came and `own` does not cover */
     struct bz_scoped scoped;
 };
 
@@ -56,6 +55,7 @@ void bz_apply_abort(struct bz_apply *apply)
     blaze_id former;
     bool outgrown = apply->scoped.outgrown &&
                     bz_catalog_node_id(db->catalog, apply->txn->state.self, &former) == 0;
+    bz_vector_release(&apply->beyond);
     bz_scoped_release(&apply->scoped);
     bz_txn_abort_outlived(apply->txn);
     if (outgrown) /* if this fails, the next exchange shows it again */
@@ -184,8 +184,9 @@ static int check_absent(const struct bz_apply *apply, const struct bz_change *ch
 
 /*
  * Of such a record that comes in, what was superseded here stays away, as where it outlives its
- * deletion at who holds it (reconcile.c); the sender is told. And if it may be the one that was
- * collected, whoever still holds that shows something else with the same writes, for a while.
+ * deletion at who holds it (reconcile.c), and the sender is told. One that is torn comes as it is:
+ * its sender knows of the delete. If it may be the record that was collected, whoever still holds
+ * that shows something else with the same writes for a while.
  */
 static int take_absent(struct bz_apply *apply, const struct bz_change *change,
     struct bz_rec *pruned, const struct bz_rec **out, blaze_error *error)
@@ -196,7 +197,8 @@ static int take_absent(struct bz_apply *apply, const struct bz_change *change,
         return 0;
     apply->untold |=
         bz_id_made_at(&change->id) <= apply->past.stamp && !bz_vv_includes(&change->rec.rvv, past);
-    if (apply->comparing || bz_rec_outlives(&change->rec, past) != BZ_REC_WANTS_PRUNING)
+    if (apply->comparing || bz_rec_torn(&change->rec) ||
+        bz_rec_outlives(&change->rec, past) != BZ_REC_WANTS_PRUNING)
         return 0;
     int rc = bz_rec_outlive(&apply->txn->arena, &change->rec, past, past, NULL, 0, pruned);
     *out = pruned;
@@ -210,6 +212,16 @@ static bool is_untold(const struct bz_apply *apply, const struct bz_change *chan
     const struct bz_rec *remote = &change->rec;
     return result->shrunk || (result->changed && bz_vv_includes(&apply->own, &remote->rvv)) ||
            (local != NULL && bz_rec_contradicts(merged, &local->rvv, remote, &apply->past.vv));
+}
+
+static int note_beyond(struct bz_apply *apply, const struct bz_vv *vv, blaze_error *error)
+{
+    int rc = 0;
+    for (uint32_t i = 0; rc == 0 && i < vv->count; i++) {
+        if (!bz_vv_covers(&apply->own, vv->entries[i]))
+            rc = bz_vector_raise(&apply->beyond, vv->entries[i]);
+    }
+    return rc == 0 ? 0 : bz_error_code(error, rc);
 }
 
 static int apply_one(
@@ -257,14 +269,14 @@ static int apply_one(
     rc = number_peer(apply, error);
     origin.node = apply->peer_number;
     if (rc == 0)
-        rc = bz_scoped_note(&apply->scoped, txn, change, apply->peer_number, error);
-    if (rc == 0)
         rc = bz_scoped_after(&apply->scoped, txn, collection, change, &stored,
             found ? &local : NULL, &merged, &drop, changed, error);
     origin.subsumed &= !apply->scoped.stays;
     if (rc == 0 && !drop)
         rc = bz_write_record(
             txn, collection, &change->id, &stored, found ? &local : NULL, &merged, origin, error);
+    if (rc == 0 && !drop)
+        rc = note_beyond(apply, &change->rec.rvv, error);
     if (rc == 0)
         txn->state.stamp = BZ_MUTANT(STAMP_NOT_OBSERVED) ? txn->state.stamp : stamp;
     apply->untold |= origin.untold && !change->anew; /* that goes on from copy to copy */
@@ -312,8 +324,6 @@ static int take_collected(struct bz_db_txn *txn, const struct bz_head *head, bla
     bz_arena_reset(&txn->arena);
     int rc =
         bz_version_vector(txn->view, txn->state.self, txn->state.seq, &txn->arena, &own, error);
-    if (rc == 0)
-        rc = bz_compared_done(txn, &own, error);
     if (rc != 0 || head->collected.count == 0 || !bz_vv_includes(&own, &head->collected))
         return rc;
     /* A write that supersedes it is later. */
@@ -346,61 +356,19 @@ static int take_version(struct bz_apply *apply, const struct bz_head *head, blaz
     return rc == 0 ? take_collected(txn, head, error) : rc;
 }
 
-struct partial {
-    const blaze_id *but; /* NULL, or who does not count */
-    uint64_t now_ms;
-    bool is;
-};
-
-/* What a peer that has left long ago was in the middle of holds nothing up. */
-static bool is_recent(const struct partial *p, uint64_t ms)
+/* What came of a walk that goes on lies beyond our version vector; with the head that ends. */
+static int settle_beyond(struct bz_apply *apply, bool head, blaze_error *error)
 {
-    return ms == 0 || p->now_ms < ms || p->now_ms - ms < PARTIAL_MS;
-}
-
-static int is_partial(void *context, const blaze_id *node, const struct bz_peer_state *peer)
-{
-    struct partial *p = context;
-    if (p->but != NULL && memcmp(node, p->but, sizeof *node) == 0)
+    struct bz_db_txn *txn = apply->txn;
+    struct bz_vv own;
+    if (!head && apply->beyond.vv.count == 0)
         return 0;
-    p->is |= is_recent(p, peer->seen_ms) && (peer->cursor > peer->reached || peer->partial);
-    return 0;
-}
-
-static struct bz_bytes beyond_key(void)
-{
-    return bz_bytes("beyond", 6);
-}
-
-int bz_beyond_note(struct bz_db *db, struct bz_txn *txn, blaze_error *error)
-{
-    uint8_t ms[8];
-    bz_store64le(ms, db->wall_ms(db->context));
-    return bz_txn_put(txn, BZ_MAP_META, beyond_key(), bz_bytes(ms, sizeof ms), error);
-}
-
-static int add_noted(struct partial *p, struct bz_view *view, blaze_error *error)
-{
-    struct bz_bytes value;
-    int rc = bz_view_get(view, BZ_MAP_META, beyond_key(), &value, error);
-    if (rc != 0)
-        return rc == BLAZE_ENOTFOUND ? 0 : rc;
-    p->is |= value.size != 8 || is_recent(p, bz_load64le(value.data));
-    return 0;
-}
-
-int bz_peers_partial(
-    struct bz_db *db, struct bz_view *view, const blaze_id *but, bool *out, blaze_error *error)
-{
-    struct partial partial = {.but = but, .now_ms = db->wall_ms(db->context)};
-    int rc = bz_compared_is(view, &partial.is, error);
-    if (rc == 0)
-        rc = add_noted(&partial, view, error);
-    if (rc == 0)
-        rc = bz_peer_each(view, is_partial, &partial, error);
-    if (rc == 0)
-        *out = partial.is;
-    return rc;
+    bz_arena_reset(&txn->arena);
+    int rc =
+        bz_version_vector(txn->view, txn->state.self, txn->state.seq, &txn->arena, &own, error);
+    if (rc == 0 && !bz_vv_includes(&own, &apply->beyond.vv))
+        rc = bz_beyond_raise(txn, &apply->beyond.vv, error);
+    return rc != 0 ? rc : bz_beyond_covered(txn, &own, error);
 }
 
 /* Whether both sides have the same writes, none beyond them, and yet differ in what they show. */
@@ -410,7 +378,7 @@ static int compare(
     struct bz_vv ours;
     bool partial = false;
     bz_arena_reset(&txn->arena);
-    int rc = bz_peers_partial(txn->db, txn->view, NULL, &partial, error);
+    int rc = bz_beyond_is(txn->db, txn->view, &txn->arena, false, &partial, error);
     if (rc == 0)
         rc = bz_version_vector(
             txn->view, txn->state.self, txn->state.seq, &txn->arena, &ours, error);
@@ -435,13 +403,15 @@ int bz_apply_commit(struct bz_apply *apply, const struct bz_peer_state *peer,
     if (rc == 0 && apply->untold)
         rc = bz_hearsay_load(txn->db, txn->view, &hearsay, error);
     if (rc == 0 && apply->untold && !hearsay)
-        rc = bz_beyond_note(txn->db, txn->txn, error);
+        rc = bz_untold_note(txn->db, txn->txn, error);
     if (rc == 0 && peer->self != txn->state.self && !BZ_MUTANT(FORMER_NODE_GOES_ON))
         rc = bz_error_set(error, BLAZE_ECLOSED,
             "this copy goes on as another node: what peers have is read anew, with the next "
             "connection");
     if (rc == 0 && head != NULL)
         rc = take_version(apply, head, error);
+    if (rc == 0)
+        rc = settle_beyond(apply, head != NULL, error);
     if (rc == 0)
         rc = bz_scoped_end(&apply->scoped, txn, &kept, head, error);
     if (rc == 0)
@@ -457,6 +427,7 @@ int bz_apply_commit(struct bz_apply *apply, const struct bz_peer_state *peer,
     enum bz_durability durability =
         txn->state.position == apply->begin ? BZ_DURABLE_RELAXED : txn->db->apply_durability;
     txn->changed = true;
+    bz_vector_release(&apply->beyond);
     bz_scoped_release(&apply->scoped);
     rc = bz_db_commit(txn, durability, error);
     bz_free(apply);

@@ -56,33 +56,6 @@ struct row {
 
 /* ---- values ---- */
 
-static void append_vv(struct bz_buf *out, const struct bz_vv *vv)
-{
-    bz_buf_append_varint(out, vv->count);
-    for (uint32_t i = 0; i < vv->count; i++) {
-        bz_buf_append_varint(out, vv->entries[i].node);
-        bz_buf_append_varint(out, vv->entries[i].seq);
-    }
-}
-
-static int read_vv(struct bz_reader *r, struct bz_arena *arena, struct bz_vv *out)
-{
-    uint64_t count = bz_read_varint(r);
-    if (!r->ok || count > bz_reader_left(r) / 2)
-        return BLAZE_ECORRUPT;
-    struct bz_vv vv = {bz_arena_alloc(arena, (count + 1) * sizeof *vv.entries), (uint32_t)count};
-    if (vv.entries == NULL)
-        return BLAZE_ENOMEM;
-    for (uint32_t i = 0; i < vv.count; i++) {
-        uint64_t node = bz_read_varint(r), seq = bz_read_varint(r);
-        if (!r->ok || node > UINT32_MAX || seq == 0 || (i > 0 && node <= vv.entries[i - 1].node))
-            return BLAZE_ECORRUPT;
-        vv.entries[i] = (struct bz_dot){(uint32_t)node, seq};
-    }
-    *out = vv;
-    return 0;
-}
-
 static int row_decode(
     struct bz_bytes key, struct bz_bytes value, struct bz_arena *arena, struct row *out)
 {
@@ -95,7 +68,7 @@ static int row_decode(
     out->forgotten = (flags & ROW_FORGOTTEN) != 0;
     out->floor = (flags & ROW_FLOOR) != 0;
     out->seen_ms = bz_read_varint(&r);
-    int rc = read_vv(&r, arena, &out->vv);
+    int rc = bz_vv_read(&r, arena, &out->vv);
     return rc != 0 ? rc : r.ok && bz_reader_left(&r) == 0 ? 0 : BLAZE_ECORRUPT;
 }
 
@@ -115,7 +88,7 @@ static int row_store(struct bz_txn *txn, const struct row *row, blaze_error *err
     bz_buf_append8(
         &value, (uint8_t)((row->forgotten ? ROW_FORGOTTEN : 0) | (row->floor ? ROW_FLOOR : 0)));
     bz_buf_append_varint(&value, row->seen_ms);
-    append_vv(&value, &row->vv);
+    bz_vv_append(&value, &row->vv);
     int rc = value.error != 0
                  ? bz_error_code(error, value.error)
                  : bz_txn_put(txn, BZ_MAP_COVERAGE, row_key(key, &row->node, row->floor),
@@ -173,11 +146,6 @@ static struct bz_bytes purged_key(void)
     return bz_bytes("purged", 6);
 }
 
-static struct bz_bytes compared_key(void)
-{
-    return bz_bytes("compared", 8);
-}
-
 static struct bz_bytes blind_key(void)
 {
     return bz_bytes("blind", 5);
@@ -211,7 +179,7 @@ int bz_purged_load(
     out->count = bz_read_varint(&r);
     out->stamp = bz_read64le(&r);
     out->mark = bz_hash128(value.data, value.size, 0).low | 1;
-    return row_error(read_vv(&r, arena, &out->vv), error);
+    return row_error(bz_vv_read(&r, arena, &out->vv), error);
 }
 
 int bz_purged_raise(struct bz_db_txn *txn, const struct bz_vv *vv, uint64_t stamp, uint64_t more,
@@ -227,7 +195,7 @@ int bz_purged_raise(struct bz_db_txn *txn, const struct bz_vv *vv, uint64_t stam
     if (rc == 0) {
         bz_buf_append_varint(&value, purged.count + more);
         bz_buf_append64le(&value, stamp > purged.stamp ? stamp : purged.stamp);
-        append_vv(&value, &purged.vv);
+        bz_vv_append(&value, &purged.vv);
         rc = value.error;
     }
     rc = rc != 0 ? bz_error_code(error, rc)
@@ -285,55 +253,6 @@ int bz_hearsay_load(struct bz_db *db, struct bz_view *view, bool *out, blaze_err
     return db->identity.blind ? 0 : is_noted(view, blind_key(), out, error);
 }
 
-/* ---- comparisons ---- */
-
-static int compared_load(
-    struct bz_view *view, struct bz_arena *arena, struct bz_vv *out, blaze_error *error)
-{
-    struct bz_bytes value;
-    *out = (struct bz_vv){0};
-    int rc = bz_view_get(view, BZ_MAP_META, compared_key(), &value, error);
-    if (rc != 0)
-        return rc == BLAZE_ENOTFOUND ? 0 : rc;
-    struct bz_reader r = bz_reader(value);
-    return row_error(read_vv(&r, arena, out), error);
-}
-
-int bz_compared_is(struct bz_view *view, bool *out, blaze_error *error)
-{
-    return is_noted(view, compared_key(), out, error);
-}
-
-int bz_compared_raise(struct bz_db_txn *txn, const struct bz_vv *vv, blaze_error *error)
-{
-    struct bz_vv compared;
-    struct bz_buf value;
-    bz_buf_init(&value, ROW_MAX);
-    int rc = compared_load(txn->view, &txn->arena, &compared, error);
-    if (rc == 0 && (rc = bz_vv_max(&txn->arena, &compared, vv, &compared)) != 0)
-        bz_error_code(error, rc);
-    if (rc == 0) {
-        append_vv(&value, &compared);
-        rc = value.error != 0
-                 ? bz_error_code(error, value.error)
-                 : bz_txn_put(txn->txn, BZ_MAP_META, compared_key(), bz_buf_bytes(&value), error);
-    }
-    bz_buf_release(&value);
-    if (rc == 0)
-        txn->changed = true;
-    return rc;
-}
-
-int bz_compared_done(struct bz_db_txn *txn, const struct bz_vv *own, blaze_error *error)
-{
-    struct bz_vv compared;
-    int rc = compared_load(txn->view, &txn->arena, &compared, error);
-    if (rc != 0 || compared.count == 0 || !bz_vv_includes(own, &compared))
-        return rc;
-    txn->changed = true;
-    return bz_txn_delete(txn->txn, BZ_MAP_META, compared_key(), error);
-}
-
 /* ---- the retention ---- */
 
 int bz_retention_load(struct bz_view *view, uint64_t *ms, blaze_error *error)
@@ -347,17 +266,6 @@ int bz_retention_load(struct bz_view *view, uint64_t *ms, blaze_error *error)
         return bz_error_set(error, BLAZE_ECORRUPT, "the retention is corrupt: set it anew");
     *ms = bz_load64le(value.data);
     return 0;
-}
-
-int bz_db_collects(struct bz_db *db, bool *out, blaze_error *error)
-{
-    struct bz_read *read = NULL;
-    int rc = bz_read_begin(db, &read, error);
-    if (rc != 0)
-        return rc;
-    rc = is_noted(read->view, retention_key(), out, error);
-    bz_read_end(read);
-    return rc;
 }
 
 int bz_read_retention(struct bz_read *read, uint64_t *ms, blaze_error *error)

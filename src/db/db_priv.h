@@ -26,6 +26,7 @@
  *   observe.c   observers, listeners, noticing commits
  *   health.c    warnings of sizes
  *   coverage.c  what every replica is known to have
+ *   beyond.c    when equal version vectors do not mean the same
  *   collect.c   removing deleted records that everybody knows to be deleted
  *   reconcile.c comparing records range by range
  *   replica.c   sending changes
@@ -87,6 +88,11 @@ int bz_version_erase(struct bz_txn *txn, uint32_t node, blaze_error *error);
 int bz_version_vector(struct bz_view *view, uint32_t self, uint64_t seq, struct bz_arena *arena,
     struct bz_vv *out, blaze_error *error);
 
+/* A version vector as a value has it: count, then node and seq each, by node ascending; as varints.
+ * BLAZE_ECORRUPT, BLAZE_ENOMEM; the buffer keeps its error. */
+void bz_vv_append(struct bz_buf *out, const struct bz_vv *vv);
+int bz_vv_read(struct bz_reader *r, struct bz_arena *arena, struct bz_vv *out);
+
 /* All zero if there is none. */
 int bz_peer_load(
     struct bz_view *view, const blaze_id *node, struct bz_peer_state *out, blaze_error *error);
@@ -95,14 +101,6 @@ int bz_peer_store(
 int bz_peer_each(struct bz_view *view,
     int (*each)(void *context, const blaze_id *node, const struct bz_peer_state *peer),
     void *context, blaze_error *error);
-/* Whether we may hold writes beyond our version vector: some peer's head is not reached, or was
- * itself partial; `but` (NULL: nobody) does not count. Or a comparison is not yet taken over. */
-int bz_peers_partial(
-    struct bz_db *db, struct bz_view *view, const blaze_id *but, bool *out, blaze_error *error);
-/* From now on we do, for some time: writes of our own, which nobody may claim; or what we have is
- * to be told whatever version vectors say (collect.c). */
-int bz_beyond_note(struct bz_db *db, struct bz_txn *txn, blaze_error *error);
-
 /* An entry of the change log. */
 struct bz_log_entry {
     uint64_t position;
@@ -614,15 +612,6 @@ int bz_collected_here(struct bz_view *view, struct bz_arena *arena, const struct
     struct bz_purged *out, blaze_error *error);
 /* Whether what others tell may come from a blind copy, of whatever will: see coverage.c. */
 int bz_hearsay_load(struct bz_db *db, struct bz_view *view, bool *out, blaze_error *error);
-/* Whether a comparison with a peer has begun to change what is here (reconcile.c): until our
- * version vector includes what that went by, we show something else than others with the same one.
- */
-int bz_compared_is(struct bz_view *view, bool *out, blaze_error *error);
-int bz_compared_raise(struct bz_db_txn *txn, const struct bz_vv *vv, blaze_error *error);
-/* Forgets it if `own`, our version vector, includes it. */
-int bz_compared_done(struct bz_db_txn *txn, const struct bz_vv *own, blaze_error *error);
-/* Whether a retention was set, and so deleted records are collected without being asked to. */
-int bz_db_collects(struct bz_db *db, bool *out, blaze_error *error);
 int bz_retention_load(struct bz_view *view, uint64_t *ms, blaze_error *error);
 /* Notes a replica of which nothing else is known, or that is no more. */
 int bz_coverage_note(
@@ -633,6 +622,23 @@ int bz_coverage_tell(
 int bz_coverage_learn(void *context, const struct bz_coverage *told, struct bz_arena *arena,
     struct bz_standing *out, blaze_error *error);
 
+/* ---- beyond.c: showing something else than others with the same version vector ---- */
+
+/* There are writes up to `vv` here that ours may not cover. */
+int bz_beyond_raise(struct bz_db_txn *txn, const struct bz_vv *vv, blaze_error *error);
+/* A comparison with a peer that had `vv` changes what is here. */
+int bz_compared_raise(struct bz_db_txn *txn, const struct bz_vv *vv, blaze_error *error);
+int bz_compared_is(struct bz_view *view, bool *out, blaze_error *error);
+/* Forgets what `own`, our version vector, includes by now. */
+int bz_beyond_covered(struct bz_db_txn *txn, const struct bz_vv *own, blaze_error *error);
+/* Something is to be told whatever version vectors say (collect.c), or writes of our own may be
+ * claimed by nobody (bz_identity_renew). */
+int bz_untold_note(struct bz_db *db, struct bz_txn *txn, blaze_error *error);
+/* Whether any of that is so; `patient`: also if a peer that could change it has been away for long.
+ */
+int bz_beyond_is(struct bz_db *db, struct bz_view *view, struct bz_arena *arena, bool patient,
+    bool *out, blaze_error *error);
+
 /* ---- reconcile.c; for replicas ---- */
 
 int bz_range_list(void *context, const struct bz_range *range, struct bz_range_sum *out);
@@ -640,6 +646,8 @@ int bz_range_compare(void *context, const struct bz_range *range, const blaze_id
     uint32_t count, const struct bz_standing *standing, uint64_t *removed, blaze_error *error);
 int bz_range_compared(void *context, const struct bz_standing *standing, blaze_error *error);
 int bz_only_from(void *context, const blaze_id *peer, bool *out, blaze_error *error);
+int bz_came_since(void *context, uint64_t position, const blaze_id *peer,
+    const struct bz_vv *collected, bool *out, blaze_error *error);
 
 /* ---- selection.c: a scope (crdt/scope.h) that can be asked ---- */
 
@@ -728,8 +736,6 @@ struct bz_scoped {
     bool peer_full;                 /* it said so */
     uint64_t peer_acked;            /* it has acknowledged our log up to here */
     bool peer_alone;                /* no other peer is known */
-    bool relays;                    /* it brought others' writes beyond our version vector */
-    bool ahead;                     /* it brought writes of its own beyond that */
     bool stays;                     /* the last change's record, though out of scope */
     bool outgrown;                  /* a full copy from now on, that cannot claim its writes */
 };
@@ -749,10 +755,7 @@ int bz_scoped_marker(struct bz_scoped *scoped, struct bz_db_txn *txn,
 /* Whether a head's version vector may be taken over. */
 int bz_scoped_takes_version(struct bz_scoped *scoped, struct bz_db_txn *txn, const struct bz_vv *vv,
     bool *out, blaze_error *error);
-/* Notes which writes came that our version vector does not cover; `peer` is its number. */
-int bz_scoped_note(struct bz_scoped *scoped, struct bz_db_txn *txn, const struct bz_change *change,
-    uint32_t peer, blaze_error *error);
-/* Completes what is noted of the peer, and of us. After the head's version vector was taken. */
+/* Completes what is noted of us. After the head's version vector was taken. */
 int bz_scoped_end(struct bz_scoped *scoped, struct bz_db_txn *txn, struct bz_peer_state *peer,
     const struct bz_head *head, blaze_error *error);
 

@@ -258,7 +258,7 @@ int bz_identity_renew(struct bz_db *db, struct bz_txn *txn, bool copied, struct 
     int rc = bz_scope_renew(txn, state->position, &gave, error);
     /* The writes of the node that this was are all here, unless some were let go of. */
     if (rc == 0 && state->seq > 0)
-        rc = gave ? bz_beyond_note(db, txn, error)
+        rc = gave ? bz_untold_note(db, txn, error)
                   : bz_version_store(txn, state->self, state->seq, error);
     if (rc == 0)
         rc = bz_coverage_note(db, txn, &identity.node, !copied, error);

@@ -353,7 +353,8 @@ int bz_read_state(struct bz_read *read, struct bz_db_state *out, blaze_error *er
 
 int bz_read_beyond(struct bz_read *read, bool *out, blaze_error *error)
 {
-    return bz_peers_partial(read->db, read->view, NULL, out, error);
+    bz_arena_reset(&read->arena);
+    return bz_beyond_is(read->db, read->view, &read->arena, true, out, error);
 }
 
 int bz_read_version(struct bz_read *read,

@@ -189,7 +189,7 @@ static int change_found(struct comparison *c, struct bz_db_txn *txn, uint32_t co
                  : bz_write_outlived(txn, collection, &found->id, found->as, standing, error);
         *removed += rc == 0 && found->as == BZ_REC_GONE;
         if (rc == 0 && found->as == BZ_REC_WANTS_PRUNING)
-            rc = bz_beyond_note(txn->db, txn->txn, error);
+            rc = bz_untold_note(txn->db, txn->txn, error);
     }
     return rc;
 }
@@ -318,7 +318,7 @@ static int retell_some(struct retelling *r, struct bz_db *db, blaze_error *error
     for (uint32_t i = 0; rc == 0 && i < r->found_count; i++)
         rc = retell(txn, &r->found[i], error);
     if (rc == 0 && r->found_count > 0)
-        rc = bz_beyond_note(db, txn->txn, error); /* until it has got about */
+        rc = bz_untold_note(db, txn->txn, error); /* until it has got about */
     if (rc == 0)
         return bz_db_commit(txn, BZ_DURABLE_RELAXED, error);
     bz_db_abort(txn);
@@ -358,5 +358,59 @@ int bz_only_from(void *context, const blaze_id *peer, bool *out, blaze_error *er
     rc = bz_peer_each(read->view, is_other, &only, error);
     bz_read_end(read);
     *out = only.is;
+    return rc;
+}
+
+/* The record of a log entry is one that may have been collected. */
+static int is_collected(struct bz_read *read, const struct bz_log_entry *entry,
+    const struct bz_vv *collected, bool *out, blaze_error *error)
+{
+    struct bz_stored stored;
+    struct bz_rec rec;
+    bz_arena_reset(&read->arena);
+    int rc = bz_stored_load(read->view, entry->collection, &entry->id, &stored, error);
+    if (rc == 0)
+        rc = bz_stored_decode(&read->arena, &stored, &entry->id, &rec, error);
+    if (rc == 0)
+        *out = bz_vv_includes(collected, &rec.rvv);
+    return rc;
+}
+
+static int look_since(struct bz_read *read, struct bz_cursor *log, uint64_t position,
+    const uint32_t but[2], const struct bz_vv *collected, bool *out, blaze_error *error)
+{
+    int rc = bz_log_seek(log, position, error);
+    while (rc == 0 && !*out) {
+        struct bz_log_entry entry;
+        rc = bz_log_decode(log, &entry, error);
+        if (rc == 0 && entry.origin != but[0] && entry.origin != but[1])
+            rc = is_collected(read, &entry, collected, out, error);
+        if (rc == 0)
+            rc = bz_cursor_next(log, error);
+    }
+    return rc == BLAZE_END ? 0 : rc;
+}
+
+int bz_came_since(void *context, uint64_t position, const blaze_id *peer,
+    const struct bz_vv *collected, bool *out, blaze_error *error)
+{
+    struct bz_db *db = context;
+    struct bz_read *read = NULL;
+    struct bz_cursor *log = NULL;
+    const struct bz_state *state = NULL;
+    *out = false;
+    int rc = bz_read_begin(db, &read, error);
+    if (rc != 0)
+        return rc;
+    rc = bz_read_load_state(read, &state, error);
+    if (rc == 0 && state->position > position) {
+        uint32_t but[2] = {state->self, state->self};
+        bz_catalog_node(db->catalog, peer, &but[1]); /* it may have sent nothing yet */
+        rc = bz_cursor_open(read->view, BZ_MAP_LOG, &log, error);
+        if (rc == 0)
+            rc = look_since(read, log, position, but, collected, out, error);
+        bz_cursor_close(log);
+    }
+    bz_read_end(read);
     return rc;
 }

@@ -133,14 +133,10 @@ static uint64_t coverage_mark(void *context)
     return atomic_load(&((struct bz_db *)context)->coverage_mark);
 }
 
-/* By itself a copy collects only if it was told for how long to wait for others. */
 static int collect(void *context, bool *more, blaze_error *error)
 {
     uint64_t collected = 0;
-    bool asked = false;
-    *more = false;
-    int rc = bz_db_collects(context, &asked, error);
-    return rc != 0 || !asked ? rc : bz_db_collect(context, &collected, more, error);
+    return bz_db_collect(context, &collected, more, error);
 }
 
 /* ---- sending ---- */
@@ -336,9 +332,8 @@ static int changes_head(struct bz_changes *changes, struct bz_head *out)
     head.self = state->self;
     head.purged = changes->purged.mark;
     if (rc == 0 && !head.scoped)
-        /* What it has of the receiver itself the receiver knows best. */
-        rc = bz_peers_partial(
-            changes->db, changes->read->view, &changes->receiver.node, &head.partial, NULL);
+        rc = bz_beyond_is(
+            changes->db, changes->read->view, &changes->arena, false, &head.partial, NULL);
     if (rc == 0)
         *out = head;
     return rc;
@@ -376,6 +371,7 @@ static const struct bz_replica_ops replica_ops = {
     .range_compare = bz_range_compare,
     .range_compared = bz_range_compared,
     .only_from = bz_only_from,
+    .came_since = bz_came_since,
     .version = version,
     .node_number = node_number,
     .scope = bz_replica_scope,

@@ -484,7 +484,6 @@ int bz_peers_void(struct bz_db_txn *txn, bool held, blaze_error *error)
         memcpy(&node, nodes.data + at, sizeof node);
         rc = bz_peer_load(txn->view, &node, &peer, error);
         peer.held = held ? peer.cursor : 0;
-        peer.partial |= peer.cursor > 0; /* what it sent goes beyond our version vector now */
         peer.cursor = peer.reached = 0;
         peer.trail = (struct bz_trail){0};
         if (rc == 0)
@@ -499,6 +498,8 @@ static int void_version(struct bz_db_txn *txn, blaze_error *error)
     struct bz_vv vv;
     bz_arena_reset(&txn->arena);
     int rc = bz_version_vector(txn->view, txn->state.self, 0, &txn->arena, &vv, error);
+    if (rc == 0)
+        rc = bz_beyond_raise(txn, &vv, error);
     for (uint32_t i = 0; rc == 0 && i < vv.count; i++) {
         uint8_t key[4];
         bz_store32be(key, vv.entries[i].node);

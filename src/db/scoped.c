@@ -360,35 +360,6 @@ int bz_scoped_marker(struct bz_scoped *scoped, struct bz_db_txn *txn,
     return note_brought(scoped, txn, change, &change->rec.rvv, error);
 }
 
-int bz_scoped_note(struct bz_scoped *scoped, struct bz_db_txn *txn, const struct bz_change *change,
-    uint32_t peer, blaze_error *error)
-{
-    const struct bz_vv *rvv = &change->rec.rvv;
-    for (uint32_t i = 0; i < rvv->count && !(scoped->relays && scoped->ahead); i++) {
-        struct bz_dot entry = rvv->entries[i];
-        uint64_t seq = txn->state.seq;
-        if (entry.node != txn->state.self) {
-            int rc = bz_version_load(txn->view, entry.node, &seq, error);
-            if (rc != 0)
-                return rc;
-        }
-        if (seq < entry.seq) {
-            scoped->ahead |= entry.node == peer;
-            scoped->relays |= entry.node != peer;
-        }
-    }
-    return 0;
-}
-
-/* What is known of a partial peer: see bz_head. */
-static void note_peer(
-    struct bz_scoped *scoped, struct bz_peer_state *peer, const struct bz_head *head)
-{
-    peer->relayed = scoped->peer.relayed || scoped->relays;
-    bool ahead = scoped->peer.partial || scoped->ahead;
-    peer->partial = peer->relayed || (ahead && !(head != NULL && head->claims));
-}
-
 /* A scope that takes everything, and all of a full peer: the copy is full. */
 static bool completes(
     const struct bz_scoped *scoped, const struct bz_peer_state *peer, const struct bz_head *head)
@@ -429,15 +400,12 @@ static int outgrow(struct bz_scoped *scoped, blaze_error *error)
 int bz_scoped_end(struct bz_scoped *scoped, struct bz_db_txn *txn, struct bz_peer_state *peer,
     const struct bz_head *head, blaze_error *error)
 {
-    int rc = 0;
-    if (peer->scoped || (head != NULL && head->scoped))
-        note_peer(scoped, peer, head);
     if (peer->scope != scoped->kept.generation)
         return changed_meanwhile(error);
     if (scoped->selection == NULL)
         return 0;
     bool outgrown = false;
-    rc = is_outgrown(scoped, txn, head, &outgrown, error);
+    int rc = is_outgrown(scoped, txn, head, &outgrown, error);
     if (rc != 0 || outgrown)
         return rc != 0 ? rc : outgrow(scoped, error);
     if (completes(scoped, peer, head)) {

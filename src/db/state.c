@@ -12,10 +12,8 @@
 #define STATE_MAX     128u
 #define PEER_MAX      320u
 #define ENTRY_MAX     64u
-#define PEER_PARTIAL  1u
-#define PEER_SCOPED   2u
-#define PEER_RELAYED  4u
-#define PEER_HELD     8u /* held is not 0 and is given */
+#define PEER_SCOPED   1u
+#define PEER_HELD     2u /* held is not 0 and is given */
 #define FLAG_SUBSUMED 1u
 #define FLAG_DEAD     2u
 #define ORIGIN_SHIFT  2u
@@ -223,6 +221,33 @@ int bz_version_vector(struct bz_view *view, uint32_t self, uint64_t seq, struct 
     return rc == BLAZE_ENOMEM ? bz_error_code(error, rc) : rc;
 }
 
+void bz_vv_append(struct bz_buf *out, const struct bz_vv *vv)
+{
+    bz_buf_append_varint(out, vv->count);
+    for (uint32_t i = 0; i < vv->count; i++) {
+        bz_buf_append_varint(out, vv->entries[i].node);
+        bz_buf_append_varint(out, vv->entries[i].seq);
+    }
+}
+
+int bz_vv_read(struct bz_reader *r, struct bz_arena *arena, struct bz_vv *out)
+{
+    uint64_t count = bz_read_varint(r);
+    if (!r->ok || count > bz_reader_left(r) / 2)
+        return BLAZE_ECORRUPT;
+    struct bz_vv vv = {bz_arena_alloc(arena, (count + 1) * sizeof *vv.entries), (uint32_t)count};
+    if (vv.entries == NULL)
+        return BLAZE_ENOMEM;
+    for (uint32_t i = 0; i < vv.count; i++) {
+        uint64_t node = bz_read_varint(r), seq = bz_read_varint(r);
+        if (!r->ok || node > UINT32_MAX || seq == 0 || (i > 0 && node <= vv.entries[i - 1].node))
+            return BLAZE_ECORRUPT;
+        vv.entries[i] = (struct bz_dot){(uint32_t)node, seq};
+    }
+    *out = vv;
+    return 0;
+}
+
 /* ---- peers ---- */
 
 static uint8_t *put_trail(uint8_t *p, const struct bz_trail *trail)
@@ -246,9 +271,7 @@ static int peer_decode(struct bz_bytes value, struct bz_peer_state *out, blaze_e
     peer.reached = bz_read_varint(&r);
     peer.seen_ms = bz_read_varint(&r);
     uint8_t flags = bz_read8(&r);
-    peer.partial = (flags & PEER_PARTIAL) != 0;
     peer.scoped = (flags & PEER_SCOPED) != 0;
-    peer.relayed = (flags & PEER_RELAYED) != 0;
     peer.database = read_id(&r);
     if ((flags & PEER_HELD) != 0)
         peer.held = bz_read_varint(&r);
@@ -282,8 +305,7 @@ int bz_peer_store(
     p = bz_varint_put(p, peer->cursor);
     p = bz_varint_put(p, peer->reached);
     p = bz_varint_put(p, peer->seen_ms);
-    *p++ = (uint8_t)((peer->partial ? PEER_PARTIAL : 0) | (peer->scoped ? PEER_SCOPED : 0) |
-                     (peer->relayed ? PEER_RELAYED : 0) | (peer->held > 0 ? PEER_HELD : 0));
+    *p++ = (uint8_t)((peer->scoped ? PEER_SCOPED : 0) | (peer->held > 0 ? PEER_HELD : 0));
     p = put_id(p, &peer->database);
     if (peer->held > 0)
         p = bz_varint_put(p, peer->held);

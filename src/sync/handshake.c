@@ -276,7 +276,6 @@ static int settle(struct bz_session *s, blaze_error *error)
     if (memcmp(&known.epoch, &s->peer_epoch, sizeof known.epoch) == 0) {
         s->in.cursor = known.cursor + (BZ_MUTANT(CURSOR_OFF_BY_ONE) && known.cursor > 0);
         s->in.reached = known.reached < known.cursor ? known.reached : known.cursor;
-        s->in.partial = known.partial;
         s->in.trail = known.trail;
         s->in.held = known.held;
     }

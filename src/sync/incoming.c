@@ -221,7 +221,6 @@ struct bz_peer_state bz_incoming_peer(const struct bz_session *s)
         .cursor = s->in.cursor,
         .reached = s->in.reached,
         .seen_ms = s->wall_ms,
-        .partial = s->in.partial,
         .trail = s->in.trail,
         .scoped = s->out.scoped,
         .held = s->in.held,
@@ -238,7 +237,6 @@ static int commit(struct bz_session *s, struct bz_apply *apply, uint64_t to,
     state.cursor = to;
     if (head != NULL) {
         state.reached = to;
-        state.partial = head->partial;
         state.held = 0;
     }
     bz_trail_add(&state.trail, openings);
@@ -246,7 +244,6 @@ static int commit(struct bz_session *s, struct bz_apply *apply, uint64_t to,
     if (rc == 0) {
         s->in.cursor = state.cursor;
         s->in.reached = state.reached;
-        s->in.partial = state.partial;
         s->in.trail = state.trail;
         s->in.held = state.held;
         s->in.at_head = head != NULL;

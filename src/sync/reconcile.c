@@ -67,12 +67,14 @@ bool bz_reconcile_busy(const struct bz_session *s)
     return s->reconcile.busy;
 }
 
-static void begin(struct bz_reconcile *c)
+static void begin(struct bz_session *s)
 {
+    struct bz_reconcile *c = &s->reconcile;
     c->again = c->busy;
     if (c->busy)
         return;
     c->busy = true;
+    c->began = s->replica.ops->position(s->replica.context);
     c->collection = 0;
     c->whole = true;
 }
@@ -104,7 +106,7 @@ int bz_reconcile_heard(struct bz_session *s, const struct bz_standing *standing)
     c->fresh |= standing->fresh;
     if (rc == 0 && standing->behind && !c->fresh && c->mark != c->compared) {
         c->late |= s->covering.heard || c->busy;
-        begin(c);
+        begin(s);
     }
     return rc;
 }
@@ -112,17 +114,20 @@ int bz_reconcile_heard(struct bz_session *s, const struct bz_standing *standing)
 int bz_reconcile_head(struct bz_session *s, struct bz_head *head, bool *wait, blaze_error *error)
 {
     struct bz_reconcile *c = &s->reconcile;
-    bool only = true;
+    bool only = true, came = false;
     int rc = 0;
     /* What was here as it heard of it came from the peer, and from nobody else, or else it may be
-     * older than what it has collected. */
+     * older than what it has collected. The same for what has come since that was compared. */
     if (c->fresh && c->mark != 0)
         rc = s->replica.ops->only_from(s->replica.context, &s->status.peer, &only, error);
+    else if (c->compared != 0 && !c->busy)
+        rc = s->replica.ops->came_since(
+            s->replica.context, c->began, &s->status.peer, &c->collected.vv, &came, error);
     c->fresh = false;
     /* A walk that began before something was collected may have brought it after that was compared.
      */
-    if (!only || c->late)
-        begin(c);
+    if (!only || came || c->late)
+        begin(s);
     c->late = false;
     *wait = c->busy;
     head->collected = c->collected.vv;
@@ -132,7 +137,8 @@ int bz_reconcile_head(struct bz_session *s, struct bz_head *head, bool *wait, bl
 
 static struct bz_standing standing_of(const struct bz_reconcile *c)
 {
-    return (struct bz_standing){.has = c->has.vv, .collected = c->collected.vv};
+    return (struct bz_standing){
+        .has = c->has.vv, .collected = c->collected.vv, .collected_stamp = c->collected_stamp};
 }
 
 static int finish(struct bz_session *s, blaze_error *error)
@@ -141,7 +147,7 @@ static int finish(struct bz_session *s, blaze_error *error)
     struct bz_standing standing = standing_of(c);
     c->busy = false;
     if (c->again) {
-        begin(c);
+        begin(s);
         return 0;
     }
     c->compared = c->mark;

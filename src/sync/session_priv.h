@@ -142,7 +142,6 @@ struct bz_incoming {
     bool anew;       /* this round is because of a difference that should not be */
     uint64_t cursor; /* of the peer's log, applied here */
     uint64_t reached;
-    bool partial;             /* that head was */
     uint32_t self;            /* number of the node that we are to the peer */
     struct bz_trail trail;    /* of the cursor */
     uint64_t scope;           /* generation of our scope; 0: we are a full replica */
@@ -185,6 +184,7 @@ struct bz_reconcile {
     uint64_t collected_stamp;
     uint64_t mark;     /* of that */
     uint64_t compared; /* the mark for which that was done */
+    uint64_t began;    /* where our log was then */
     bool fresh;        /* nothing was here at first */
 
     bool busy;           /* what is here may be behind */

@@ -77,39 +77,3 @@ int64_t bz_terms_ours(const struct bz_terms_learnt *learnt, enum bz_term term, u
         return BLAZE_EPROTO;
     return learnt->ours[term][theirs];
 }
-
-void bz_vector_release(struct bz_vector *vector)
-{
-    bz_free(vector->vv.entries);
-    *vector = (struct bz_vector){0};
-}
-
-int bz_vector_raise(struct bz_vector *vector, struct bz_dot dot)
-{
-    struct bz_vv *vv = &vector->vv;
-    uint32_t low = 0, high = vv->count;
-    while (low < high) {
-        uint32_t mid = low + (high - low) / 2;
-        if (vv->entries[mid].node < dot.node)
-            low = mid + 1;
-        else
-            high = mid;
-    }
-    if (low < vv->count && vv->entries[low].node == dot.node) {
-        if (vv->entries[low].seq < dot.seq)
-            vv->entries[low].seq = dot.seq;
-        return 0;
-    }
-    if (vv->count == vector->capacity) {
-        uint32_t wanted = vector->capacity < 8 ? 8 : vector->capacity * 2;
-        struct bz_dot *entries = bz_realloc(vv->entries, wanted * sizeof *entries);
-        if (entries == NULL)
-            return BLAZE_ENOMEM;
-        vv->entries = entries;
-        vector->capacity = wanted;
-    }
-    memmove(&vv->entries[low + 1], &vv->entries[low], (vv->count - low) * sizeof *vv->entries);
-    vv->entries[low] = dot;
-    vv->count++;
-    return 0;
-}

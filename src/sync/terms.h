@@ -36,14 +36,4 @@ int bz_terms_learn(
 /* Our number, or BLAZE_EPROTO if it was never defined. */
 int64_t bz_terms_ours(const struct bz_terms_learnt *learnt, enum bz_term term, uint32_t theirs);
 
-/* A version vector that grows. */
-struct bz_vector {
-    struct bz_vv vv; /* to read; its entries belong to the vector */
-    uint32_t capacity;
-};
-
-void bz_vector_release(struct bz_vector *vector);
-/* The entry of dot.node becomes at least dot.seq. BLAZE_ENOMEM. */
-int bz_vector_raise(struct bz_vector *vector, struct bz_dot dot);
-
 #endif
