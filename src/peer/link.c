@@ -443,6 +443,7 @@ int bz_link_open(struct bz_link **out, struct bz_peer *peer, const struct bz_lin
         return rc;
     }
     list_link(link);
+    bz_loop_post(peer->loop, &link->review); /* of visitors that have come before that */
     *out = link;
     return 0;
 }
