@@ -157,7 +157,8 @@ struct bz_listener_handle {
 /* Who is told of commits; see observe.c. */
 struct bz_watch {
     pthread_mutex_t lock;
-    pthread_cond_t changed; /* anything below has */
+    pthread_cond_t work;  /* there may be something for the thread */
+    pthread_cond_t ended; /* a call has */
     struct bz_observer *observers;
     struct bz_listener_handle *listeners;
     struct bz_event *events; /* the thread's, made with it */

@@ -144,7 +144,7 @@ void bz_health_ask(void *context)
     pthread_mutex_lock(&db->watch.lock);
     if (db->health.on_warning != NULL) {
         db->health.due = true;
-        pthread_cond_broadcast(&db->watch.changed);
+        pthread_cond_signal(&db->watch.work);
     }
     pthread_mutex_unlock(&db->watch.lock);
 }
@@ -165,7 +165,7 @@ static void tell(struct bz_db *db, const struct bz_warning *warning)
     on_warning(context, warning);
     pthread_mutex_lock(&db->watch.lock);
     health->running = false;
-    pthread_cond_broadcast(&db->watch.changed);
+    pthread_cond_broadcast(&db->watch.ended);
 }
 
 void bz_health_tell(struct bz_db *db)
@@ -198,10 +198,10 @@ int bz_db_set_warning(struct bz_db *db,
         health->context = context;
         memset(health->told, 0, sizeof health->told);
         health->due = on_warning != NULL;
-        pthread_cond_broadcast(&watch->changed);
+        pthread_cond_signal(&watch->work);
     }
     while (health->running && !pthread_equal(pthread_self(), watch->thread))
-        pthread_cond_wait(&watch->changed, &watch->lock);
+        pthread_cond_wait(&watch->ended, &watch->lock);
     pthread_mutex_unlock(&watch->lock);
     return rc;
 }

@@ -38,21 +38,23 @@ void bz_watch_init(struct bz_watch *watch)
 {
     *watch = (struct bz_watch){0};
     pthread_mutex_init(&watch->lock, NULL);
-    pthread_cond_init(&watch->changed, NULL);
+    pthread_cond_init(&watch->work, NULL);
+    pthread_cond_init(&watch->ended, NULL);
 }
 
 void bz_watch_release(struct bz_watch *watch)
 {
     pthread_mutex_lock(&watch->lock);
     watch->stop = true;
-    pthread_cond_broadcast(&watch->changed);
+    pthread_cond_signal(&watch->work);
     pthread_mutex_unlock(&watch->lock);
     if (watch->thread_runs)
         pthread_join(watch->thread, NULL);
     /* Only now: an observer that ended itself is freed by the thread, after its call. */
     assert(watch->observers == NULL && watch->listeners == NULL);
     bz_free(watch->events);
-    pthread_cond_destroy(&watch->changed);
+    pthread_cond_destroy(&watch->ended);
+    pthread_cond_destroy(&watch->work);
     pthread_mutex_destroy(&watch->lock);
 }
 
@@ -74,7 +76,7 @@ static void tell_listeners(struct bz_watch *watch)
         pthread_mutex_lock(&watch->lock);
         handle->running--;
         struct bz_listener_handle *next = handle->next;
-        pthread_cond_broadcast(&watch->changed);
+        pthread_cond_broadcast(&watch->ended);
         handle = next;
     }
     pthread_mutex_unlock(&watch->lock);
@@ -92,8 +94,8 @@ void bz_db_advance(struct bz_db *db, uint64_t position)
         return;
     pthread_mutex_lock(&watch->lock);
     bool listeners = watch->listeners != NULL;
-    pthread_cond_broadcast(&watch->changed);
     pthread_mutex_unlock(&watch->lock);
+    pthread_cond_signal(&watch->work); /* without the lock, which the thread wants first of all */
     if (listeners)
         tell_listeners(watch);
 }
@@ -149,7 +151,7 @@ void bz_db_unlisten(struct bz_listener_handle *handle)
     pthread_mutex_lock(&watch->lock);
     handle->removed = true;
     while (handle->running > 0)
-        pthread_cond_wait(&watch->changed, &watch->lock);
+        pthread_cond_wait(&watch->ended, &watch->lock);
     struct bz_listener_handle **at = &watch->listeners;
     while (*at != handle)
         at = &(*at)->next;
@@ -271,7 +273,7 @@ static void *observe_loop(void *context)
         }
         struct bz_observer *observer = next_behind(watch, atomic_load(&db->position));
         if (observer == NULL) {
-            pthread_cond_wait(&watch->changed, &watch->lock);
+            pthread_cond_wait(&watch->work, &watch->lock);
             continue;
         }
         bool woken = observer->woken;
@@ -283,9 +285,9 @@ static void *observe_loop(void *context)
         observer->running = false;
         if (observer->orphan)
             observer_free(watch, observer);
-        pthread_cond_broadcast(&watch->changed);
+        pthread_cond_broadcast(&watch->ended);
         if (rc != 0 && !watch->stop) /* out of memory, most likely: not in a hot loop */
-            pthread_cond_wait(&watch->changed, &watch->lock);
+            pthread_cond_wait(&watch->work, &watch->lock);
     }
     pthread_mutex_unlock(&watch->lock);
     return NULL;
@@ -385,7 +387,7 @@ void bz_watch_wake(struct bz_observer *observer)
     struct bz_watch *watch = &observer->db->watch;
     pthread_mutex_lock(&watch->lock);
     observer->woken = true;
-    pthread_cond_broadcast(&watch->changed);
+    pthread_cond_signal(&watch->work);
     pthread_mutex_unlock(&watch->lock);
 }
 
@@ -401,7 +403,7 @@ void bz_db_unobserve(struct bz_observer *observer)
         observer->orphan = true;
     } else {
         while (observer->running)
-            pthread_cond_wait(&watch->changed, &watch->lock);
+            pthread_cond_wait(&watch->ended, &watch->lock);
         observer_free(watch, observer);
     }
     pthread_mutex_unlock(&watch->lock);

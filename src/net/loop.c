@@ -4,8 +4,10 @@
  * The loop and its thread, tasks posted to it, timers and file watches.
  *
  * Tasks are a list under the loop's lock; a post links the task in and wakes the thread, which runs
- * what is there, one at a time and without the lock. libuv merges wake-ups, so a wake-up always
- * drains the list; a task posted during a drain waits for the next one, lest sockets starve.
+ * what is there, one at a time and without the lock. Wake-ups merge, so each drains the list; a
+ * task posted during a drain waits for the next one, lest sockets starve. The wake-up is a bell of
+ * our own and not a uv_async_t, whose receiver spins until the sender has come back from the very
+ * system call that woke it, which is long where both are on one processor.
  *
  * Closing: the loop shuts each handle, and when the last is gone it closes its wake-up, after
  * which libuv's loop has nothing left and the thread ends.
@@ -13,8 +15,10 @@
 
 #include "base/alloc.h"
 #include "net/net_priv.h"
+#include "os/os.h"
 
 #include <assert.h>
+#include <sched.h>
 #include <signal.h>
 
 int bz_net_code(int uv_error)
@@ -60,24 +64,50 @@ static void unlink_task(struct bz_loop *loop, struct bz_task *task)
     loop->waiting--;
 }
 
-void bz_loop_post(struct bz_loop *loop, struct bz_task *task)
+static void link_task(struct bz_loop *loop, struct bz_task *task)
+{
+    task->queued = true;
+    task->next = NULL;
+    task->previous = loop->last;
+    if (loop->last != NULL)
+        loop->last->next = task;
+    else
+        loop->first = task;
+    loop->last = task;
+    loop->waiting++;
+}
+
+/* Under the lock; who must ring does so without it, lest the thread that wakes has to wait for it.
+ */
+static bool must_ring(struct bz_loop *loop)
+{
+    if (loop->rung)
+        return false;
+    loop->rung = true;
+    atomic_fetch_add(&loop->ringing, 1);
+    return true;
+}
+
+void bz_loop_ring(struct bz_loop *loop)
+{
+    bz_bell_ring(loop->bell);
+    atomic_fetch_sub(&loop->ringing, 1);
+}
+
+bool bz_loop_queue(struct bz_loop *loop, struct bz_task *task)
 {
     pthread_mutex_lock(&loop->lock);
-    bool queued = task->queued;
-    if (!queued) {
-        task->queued = true;
-        task->next = NULL;
-        task->previous = loop->last;
-        if (loop->last != NULL)
-            loop->last->next = task;
-        else
-            loop->first = task;
-        loop->last = task;
-        loop->waiting++;
-        /* Within the lock, so that the loop cannot be closed in between. */
-        uv_async_send(&loop->wake);
-    }
+    bool ring = !task->queued && must_ring(loop);
+    if (!task->queued)
+        link_task(loop, task);
     pthread_mutex_unlock(&loop->lock);
+    return ring;
+}
+
+void bz_loop_post(struct bz_loop *loop, struct bz_task *task)
+{
+    if (bz_loop_queue(loop, task))
+        bz_loop_ring(loop);
 }
 
 void bz_loop_cancel(struct bz_loop *loop, struct bz_task *task)
@@ -90,7 +120,9 @@ void bz_loop_cancel(struct bz_loop *loop, struct bz_task *task)
 
 static void run_tasks(struct bz_loop *loop)
 {
+    bz_bell_hush(loop->bell);
     pthread_mutex_lock(&loop->lock);
+    loop->rung = false;
     for (size_t left = loop->waiting; left > 0 && loop->first != NULL; left--) {
         struct bz_task *task = loop->first;
         unlink_task(loop, task);
@@ -98,13 +130,16 @@ static void run_tasks(struct bz_loop *loop)
         task->run(task); /* may free it */
         pthread_mutex_lock(&loop->lock);
     }
-    if (loop->first != NULL)
-        uv_async_send(&loop->wake);
+    bool ring = loop->first != NULL && must_ring(loop);
     pthread_mutex_unlock(&loop->lock);
+    if (ring)
+        bz_loop_ring(loop);
 }
 
-static void on_wake(uv_async_t *wake)
+static void on_wake(uv_poll_t *wake, int status, int events)
 {
+    (void)status;
+    (void)events;
     run_tasks(wake->data);
 }
 
@@ -203,6 +238,29 @@ static int start_thread(struct bz_loop *loop)
     return number;
 }
 
+/* The wake-up, which is all that the loop has at first. */
+static int open_wake(struct bz_loop *loop, blaze_error *error)
+{
+    int rc = bz_bell_open(&loop->bell, error);
+    if (rc != 0)
+        return rc;
+    rc = uv_poll_init(&loop->uv, &loop->wake, loop->bell);
+    if (rc == 0) {
+        loop->wake.data = loop;
+        uv_poll_start(&loop->wake, UV_READABLE, on_wake);
+        rc = -start_thread(loop);
+        if (rc != 0) {
+            uv_close((uv_handle_t *)&loop->wake, NULL);
+            uv_run(&loop->uv, UV_RUN_DEFAULT);
+        }
+    }
+    if (rc != 0) {
+        bz_bell_close(loop->bell);
+        return bz_error_set(error, bz_net_code(rc), "start an event loop: %s", uv_strerror(rc));
+    }
+    return 0;
+}
+
 int bz_loop_open(struct bz_loop **out, blaze_error *error)
 {
     struct bz_loop *loop = bz_zalloc(sizeof *loop);
@@ -214,20 +272,12 @@ int bz_loop_open(struct bz_loop **out, blaze_error *error)
         return bz_error_set(error, bz_net_code(rc), "start an event loop: %s", uv_strerror(rc));
     }
     pthread_mutex_init(&loop->lock, NULL);
-    rc = uv_async_init(&loop->uv, &loop->wake, on_wake);
-    if (rc == 0) {
-        loop->wake.data = loop;
-        rc = -start_thread(loop);
-        if (rc != 0) {
-            uv_close((uv_handle_t *)&loop->wake, NULL);
-            uv_run(&loop->uv, UV_RUN_DEFAULT);
-        }
-    }
+    rc = open_wake(loop, error);
     if (rc != 0) {
         uv_loop_close(&loop->uv);
         pthread_mutex_destroy(&loop->lock);
         bz_free(loop);
-        return bz_error_set(error, bz_net_code(rc), "start an event loop: %s", uv_strerror(rc));
+        return rc;
     }
     *out = loop;
     return 0;
@@ -262,9 +312,12 @@ void bz_loop_close(struct bz_loop *loop)
         unlink_task(loop, task);
         task->run(task);
     }
+    while (atomic_load(&loop->ringing) > 0)
+        sched_yield(); /* a thread whose task has run is not back from ringing yet */
     int rc = uv_loop_close(&loop->uv);
     assert(rc == 0);
     (void)rc;
+    bz_bell_close(loop->bell);
     bz_tls_context_free(loop->client);
     pthread_mutex_destroy(&loop->lock);
     bz_free(loop);

@@ -81,6 +81,18 @@ static void wake_end(struct channel *channel, unsigned side)
         bz_loop_post(end->loop, &end->stream->pump);
 }
 
+/* The same for who has moved something there, and lets go of the lock: the other end's thread will
+ * want it at once. */
+static void unlock_and_wake(struct channel *channel, unsigned side, bool moved)
+{
+    const struct end *end = &channel->ends[side];
+    struct bz_loop *loop = end->loop;
+    bool ring = moved && end->stream != NULL && bz_loop_queue(loop, &end->stream->pump);
+    pthread_mutex_unlock(&channel->lock);
+    if (ring)
+        bz_loop_ring(loop);
+}
+
 static void answer(struct channel *channel, enum answer what)
 {
     pthread_mutex_lock(&channel->lock);
@@ -107,9 +119,7 @@ static void mem_flush(struct bz_stream *stream)
         moved = true;
     }
     mine->waiting = stream->out.size > 0;
-    if (moved)
-        wake_end(channel, !mem->side);
-    pthread_mutex_unlock(&channel->lock);
+    unlock_and_wake(channel, !mem->side, moved);
     if (gone && stream->out.size > 0)
         bz_stream_lost(stream, UV_EPIPE);
 }
@@ -123,9 +133,7 @@ static size_t mem_send(struct bz_stream *stream, struct bz_bytes data)
     pthread_mutex_lock(&channel->lock);
     bool moved = other->stream != NULL && other->in.size < CHANNEL_SIZE &&
                  bz_queue_append(&other->in, data) == 0;
-    if (moved)
-        wake_end(channel, !mem->side);
-    pthread_mutex_unlock(&channel->lock);
+    unlock_and_wake(channel, !mem->side, moved);
     return moved ? data.size : 0;
 }
 

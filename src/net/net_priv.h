@@ -21,6 +21,7 @@
 #include "net/net.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <uv.h>
 
 /* ---- Handles: what a loop closes when it is closed ---- */
@@ -41,13 +42,16 @@ void bz_handle_remove(struct bz_handle *handle);
 
 struct bz_loop {
     uv_loop_t uv;
-    uv_async_t wake;
+    uv_poll_t wake;
+    int bell;
+    atomic_uint ringing; /* threads that are about to ring */
     pthread_t thread;
 
     pthread_mutex_t lock; /* over the tasks */
     struct bz_task *first;
     struct bz_task *last;
     size_t waiting;
+    bool rung; /* whoever set it rings, others need not */
 
     struct bz_handle *handles;
     bool closing;
@@ -57,6 +61,11 @@ struct bz_loop {
     uint8_t received[BZ_READ_SIZE];
     uint8_t plain[BZ_READ_SIZE];
 };
+
+/* bz_loop_post() in two: true if bz_loop_ring() must follow, for which no lock is needed any more
+ * that the tasks take, too. The loop is there until then. */
+bool bz_loop_queue(struct bz_loop *loop, struct bz_task *task);
+void bz_loop_ring(struct bz_loop *loop);
 
 /* The code for a libuv error. */
 int bz_net_code(int uv_error);

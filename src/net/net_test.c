@@ -212,7 +212,8 @@ static void a_watch_tells_of_writes_to_its_file_until_closed(void **state)
     bz_loop_call(watched.loop, start_watch, &watched);
     assert_int_equal(watched.rc, 0);
     for (unsigned i = 0; i < 3; i++) {
-        unsigned before = watched.changes;
+        unsigned before;
+        NOTE(before = watched.changes);
         assert_int_equal(write(fd, "x", 1), 1);
         WAIT_UNTIL(watched.changes > before);
     }
@@ -248,7 +249,8 @@ static void a_watch_that_rests_tells_of_nothing_and_then_goes_on(void **state)
     bz_loop_call(watched.loop, start_watch, &watched);
     for (unsigned i = 0; i < 3; i++) {
         bz_loop_call(watched.loop, rest_watch, &watched);
-        unsigned before = watched.changes;
+        unsigned before;
+        NOTE(before = watched.changes);
         assert_int_equal(write(fd, "x", 1), 1);
         bz_loop_call(watched.loop, resume_watch, &watched);
         assert_int_equal(watched.rc, 0);

@@ -142,6 +142,13 @@ int bz_network_open(int *out, blaze_error *error);
 bool bz_network_changed(int fd);
 void bz_network_close(int fd); /* negative: none */
 
+/* A descriptor that is readable from when any thread rings until it is hushed. BLAZE_EIO.
+ * (bell.c) */
+int bz_bell_open(int *out, blaze_error *error);
+void bz_bell_ring(int bell);
+void bz_bell_hush(int bell);
+void bz_bell_close(int bell); /* negative: none */
+
 /*
  * Tests only: before each of these asks `fail(context, op, path)` and fails with the errno that it
  * returns, unless that is 0. NULL switches it off.
