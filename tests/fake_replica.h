@@ -66,6 +66,7 @@ struct fake {
     uint32_t peer_count;
     uint64_t commits, applied;
     int open_applies, open_walks;
+    bool busy;               /* somebody else writes: who must not wait is turned away */
     int fail_commit;         /* an error for the next apply_commit */
     bool lie_digest;         /* as if something had gone wrong once */
     uint64_t largest_commit; /* records */
@@ -410,6 +411,13 @@ static inline int fake_apply_begin(
     return 0;
 }
 
+static inline int fake_apply_begin_now(
+    void *context, const blaze_id *peer, struct bz_apply **out, blaze_error *error)
+{
+    const struct fake *fake = context;
+    return fake->busy ? BLAZE_EBUSY : fake_apply_begin(context, peer, out, error);
+}
+
 static inline void fake_apply_abort(struct bz_apply *a)
 {
     for (uint32_t i = 0; i < a->count; i++)
@@ -518,6 +526,7 @@ static const struct bz_replica_ops fake_ops = {
     .changes_head = fake_changes_head,
     .changes_close = fake_changes_close,
     .apply_begin = fake_apply_begin,
+    .apply_begin_now = fake_apply_begin_now,
     .resolve = fake_resolve,
     .apply_change = fake_apply_change,
     .apply_commit = fake_apply_commit,

@@ -27,6 +27,8 @@ struct session_pipe {
     struct session_end ends[2]; /* 0 connects, 1 accepts */
     struct rng rng;
     uint64_t now_ms, wall_ms;
+    bool prompt; /* every other delivery is dealt with at once, by who may not wait */
+    uint64_t deliveries;
     size_t piece_max; /* bytes delivered at a time, at most; 0: all that there is */
     size_t wire_max;  /* bytes on the way in one direction, at most */
     /* Sees, and may change, what end `from` sends, as it goes onto the wire. */
@@ -104,7 +106,8 @@ static inline bool pipe_deliver(struct session_pipe *p, int i)
     end->delivered += size;
     bz_session_receive(p->ends[!i].session, bz_bytes(copy, size), p->now_ms);
     bz_free(copy);
-    p->ends[!i].again = true;
+    bool prompt = p->prompt && !p->ends[!i].again && p->deliveries++ % 2 == 0;
+    p->ends[!i].again = !prompt || bz_session_push(p->ends[!i].session, p->now_ms, p->wall_ms);
     return true;
 }
 

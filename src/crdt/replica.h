@@ -222,6 +222,10 @@ struct bz_replica_ops {
      * which adds what is new. Bodies are checked here. */
     int (*apply_begin)(
         void *context, const blaze_id *peer, struct bz_apply **out, blaze_error *error);
+    /* The same, for a small chunk, by a thread that must not wait: BLAZE_EBUSY if it would have to,
+     * until the commit has returned. NULL: it always would. */
+    int (*apply_begin_now)(
+        void *context, const blaze_id *peer, struct bz_apply **out, blaze_error *error);
     int (*resolve)(struct bz_apply *apply, enum bz_term term, struct bz_bytes meaning,
         uint32_t *number, blaze_error *error);
     /* *changed: whether anything is different here now. */

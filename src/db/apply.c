@@ -27,12 +27,13 @@ struct bz_apply {
     struct bz_scoped scoped;
 };
 
-int bz_apply_begin(void *context, const blaze_id *peer, struct bz_apply **out, blaze_error *error)
+static int begin(
+    struct bz_db *db, bool now, const blaze_id *peer, struct bz_apply **out, blaze_error *error)
 {
     struct bz_apply *apply = bz_zalloc(sizeof *apply);
     if (apply == NULL)
         return bz_error_code(error, BLAZE_ENOMEM);
-    int rc = bz_db_begin(context, &apply->txn, error);
+    int rc = now ? bz_db_begin_now(db, &apply->txn, error) : bz_db_begin(db, &apply->txn, error);
     if (rc != 0) {
         bz_free(apply);
         return rc;
@@ -47,6 +48,17 @@ int bz_apply_begin(void *context, const blaze_id *peer, struct bz_apply **out, b
     apply->begin = apply->txn->state.position;
     *out = apply;
     return 0;
+}
+
+int bz_apply_begin(void *context, const blaze_id *peer, struct bz_apply **out, blaze_error *error)
+{
+    return begin(context, false, peer, out, error);
+}
+
+int bz_apply_begin_now(
+    void *context, const blaze_id *peer, struct bz_apply **out, blaze_error *error)
+{
+    return begin(context, true, peer, out, error);
 }
 
 void bz_apply_abort(struct bz_apply *apply)

@@ -278,6 +278,9 @@ int bz_read_peers(struct bz_read *read,
 /* ---- writing ---- */
 
 int bz_db_begin(struct bz_db *db, struct bz_db_txn **out, blaze_error *error);
+/* The same, for a small commit of changes from a peer by a thread that must not wait: BLAZE_EBUSY
+ * if it would have to, for whoever writes or for the disk. */
+int bz_db_begin_now(struct bz_db *db, struct bz_db_txn **out, blaze_error *error);
 /* Reads within the transaction, its own writes included; owned by it. */
 struct bz_read *bz_db_txn_read(struct bz_db_txn *txn);
 

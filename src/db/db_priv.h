@@ -768,6 +768,8 @@ int bz_replica_acknowledged(
 /* ---- replica.c, apply.c ---- */
 
 int bz_apply_begin(void *context, const blaze_id *peer, struct bz_apply **out, blaze_error *error);
+int bz_apply_begin_now(
+    void *context, const blaze_id *peer, struct bz_apply **out, blaze_error *error);
 int bz_apply_resolve(struct bz_apply *apply, enum bz_term term, struct bz_bytes meaning,
     uint32_t *number, blaze_error *error);
 int bz_apply_change(

@@ -357,6 +357,7 @@ static const struct bz_replica_ops replica_ops = {
     .changes_openings = changes_openings,
     .changes_close = changes_close,
     .apply_begin = bz_apply_begin,
+    .apply_begin_now = bz_apply_begin_now,
     .resolve = bz_apply_resolve,
     .apply_change = bz_apply_change,
     .apply_commit = bz_apply_commit,

@@ -109,14 +109,16 @@ static void txn_give(struct bz_db_txn *txn)
 /* ---- beginning ---- */
 
 /* Brings the catalog to where the transaction begins, and keeps readers from refreshing it. */
-static int claim_catalog(struct bz_db_txn *txn, blaze_error *error)
+static int claim_catalog(struct bz_db_txn *txn, bool now, blaze_error *error)
 {
     struct bz_db *db = txn->db;
     int rc = 0;
     pthread_mutex_lock(&db->lock);
-    while (db->settling)
+    while (db->settling && !now)
         pthread_cond_wait(&db->settled, &db->lock);
-    if (txn->state.generation != bz_catalog_generation(db->catalog)) {
+    if (db->settling)
+        rc = bz_error_code(error, BLAZE_EBUSY);
+    else if (txn->state.generation != bz_catalog_generation(db->catalog)) {
         rc = bz_catalog_refresh(db->catalog, txn->view, txn->state.generation, error);
         if (rc == 0)
             rc = bz_identity_refresh(db, txn->view, error);
@@ -129,22 +131,31 @@ static int claim_catalog(struct bz_db_txn *txn, blaze_error *error)
     return rc;
 }
 
-int bz_db_begin(struct bz_db *db, struct bz_db_txn **out, blaze_error *error)
+/* Whether the commit of what a peer has sent needs no sync; see loose.c for the first of those. */
+static bool is_loose(const struct bz_db_txn *txn)
+{
+    return txn->db->apply_durability == BZ_DURABLE_RELAXED && txn->state.loose;
+}
+
+static int begin(struct bz_db *db, bool now, struct bz_db_txn **out, blaze_error *error)
 {
     if (db->read_only)
         return bz_error_set(error, BLAZE_EREADONLY, "the database is opened read-only");
     struct bz_db_txn *txn = txn_take(db);
     if (txn == NULL)
         return bz_error_code(error, BLAZE_ENOMEM);
-    int rc = bz_txn_begin(db->store, &txn->txn, error);
+    int rc = now ? bz_txn_begin_now(db->store, &txn->txn, error)
+                 : bz_txn_begin(db->store, &txn->txn, error);
     if (rc != 0) {
         txn_free(txn);
         return rc;
     }
     txn->view = bz_txn_view(txn->txn);
     rc = bz_state_load(txn->view, &txn->state, error);
+    if (rc == 0 && now && !is_loose(txn))
+        rc = bz_error_code(error, BLAZE_EBUSY);
     if (rc == 0)
-        rc = claim_catalog(txn, error);
+        rc = claim_catalog(txn, now, error);
     if (rc != 0) {
         bz_txn_abort(txn->txn);
         txn_free(txn);
@@ -158,6 +169,16 @@ int bz_db_begin(struct bz_db *db, struct bz_db_txn **out, blaze_error *error)
     txn->failed = txn->outlived = false;
     *out = txn;
     return 0;
+}
+
+int bz_db_begin(struct bz_db *db, struct bz_db_txn **out, blaze_error *error)
+{
+    return begin(db, false, out, error);
+}
+
+int bz_db_begin_now(struct bz_db *db, struct bz_db_txn **out, blaze_error *error)
+{
+    return begin(db, true, out, error);
 }
 
 struct bz_read *bz_db_txn_read(struct bz_db_txn *txn)

@@ -17,8 +17,10 @@
  * system takes it at once. The rest goes by the outbox, and all that follows until the loop has
  * sent that: then it says so again in `through`. So bytes never overtake each other.
  *
- * Whoever commits may be on the strand too, in place of a thread of the pool (bz_exchange_push()):
- * for sending only, which waits for nothing, since the application's locks may be held.
+ * Two others may be on the strand, in place of a thread of the pool, for what waits for nothing:
+ * whoever commits (bz_exchange_push()), to send that, since the application's locks may be held;
+ * and the loop thread, to deal with a small chunk that has come, where the writer's place is free
+ * and nothing must be synced. Waking a thread for that would take longer than that.
  *
  * Bounds: the stream is paused when the inbox holds INBOX_HIGH, and goes on when the strand has
  * taken it; the strand takes no output from the session while the outbox holds OUTBOX_HIGH or the
@@ -44,6 +46,9 @@
 
 /* How long a session that closes has to say its last words. */
 #define GOODBYE_MS 3000
+
+/* What the loop thread may deal with by itself. */
+#define PROMPT_SIZE (8u << 10)
 
 /* Memory that an idle exchange keeps for its next bytes. */
 #define KEEP_SIZE 4096u
@@ -280,6 +285,41 @@ static void run_session(struct bz_strand *strand)
         bz_strand_post(x->pool, &x->strand);
 }
 
+/* On the strand, though not on a thread of the pool; whether it has to run there. A handshake may
+ * have to open a database. */
+static bool push(struct bz_exchange *x)
+{
+    bool open = x->status.phase == BZ_SESSION_CATCHING_UP || x->status.phase == BZ_SESSION_LIVE;
+    if (x->session == NULL || !open)
+        return true;
+    struct news news = take_news(x);
+    uint64_t now = now_ms();
+    if (x->work.size > 0)
+        bz_session_receive(x->session, bz_buf_bytes(&x->work), now);
+    trim(&x->work);
+    const struct bz_exchange *outer = running;
+    running = x;
+    bool more = bz_session_push(x->session, now, bz_os_wall_ms());
+    running = outer;
+    bool given;
+    bool room = give_output(x, &given);
+    x->due = room ? bz_session_deadline(x->session) : bz_session_wait(x->session, now);
+    if (!x->failed)
+        bz_session_status(x->session, &x->status);
+    x->callbacks->on_status(x->context, &x->status);
+    tell(x, false);
+    return (room && more) || news.disconnected || news.stop;
+}
+
+/* Goes on without waiting, on this thread; false if it runs elsewhere now. */
+static bool pushed(struct bz_exchange *x)
+{
+    if (!bz_strand_enter(x->pool, &x->strand))
+        return false;
+    bz_strand_leave(x->pool, &x->strand, push(x));
+    return true;
+}
+
 /* ---- The loop's side ---- */
 
 static void free_exchange(struct bz_exchange *x)
@@ -395,12 +435,14 @@ static void on_data(void *context, struct bz_stream *stream, struct bz_bytes dat
     int rc = x->inbox.error;
     x->held = x->held || x->inbox.size >= INBOX_HIGH;
     bool hold = x->held;
+    size_t size = x->inbox.size;
     pthread_mutex_unlock(&x->lock);
     if (rc != 0)
         bz_stream_abort(stream); /* out of memory: bytes are missing now */
     else if (hold)
         bz_stream_pause(stream);
-    bz_strand_post(x->pool, &x->strand);
+    if (rc != 0 || size > PROMPT_SIZE || !x->callbacks->is_prompt(x->context) || !pushed(x))
+        bz_strand_post(x->pool, &x->strand);
 }
 
 static void on_writable(void *context, struct bz_stream *stream)
@@ -476,32 +518,9 @@ void bz_exchange_wake(struct bz_exchange *exchange)
         bz_strand_post(exchange->pool, &exchange->strand);
 }
 
-/* On the strand, though not on a thread of the pool; whether it has to run there. */
-static bool push(struct bz_exchange *x)
-{
-    if (x->session == NULL || x->status.phase != BZ_SESSION_LIVE)
-        return true;
-    const struct bz_exchange *outer = running;
-    running = x;
-    bool more = bz_session_push(x->session, now_ms(), bz_os_wall_ms());
-    running = outer;
-    bool given;
-    more = give_output(x, &given) && more;
-    x->due = bz_session_deadline(x->session);
-    if (!x->failed)
-        bz_session_status(x->session, &x->status);
-    x->callbacks->on_status(x->context, &x->status);
-    tell(x, false);
-    return more;
-}
-
 void bz_exchange_push(struct bz_exchange *exchange)
 {
-    if (running == exchange)
-        return; /* it comes to that in this run */
-    if (bz_strand_enter(exchange->pool, &exchange->strand))
-        bz_strand_leave(exchange->pool, &exchange->strand, push(exchange));
-    else
+    if (running != exchange && !pushed(exchange)) /* else it comes to that in this run */
         bz_exchange_wake(exchange);
 }
 

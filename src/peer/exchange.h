@@ -18,6 +18,10 @@ struct bz_exchange_callbacks {
      * else differs from zero; the binding is there). An error ends the exchange. */
     int (*begin)(void *context, struct bz_session_options *options, blaze_error *error);
 
+    /* On the loop thread: whether what comes may be dealt with there, where it takes no waiting.
+     * The strand is that thread then. */
+    bool (*is_prompt)(void *context);
+
     /* On the strand, after each run that may have changed something. */
     void (*on_status)(void *context, const struct bz_session_status *status);
 

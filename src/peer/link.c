@@ -287,8 +287,18 @@ static void on_done(void *context, const struct bz_session_status *session)
     after(link, session->code != 0 ? session->code : BLAZE_ECLOSED, text, final);
 }
 
-static const struct bz_exchange_callbacks exchange_callbacks = {
-    .begin = on_begin, .on_status = on_session, .end = on_end, .on_done = on_done};
+/* A program has few links, and is not called from within a session. */
+static bool is_prompt(void *context)
+{
+    (void)context;
+    return true;
+}
+
+static const struct bz_exchange_callbacks exchange_callbacks = {.begin = on_begin,
+    .is_prompt = is_prompt,
+    .on_status = on_session,
+    .end = on_end,
+    .on_done = on_done};
 
 static void on_open(void *context, struct bz_stream *stream)
 {

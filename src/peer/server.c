@@ -98,8 +98,9 @@ static void tell_change(struct bz_server *server)
 
 /* ---- A visitor's session: on its strand ---- */
 
-/* Whether whoever commits may serve every visitor by itself: not if somebody is called with what
- * comes of it, who may want a lock that is held there. */
+/* Whether whoever commits may serve every visitor by itself, and the loop whoever sends something:
+ * not if somebody is called with what comes of it, who may want a lock that is held there, or have
+ * the loop do something. */
 static bool may_push(struct bz_server *server)
 {
     if (server->options.on_session != NULL)
@@ -117,6 +118,11 @@ static void on_commit(void *context)
         bz_exchange_push(visitor->exchange);
     else
         bz_exchange_wake(visitor->exchange);
+}
+
+static bool is_prompt(void *context)
+{
+    return may_push(((struct visitor *)context)->server);
 }
 
 /* Opens a replica of the database that the visitor wants. */
@@ -263,8 +269,11 @@ static void on_done(void *context, const struct bz_session_status *session)
     bz_free(visitor);
 }
 
-static const struct bz_exchange_callbacks visitor_callbacks = {
-    .begin = on_begin, .on_status = on_status, .end = on_end, .on_done = on_done};
+static const struct bz_exchange_callbacks visitor_callbacks = {.begin = on_begin,
+    .is_prompt = is_prompt,
+    .on_status = on_status,
+    .end = on_end,
+    .on_done = on_done};
 
 static bool let_in(struct bz_server *server, size_t place)
 {

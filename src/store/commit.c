@@ -15,7 +15,8 @@
 #include <assert.h>
 #include <unistd.h>
 
-#define FRAME_KEEP (1u << 20) /* a larger frame buffer is given back */
+#define FRAME_KEEP (1u << 20)  /* a larger frame buffer is given back */
+#define NOW_ROOM   (32u << 10) /* in the log's segment, for who must not wait for another */
 
 static struct bz_disk *disk_of(const struct bz_txn *txn)
 {
@@ -30,7 +31,7 @@ static struct bz_memtable *table_of(const struct bz_disk_txn *txn)
 /* ---- the writer's place ---- */
 
 /* With the lock file held: all that is in the log, and the lock file's word on it put right. */
-static int catch_up(struct bz_disk *disk, blaze_error *error)
+static int catch_up(struct bz_disk *disk, bool now, blaze_error *error)
 {
     struct bz_shared *shared = disk->shared;
     int rc = 0;
@@ -38,7 +39,7 @@ static int catch_up(struct bz_disk *disk, blaze_error *error)
     if (atomic_load(&shared->announced) != atomic_load(&disk->seen) ||
         atomic_load(&shared->segment) != disk->log.tail.segment ||
         atomic_load(&shared->appending) != 0 || atomic_load(&shared->boot) != disk->boot)
-        rc = bz_disk_catch_up(disk, error);
+        rc = now ? bz_error_code(error, BLAZE_EBUSY) : bz_disk_catch_up(disk, error);
     pthread_mutex_unlock(&disk->tail);
     return rc;
 }
@@ -62,12 +63,12 @@ static int settle_in(struct bz_disk *disk, blaze_error *error)
     return rc;
 }
 
-static int take_place(struct bz_disk *disk, struct bz_seat **seat, blaze_error *error)
+static int take_place(struct bz_disk *disk, bool now, struct bz_seat **seat, blaze_error *error)
 {
-    int rc = bz_file_lock(&disk->lock_file, true, true, NULL, error);
+    int rc = bz_file_lock(&disk->lock_file, true, !now, NULL, error);
     if (rc != 0)
         return rc;
-    rc = catch_up(disk, error);
+    rc = catch_up(disk, now, error);
     if (rc == 0)
         rc = bz_seat_take(disk, seat, error);
     if (rc == 0) {
@@ -96,15 +97,38 @@ static int enter(struct bz_disk *disk, blaze_error *error)
     }
 }
 
-int bz_disk_txn_begin(struct bz_store *store, struct bz_txn **out, blaze_error *error)
+/* Whether a small relaxed commit need not wait for the disk, nor for a commit that does. */
+static bool flows(struct bz_disk *disk)
+{
+    if (bz_disk_crowded(disk) || atomic_load(&disk->failed))
+        return false;
+    if (bz_sync_holds(disk) || pthread_mutex_trylock(&disk->tail) != 0)
+        return false;
+    bool room = bz_log_room(&disk->log) >= NOW_ROOM;
+    pthread_mutex_unlock(&disk->tail);
+    return room;
+}
+
+/* The writer's place in this process, if it can be had, and used, without waiting. */
+static int enter_now(struct bz_disk *disk, blaze_error *error)
+{
+    if (pthread_mutex_trylock(&disk->writer) != 0)
+        return bz_error_code(error, BLAZE_EBUSY);
+    if (flows(disk))
+        return 0;
+    pthread_mutex_unlock(&disk->writer);
+    return bz_error_code(error, BLAZE_EBUSY);
+}
+
+int bz_disk_txn_begin(struct bz_store *store, bool now, struct bz_txn **out, blaze_error *error)
 {
     struct bz_disk *disk = (struct bz_disk *)store;
     struct bz_disk_txn *txn = &disk->txn;
     struct bz_seat *seat;
-    int rc = enter(disk, error);
+    int rc = now ? enter_now(disk, error) : enter(disk, error);
     if (rc != 0)
         return rc;
-    rc = take_place(disk, &seat, error);
+    rc = take_place(disk, now, &seat, error);
     if (rc != 0) {
         pthread_mutex_unlock(&disk->writer);
         return rc;

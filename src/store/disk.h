@@ -235,7 +235,7 @@ int bz_disk_cursor_prev(struct bz_cursor *cursor, blaze_error *error);
 
 /* ---- commit.c ---- */
 
-int bz_disk_txn_begin(struct bz_store *store, struct bz_txn **out, blaze_error *error);
+int bz_disk_txn_begin(struct bz_store *store, bool now, struct bz_txn **out, blaze_error *error);
 int bz_disk_txn_put(struct bz_txn *txn, uint32_t map, struct bz_bytes key, struct bz_bytes value,
     blaze_error *error);
 int bz_disk_txn_delete(struct bz_txn *txn, uint32_t map, struct bz_bytes key, blaze_error *error);
@@ -256,6 +256,9 @@ void bz_disk_fail(struct bz_disk *disk);
 /* Tells of a commit that is in the log and linked: with `waiter` NULL it may be seen at once,
  * unless something before it must not (false). With `tail` held. */
 bool bz_sync_appended(struct bz_disk *disk, uint64_t lsn, struct bz_waiter *waiter);
+
+/* Whether a commit would have to wait for the sync of one before it. */
+bool bz_sync_holds(struct bz_disk *disk);
 
 /* The newest commit that the lock file knows to be on the disk; 0 if it does not know. */
 uint64_t bz_shared_synced(struct bz_shared *shared);

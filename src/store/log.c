@@ -291,6 +291,14 @@ static int rotate(
     return 0;
 }
 
+uint64_t bz_log_room(const struct bz_log *log)
+{
+    uint64_t used = log->tail.offset + BZ_FRAME_HEADER;
+    return log->segment == NULL || used >= log->segment->header.size
+               ? 0
+               : log->segment->header.size - used;
+}
+
 int bz_log_make_room(
     struct bz_log *log, uint64_t payload, uint32_t unsynced, bool *synced, blaze_error *error)
 {

@@ -417,13 +417,19 @@ static int memory_cursor_prev(struct bz_cursor *cursor, blaze_error *error)
 
 /* ---- transactions ---- */
 
-static int memory_txn_begin(struct bz_store *base, struct bz_txn **out, blaze_error *error)
+static int memory_txn_begin(
+    struct bz_store *base, bool now, struct bz_txn **out, blaze_error *error)
 {
     struct memory_store *store = (struct memory_store *)base;
     struct memory_txn *txn = bz_zalloc(sizeof *txn);
     if (txn == NULL)
         return bz_error_code(error, BLAZE_ENOMEM);
-    pthread_mutex_lock(&store->writer);
+    if (!now) {
+        pthread_mutex_lock(&store->writer);
+    } else if (pthread_mutex_trylock(&store->writer) != 0) {
+        bz_free(txn);
+        return bz_error_code(error, BLAZE_EBUSY);
+    }
     struct version *version = version_copy(store->current); /* only writers replace it */
     if (version == NULL) {
         pthread_mutex_unlock(&store->writer);

@@ -113,12 +113,12 @@ struct bz_bytes bz_cursor_value(const struct bz_cursor *cursor)
     return cursor->value;
 }
 
-int bz_txn_begin(struct bz_store *store, struct bz_txn **out, blaze_error *error)
+static int txn_begin(struct bz_store *store, bool now, struct bz_txn **out, blaze_error *error)
 {
     if (store->read_only)
         return bz_error_set(error, BLAZE_EREADONLY, "the store is opened read-only");
     struct bz_txn *txn;
-    int rc = store->ops->txn_begin(store, &txn, error);
+    int rc = store->ops->txn_begin(store, now, &txn, error);
     if (rc != 0)
         return rc;
     txn->store = store;
@@ -126,6 +126,16 @@ int bz_txn_begin(struct bz_store *store, struct bz_txn **out, blaze_error *error
     txn->thread = pthread_self();
     *out = txn;
     return 0;
+}
+
+int bz_txn_begin(struct bz_store *store, struct bz_txn **out, blaze_error *error)
+{
+    return txn_begin(store, false, out, error);
+}
+
+int bz_txn_begin_now(struct bz_store *store, struct bz_txn **out, blaze_error *error)
+{
+    return txn_begin(store, true, out, error);
 }
 
 struct bz_view *bz_txn_view(struct bz_txn *txn)

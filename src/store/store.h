@@ -132,6 +132,10 @@ struct bz_bytes bz_cursor_value(const struct bz_cursor *cursor);
 
 /* Waits for the writer's place, then catches up with what other processes committed. */
 int bz_txn_begin(struct bz_store *store, struct bz_txn **out, blaze_error *error);
+/* The same, for a relaxed commit by a thread that must not wait: BLAZE_EBUSY if it would have to
+ * wait for anyone, or for the disk; unless it writes tens of kilobytes, which may begin a segment
+ * of the log. */
+int bz_txn_begin_now(struct bz_store *store, struct bz_txn **out, blaze_error *error);
 struct bz_view *bz_txn_view(struct bz_txn *txn);
 int bz_txn_put(struct bz_txn *txn, uint32_t map, struct bz_bytes key, struct bz_bytes value,
     blaze_error *error);

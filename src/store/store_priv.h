@@ -59,7 +59,7 @@ struct bz_store_ops {
     int (*cursor_seek)(struct bz_cursor *cursor, struct bz_bytes key, blaze_error *error);
     int (*cursor_next)(struct bz_cursor *cursor, blaze_error *error);
     int (*cursor_prev)(struct bz_cursor *cursor, blaze_error *error);
-    int (*txn_begin)(struct bz_store *store, struct bz_txn **out, blaze_error *error);
+    int (*txn_begin)(struct bz_store *store, bool now, struct bz_txn **out, blaze_error *error);
     int (*txn_put)(struct bz_txn *txn, uint32_t map, struct bz_bytes key, struct bz_bytes value,
         blaze_error *error);
     int (*txn_delete)(struct bz_txn *txn, uint32_t map, struct bz_bytes key, blaze_error *error);

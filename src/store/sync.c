@@ -60,6 +60,16 @@ static bool publish(struct bz_disk *disk)
     return true;
 }
 
+bool bz_sync_holds(struct bz_disk *disk)
+{
+    bool holds = false;
+    pthread_mutex_lock(&disk->sync_lock);
+    for (struct bz_waiter *waiter = disk->waiters; waiter != NULL; waiter = waiter->next)
+        holds |= waiter->holds;
+    pthread_mutex_unlock(&disk->sync_lock);
+    return holds;
+}
+
 /* In the order of LSNs. */
 static void add_waiter(struct bz_disk *disk, struct bz_waiter *waiter, uint64_t lsn, bool holds)
 {

@@ -184,6 +184,71 @@ static void a_relaxed_commit_does_not_overtake_a_full_one(void **state)
     close_store();
 }
 
+static int begin_now(void)
+{
+    struct bz_txn *txn;
+    int rc = bz_txn_begin_now(store, &txn, NULL);
+    if (rc == 0)
+        bz_txn_abort(txn);
+    return rc;
+}
+
+static void who_must_not_wait_is_turned_away_while_another_writes(void **state)
+{
+    (void)state;
+    struct bz_txn *txn;
+    open_with(options_for(1000000));
+    assert_int_equal(begin_now(), 0);
+    assert_int_equal(bz_txn_begin(store, &txn, NULL), 0);
+    assert_int_equal(begin_now(), BLAZE_EBUSY);
+    bz_txn_abort(txn);
+    assert_int_equal(begin_now(), 0);
+    close_store();
+}
+
+static void who_must_not_wait_is_turned_away_while_a_full_commit_holds_back_what_follows(
+    void **state)
+{
+    (void)state;
+    struct committer full;
+    open_with(options_for(1000000));
+    set_gate(true, 0);
+    start(&full, 1, BZ_DURABLE_FULL);
+    wait_for_arrivals(1);
+    assert_int_equal(begin_now(), BLAZE_EBUSY);
+    set_gate(false, 0);
+    assert_int_equal(finish(&full), 0);
+    assert_int_equal(begin_now(), 0);
+    close_store();
+}
+
+/* Relaxed commits that are being synced in the background hold back nothing. */
+static void who_must_not_wait_does_not_wait_for_a_sync_in_the_background(void **state)
+{
+    (void)state;
+    open_with(options_for(1));
+    set_gate(true, 0);
+    assert_int_equal(bz_test_commit(store, 1, BZ_DURABLE_RELAXED, NULL), 0);
+    wait_for_arrivals(1);
+    assert_int_equal(begin_now(), 0);
+    set_gate(false, 0);
+    close_store();
+}
+
+static void who_must_not_wait_does_not_begin_a_segment_of_the_log(void **state)
+{
+    (void)state;
+    uint64_t n = 1;
+    open_with(options_for(1000000));
+    for (; begin_now() == 0; n++)
+        assert_int_equal(bz_test_commit(store, n, BZ_DURABLE_RELAXED, NULL), 0);
+    assert_int_equal(arrivals(), 0); /* the next segment syncs the one before it */
+    for (; begin_now() == BLAZE_EBUSY; n++)
+        assert_int_equal(bz_test_commit(store, n, BZ_DURABLE_RELAXED, NULL), 0);
+    assert_true(arrivals() > 0);
+    close_store();
+}
+
 static void commits_that_wait_together_share_a_sync(void **state)
 {
     (void)state;
@@ -386,6 +451,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(a_full_commit_is_seen_when_it_is_durable_and_by_writers_before),
         TEST(a_relaxed_commit_does_not_overtake_a_full_one),
+        TEST(who_must_not_wait_is_turned_away_while_another_writes),
+        TEST(who_must_not_wait_is_turned_away_while_a_full_commit_holds_back_what_follows),
+        TEST(who_must_not_wait_does_not_wait_for_a_sync_in_the_background),
+        TEST(who_must_not_wait_does_not_begin_a_segment_of_the_log),
         TEST(commits_that_wait_together_share_a_sync),
         TEST(a_failed_sync_fails_the_store_for_writers_and_readers_go_on),
         TEST(a_listener_may_read_what_it_hears_of),

@@ -105,14 +105,25 @@ static bool is_due(const struct bz_session *s)
     return !c->was_live || (!s->lazy.asked && s->now_ms - c->looked_ms >= gossip_ms(s));
 }
 
+/* Once an hour in any case. */
+static bool is_hourly(const struct bz_session *s)
+{
+    return s->now_ms - s->covering.sent_ms >= HOUR_MS;
+}
+
+bool bz_coverage_has_work(const struct bz_session *s)
+{
+    return s->reconciles && (is_due(s) || is_hourly(s) || s->covering.collect);
+}
+
 int bz_coverage_run(struct bz_session *s, bool *more, blaze_error *error)
 {
     struct bz_covering *c = &s->covering;
-    bool hourly = s->now_ms - c->sent_ms >= HOUR_MS, told;
+    bool told;
     if (!s->reconciles)
         return 0;
-    if (is_due(s) || hourly) {
-        int rc = send(s, hourly, &told, error);
+    if (is_due(s) || is_hourly(s)) {
+        int rc = send(s, is_hourly(s), &told, error);
         if (rc != 0)
             return rc;
         c->was_live |= is_live(s);

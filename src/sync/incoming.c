@@ -11,6 +11,8 @@
 
 #include "codec/doc.h"
 
+#define PROMPT_BYTES (8u << 10) /* of a chunk, unpacked, that is applied at once */
+
 void bz_incoming_init(struct bz_session *s)
 {
     bz_buf_init(&s->in.raw, BZ_FRAME_MAX);
@@ -282,7 +284,12 @@ static int on_diverged(struct bz_session *s, blaze_error *error)
 
 static int begin_apply(struct bz_session *s, struct bz_apply **apply, blaze_error *error)
 {
-    int rc = s->replica.ops->apply_begin(s->replica.context, &s->status.peer, apply, error);
+    int rc = 0;
+    if (s->in.ahead != NULL)
+        *apply = s->in.ahead;
+    else
+        rc = s->replica.ops->apply_begin(s->replica.context, &s->status.peer, apply, error);
+    s->in.ahead = NULL;
     if (rc == 0 && s->replica.ops->apply_from != NULL)
         s->replica.ops->apply_from(*apply, s->out.scoped, bz_scope_acked(s));
     return rc;
@@ -355,7 +362,7 @@ static bool follows(const struct bz_incoming *in, const struct bz_chunk *chunk)
     return chunk->from == in->cursor || (!in->begun && chunk->from == 0);
 }
 
-int bz_incoming_chunk(struct bz_session *s, struct bz_bytes payload, blaze_error *error)
+static int take_chunk(struct bz_session *s, struct bz_bytes payload, blaze_error *error)
 {
     struct bz_incoming *in = &s->in;
     struct bz_chunk chunk;
@@ -389,6 +396,24 @@ int bz_incoming_chunk(struct bz_session *s, struct bz_bytes payload, blaze_error
     if (rc == 0 && in->at_head)
         rest(s);
     return rc;
+}
+
+int bz_incoming_chunk(struct bz_session *s, struct bz_bytes payload, blaze_error *error)
+{
+    int rc = take_chunk(s, payload, error);
+    if (s->in.ahead != NULL) /* it was not to be applied */
+        s->replica.ops->apply_abort(s->in.ahead);
+    s->in.ahead = NULL;
+    return rc;
+}
+
+bool bz_incoming_prompt(struct bz_session *s, struct bz_bytes payload)
+{
+    const struct bz_replica_ops *ops = s->replica.ops;
+    struct bz_chunk chunk;
+    return ops->apply_begin_now != NULL && bz_chunk_decode(payload, &chunk) == 0 &&
+           chunk.raw_size <= PROMPT_BYTES &&
+           ops->apply_begin_now(s->replica.context, &s->status.peer, &s->in.ahead, NULL) == 0;
 }
 
 void bz_incoming_ack(struct bz_session *s)

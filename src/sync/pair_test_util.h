@@ -47,7 +47,8 @@ static inline int host_enrol(void *context, const blaze_id *database, bool trust
 
 static inline void pair_init(struct pair *p, uint64_t seed)
 {
-    *p = (struct pair){.pipe = {.rng = {seed}, .now_ms = 1000, .wall_ms = 1700000000000u}};
+    *p = (struct pair){
+        .pipe = {.rng = {seed}, .now_ms = 1000, .wall_ms = 1700000000000u, .prompt = true}};
     for (int i = 0; i < 2; i++) {
         p->fakes[i] = fake_new(7, (uint64_t)i + 1);
         p->keys[i] = (struct fake_keys){11, 22, seed + (uint64_t)i};

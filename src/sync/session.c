@@ -488,6 +488,13 @@ static int on_open_frame(
     }
 }
 
+static void frame_done(struct bz_session *s, uint8_t type, size_t size)
+{
+    input_drop(s, size);
+    if (type != BZ_FRAME_CHANGES)
+        s->control_waiting -= size;
+}
+
 /* Deals with waiting frames, up to one chunk, or one question whose answer is large. */
 static int take_open(struct bz_session *s, bool *more, blaze_error *error)
 {
@@ -500,9 +507,7 @@ static int take_open(struct bz_session *s, bool *more, blaze_error *error)
             rc = on_open_frame(s, type, payload, size, error);
         if (rc != 0 || s->step == BZ_STEP_CLOSED)
             return rc;
-        input_drop(s, size);
-        if (type != BZ_FRAME_CHANGES)
-            s->control_waiting -= size;
+        frame_done(s, type, size);
         if (type == BZ_FRAME_CHANGES || type == BZ_FRAME_RANGES)
             break;
     }
@@ -625,13 +630,62 @@ uint64_t bz_session_wait(struct bz_session *s, uint64_t now_ms)
     return walk < silent ? walk : silent;
 }
 
-/* Live, with nothing on its way, and no more behind us than goes at once. A blind peer's records
- * are sealed, for which a dictionary may have to be kept. */
+/* ---- without waiting ---- */
+
+/* Live, but for what is new, and no output waits. Whoever commits and commits has what is new
+ * gathered while acknowledgements are awaited. A blind peer's records are sealed, for which a
+ * dictionary may have to be kept. */
 static bool may_push(const struct bz_session *s)
 {
-    return s->step == BZ_STEP_OPEN && s->status.phase == BZ_SESSION_LIVE && !s->opaque.active &&
-           s->input.size == s->input_done && s->output.size == s->output_done &&
-           s->replica.ops->position(s->replica.context) <= s->out.walked + PUSH_POSITIONS;
+    bool came = s->input_done < s->input_scanned;
+    return s->step == BZ_STEP_OPEN && s->lazy.settled && !s->opaque.active &&
+           s->output.size == s->output_done && (came || s->out.in_flight <= 1);
+}
+
+/* Whether a run would do something that may wait. */
+static bool has_slow_work(const struct bz_session *s)
+{
+    return bz_reconcile_busy(s) || bz_coverage_has_work(s) || s->now_ms >= s->lazy.ask_ms;
+}
+
+/* Deals with a frame of every day; false for what is not, or may have to wait. */
+static bool take_promptly(struct bz_session *s, int *rc, blaze_error *error)
+{
+    uint8_t type;
+    struct bz_bytes payload;
+    size_t size;
+    *rc = bz_frame_peek(input_left(s), &type, &payload, &size);
+    if (*rc != 0 || (type != BZ_FRAME_ACK && type != BZ_FRAME_CHANGES))
+        return false;
+    if (type == BZ_FRAME_CHANGES && !bz_incoming_prompt(s, payload))
+        return false;
+    *rc = on_open_frame(s, type, payload, size, error);
+    if (*rc == 0)
+        frame_done(s, type, size);
+    return true;
+}
+
+/* All that came, if it is one chunk at most. What a partial replica is told has consequences. */
+static int take_prompt_input(struct bz_session *s, bool *more, blaze_error *error)
+{
+    uint64_t chunks = s->in.chunks;
+    bool prompt = bz_scope_whole(s);
+    int rc = 0;
+    while (rc == 0 && prompt && s->in.chunks == chunks && s->input_done < s->input_scanned)
+        prompt = take_promptly(s, &rc, error);
+    *more |= s->input_done < s->input_scanned;
+    return rc;
+}
+
+/* What is behind us, if it is no more than goes at once, and what came is not to be answered first.
+ */
+static int send_promptly(struct bz_session *s, bool *more, blaze_error *error)
+{
+    uint64_t position = s->replica.ops->position(s->replica.context);
+    if (position <= s->out.walked + PUSH_POSITIONS && bz_session_output(s).size == 0)
+        return bz_outgoing_run(s, more, error);
+    *more = true;
+    return 0;
 }
 
 bool bz_session_push(struct bz_session *s, uint64_t now_ms, uint64_t wall_ms)
@@ -643,10 +697,16 @@ bool bz_session_push(struct bz_session *s, uint64_t now_ms, uint64_t wall_ms)
     uint64_t mark = progress_mark(s);
     s->now_ms = now_ms;
     s->wall_ms = wall_ms;
-    int rc = bz_outgoing_run(s, &more, &error);
+    int rc = take_prompt_input(s, &more, &error);
+    if (rc == 0 && !more)
+        rc = send_promptly(s, &more, &error);
+    if (rc == 0 && bz_scope_whole(s))
+        rc = bz_scope_run(s, &more, &error);
+    if (rc == 0)
+        bz_incoming_ack(s);
     if (rc == 0 && s->output.error != 0)
         rc = bz_error_code(&error, s->output.error);
-    return end_run(s, mark, more, rc, &error);
+    return end_run(s, mark, more || has_slow_work(s), rc, &error);
 }
 
 void bz_session_status(const struct bz_session *s, struct bz_session_status *out)

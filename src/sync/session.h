@@ -124,9 +124,9 @@ bool bz_session_run(struct bz_session *session, uint64_t now_ms, uint64_t wall_m
  * UINT64_MAX: never. */
 uint64_t bz_session_wait(struct bz_session *session, uint64_t now_ms);
 
-/* Goes on with sending alone, for whoever has just committed and must not wait: nothing is written
- * to the replica. Where that is not all that there is to do, or it is more than a few records, it
- * does nothing. True if run() must follow. */
+/* Goes on as far as that takes no waiting, for whoever has just committed, or has received: sends
+ * what is new, if that is a few records, and deals with what came, if that is a small chunk which
+ * the replica can apply at once. True if run() must follow. */
 bool bz_session_push(struct bz_session *session, uint64_t now_ms, uint64_t wall_ms);
 
 /* When run() must be called at the latest; UINT64_MAX: never. */

@@ -158,6 +158,7 @@ struct bz_incoming {
     uint64_t waiting;      /* bytes of CHANGES in the input, not dealt with */
     uint64_t chunks;       /* dealt with */
     bool ack_due;
+    struct bz_apply *ahead; /* begun for the chunk that is next; else NULL */
     uint32_t window;
 };
 
@@ -376,6 +377,7 @@ void bz_lazy_judge(struct bz_session *s, uint64_t records, uint64_t changed);
 /* Before anything of a blind peer is believed: see db/coverage.c. */
 int bz_coverage_warn(struct bz_session *s, blaze_error *error);
 int bz_coverage_run(struct bz_session *s, bool *more, blaze_error *error);
+bool bz_coverage_has_work(const struct bz_session *s); /* whether that would do anything */
 int bz_coverage_heard(struct bz_session *s, struct bz_bytes payload, blaze_error *error);
 /* Before anything else, with the request. */
 int bz_coverage_begin(struct bz_session *s, blaze_error *error);
@@ -406,6 +408,9 @@ int bz_reconcile_items(struct bz_session *s, struct bz_bytes payload, blaze_erro
 /* ---- incoming.c ---- */
 void bz_incoming_init(struct bz_session *s);
 int bz_incoming_chunk(struct bz_session *s, struct bz_bytes payload, blaze_error *error);
+/* Whether a chunk can be applied without waiting for anything; then that has begun, and
+ * bz_incoming_chunk() must follow with it. */
+bool bz_incoming_prompt(struct bz_session *s, struct bz_bytes payload);
 /* Takes over the head that has waited for a comparison, if there is one. */
 int bz_incoming_release_head(struct bz_session *s, blaze_error *error);
 void bz_incoming_ack(struct bz_session *s); /* sends ACK if one is due */

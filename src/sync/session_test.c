@@ -97,6 +97,71 @@ static void a_few_writes_on_a_live_link_are_pushed_and_many_are_left_to_a_run(vo
     pair_release(&p);
 }
 
+/* Brings what one end has written to the other, which has not dealt with it. */
+static void hand_over(struct pair *p)
+{
+    struct session_end *ends = p->pipe.ends;
+    assert_false(push(p));
+    assert_true(pipe_take(&p->pipe, 0));
+    bz_session_receive(ends[1].session, bz_buf_bytes(&ends[0].wire), p->pipe.now_ms);
+    bz_buf_clear(&ends[0].wire);
+}
+
+static bool push_back(struct pair *p)
+{
+    return bz_session_push(p->pipe.ends[1].session, p->pipe.now_ms, p->pipe.wall_ms);
+}
+
+static void a_small_chunk_is_applied_by_a_push_where_nobody_else_writes(void **state)
+{
+    (void)state;
+    struct pair p;
+    pair_init(&p, 6);
+    pair_connect(&p);
+    settle(&p);
+    struct bz_session *to = p.pipe.ends[1].session;
+    write_text(p.fakes[0], 1, "text", "hello");
+    hand_over(&p);
+    assert_false(push_back(&p));
+    assert_int_equal(p.fakes[1]->count, 1);
+    assert_true(bz_session_output(to).size > 0); /* the acknowledgement */
+    settle(&p);
+    assert_live_and_same(&p);
+
+    write_text(p.fakes[0], 2, "text", "hello");
+    hand_over(&p);
+    p.fakes[1]->busy = true;
+    assert_true(push_back(&p));
+    assert_true(push_back(&p));
+    assert_int_equal(p.fakes[1]->count, 1);
+    assert_int_equal(bz_session_output(to).size, 0);
+    p.fakes[1]->busy = false;
+    settle(&p);
+    assert_live_and_same(&p);
+    assert_int_equal(p.fakes[1]->count, 2);
+    pair_release(&p);
+}
+
+static void a_large_chunk_is_left_to_a_run(void **state)
+{
+    (void)state;
+    struct pair p;
+    static char text[10000];
+    memset(text, 'a', sizeof text - 1); /* it packs well */
+    pair_init(&p, 7);
+    pair_connect(&p);
+    settle(&p);
+    write_text(p.fakes[0], 1, "text", text);
+    hand_over(&p);
+    assert_true(push_back(&p));
+    assert_int_equal(p.fakes[1]->count, 0);
+    assert_int_equal(p.fakes[1]->open_applies, 0);
+    settle(&p);
+    assert_live_and_same(&p);
+    assert_int_equal(p.fakes[1]->count, 1);
+    pair_release(&p);
+}
+
 static void concurrent_updates_of_one_record_meet_on_both_sides(void **state)
 {
     (void)state;
@@ -561,6 +626,8 @@ int main(void)
         cmocka_unit_test(what_each_has_alone_is_on_both_however_the_stream_is_cut),
         cmocka_unit_test(a_write_on_a_live_link_crosses_it_once_and_does_not_come_back),
         cmocka_unit_test(a_few_writes_on_a_live_link_are_pushed_and_many_are_left_to_a_run),
+        cmocka_unit_test(a_small_chunk_is_applied_by_a_push_where_nobody_else_writes),
+        cmocka_unit_test(a_large_chunk_is_left_to_a_run),
         cmocka_unit_test(concurrent_updates_of_one_record_meet_on_both_sides),
         cmocka_unit_test(a_second_session_sends_only_what_is_new),
         cmocka_unit_test(a_new_log_epoch_is_met_with_a_summary_and_nothing_is_sent_twice),
