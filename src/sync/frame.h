@@ -252,4 +252,51 @@ int bz_covered_encode(
 /* BLAZE_EPROTO, BLAZE_ENOMEM. */
 int bz_covered_decode(struct bz_bytes payload, struct bz_arena *arena, struct bz_coverage *out);
 
+/* RANGES, and ITEMS, which answers it; frame_compare.c. Ids ascend throughout: a span tells what
+ * comes before the next range, and moves on with each. */
+#define BZ_RANGES_MAX        64u
+#define BZ_RANGE_RECORDS_MAX 1024u
+#define BZ_ITEM_IDS_MAX      8192u /* in one list */
+struct bz_span {
+    bool whole; /* from the first id there can be, else */
+    blaze_id after;
+};
+
+/* What is appended after the fixed part, bz_range_append() for each, is the caller's. */
+struct bz_ranges {
+    struct bz_bytes collection; /* its name */
+    struct bz_span span;
+    uint64_t count; /* of those to come */
+    struct bz_reader rest;
+};
+struct bz_asked_range {
+    blaze_id last;
+    uint64_t records;
+    struct bz_hash128 digest;
+};
+void bz_ranges_encode(struct bz_buf *out, const struct bz_ranges *ranges);
+void bz_range_append(struct bz_buf *out, const struct bz_asked_range *range);
+int bz_ranges_decode(struct bz_bytes payload, struct bz_ranges *out);
+/* BLAZE_END after the last. */
+int bz_ranges_next(struct bz_ranges *ranges, struct bz_asked_range *out);
+
+/* The count comes first, as a varint; then bz_item_append() for each. */
+enum bz_item_kind { BZ_ITEM_EQUAL = 0, BZ_ITEM_LIST = 1, BZ_ITEM_PART = 2 };
+struct bz_item {
+    enum bz_item_kind kind;
+    blaze_id last;       /* up to where it goes: as asked, but for a part, which is the last item */
+    const blaze_id *ids; /* these two unless equal; decoded, they point into the payload */
+    uint32_t count;
+};
+struct bz_items {
+    uint64_t count; /* of those to come */
+    struct bz_reader rest;
+};
+void bz_item_append(struct bz_buf *out, const struct bz_item *item);
+int bz_items_decode(struct bz_bytes payload, struct bz_items *out);
+/* The answer to the range that begins at `span` and was asked for up to `asked`. BLAZE_END after
+ * the last. */
+int bz_items_next(
+    struct bz_items *items, struct bz_span *span, const blaze_id *asked, struct bz_item *out);
+
 #endif

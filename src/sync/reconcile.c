@@ -25,24 +25,10 @@
 
 #include "base/alloc.h"
 
-#define RANGE_RECORDS 1024u
-#define ANSWER_IDS    8192u
-#define ANSWER_LOOKS  65536u /* records looked at, in all ranges but the last */
-#define NAME_MAX      4096u
-
-enum { ITEMS_EQUAL = 0, ITEMS_LIST = 1, ITEMS_PART = 2 };
-enum { RANGES_WHOLE = 1 };
+#define ANSWER_LOOKS 65536u /* records looked at, in all ranges but the last */
 
 static const blaze_id last_id = {{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
     0xff, 0xff, 0xff, 0xff, 0xff}};
-
-static bool read_id(struct bz_reader *r, blaze_id *out)
-{
-    struct bz_bytes id = bz_read_bytes(r, sizeof *out);
-    if (r->ok)
-        memcpy(out, id.data, sizeof *out);
-    return r->ok;
-}
 
 static int malformed(blaze_error *error)
 {
@@ -162,7 +148,7 @@ static int next_range(struct bz_session *s, struct bz_range *range, struct bz_bu
     blaze_error *error)
 {
     struct bz_reconcile *c = &s->reconcile;
-    struct bz_range_sum sum = {.max = RANGE_RECORDS};
+    struct bz_range_sum sum = {.max = BZ_RANGE_RECORDS_MAX};
     range->last = last_id;
     int rc = s->replica.ops->range_list(s->replica.context, range, &sum);
     if (rc != 0)
@@ -171,13 +157,10 @@ static int next_range(struct bz_session *s, struct bz_range *range, struct bz_bu
     if (sum.more)
         range->last = sum.last;
     c->asked[c->asked_count++] = range->last;
-    bz_buf_append(out, &range->last, sizeof range->last);
-    bz_buf_append_varint(out, sum.count);
-    bz_buf_append64le(out, sum.digest.low);
-    bz_buf_append64le(out, sum.digest.high);
+    bz_range_append(out, &(struct bz_asked_range){range->last, sum.count, sum.digest});
     range->whole = false;
     range->after = range->last;
-    return 0;
+    return out->error != 0 ? bz_error_code(error, out->error) : 0;
 }
 
 static bool is_end(const blaze_id *last)
@@ -213,10 +196,8 @@ static int next_collection(struct bz_reconcile *c)
 static int send_ranges(struct bz_session *s, struct bz_bytes name, struct bz_bytes ranges)
 {
     struct bz_reconcile *c = &s->reconcile;
-    bz_buf_append_sized(&s->scratch, name);
-    bz_buf_append8(&s->scratch, c->whole ? RANGES_WHOLE : 0);
-    bz_buf_append(&s->scratch, &c->after, sizeof c->after);
-    bz_buf_append_varint(&s->scratch, c->asked_count);
+    bz_ranges_encode(
+        &s->scratch, &(struct bz_ranges){name, {c->whole, c->after}, c->asked_count, {0}});
     bz_buf_append(&s->scratch, ranges.data, ranges.size);
     int rc = s->scratch.error;
     bz_session_send(s, BZ_FRAME_RANGES);
@@ -250,84 +231,46 @@ int bz_reconcile_run(struct bz_session *s, blaze_error *error)
 
 /* ---- the answer ---- */
 
-/* Reads a list of ids, ascending, in (after, last], into the arena. */
-static int read_ids(struct bz_session *s, struct bz_reader *r, const struct bz_range *range,
-    blaze_id **out, uint32_t *count)
-{
-    uint64_t n = bz_read_varint(r);
-    if (!r->ok || n > ANSWER_IDS || n > bz_reader_left(r) / sizeof **out)
-        return BLAZE_EPROTO;
-    blaze_id *ids = bz_arena_alloc(&s->in.arena, (n + 1) * sizeof *ids);
-    if (ids == NULL)
-        return BLAZE_ENOMEM;
-    for (uint64_t i = 0; i < n; i++) {
-        read_id(r, &ids[i]);
-        bool low = i > 0 ? memcmp(&ids[i], &ids[i - 1], sizeof *ids) <= 0
-                         : !range->whole && memcmp(&ids[i], &range->after, sizeof *ids) <= 0;
-        if (low || memcmp(&ids[i], &range->last, sizeof *ids) > 0)
-            return BLAZE_EPROTO;
-    }
-    *out = ids;
-    *count = (uint32_t)n;
-    return 0;
-}
-
-/* One range's answer; `range` is what it is about, and moves on. */
-static int take_items(struct bz_session *s, struct bz_reader *r, struct bz_range *range,
-    const blaze_id *asked, bool *part, blaze_error *error)
+/* One range's answer, in `item`. */
+static int take_item(
+    struct bz_session *s, struct bz_range *range, const struct bz_item *item, blaze_error *error)
 {
     struct bz_reconcile *c = &s->reconcile;
-    blaze_id *ids = NULL;
-    uint32_t count = 0;
-    uint8_t kind = bz_read8(r);
-    range->last = *asked;
-    if (!r->ok || kind > ITEMS_PART)
-        return malformed(error);
-    *part = kind == ITEMS_PART;
-    if (*part &&
-        (!read_id(r, &range->last) || memcmp(&range->last, asked, sizeof *asked) > 0 ||
-            (!range->whole && memcmp(&range->last, &range->after, sizeof range->after) <= 0)))
-        return malformed(error);
-    if (kind != ITEMS_EQUAL) {
-        struct bz_standing standing = standing_of(c);
-        bz_arena_reset(&s->in.arena);
-        int rc = read_ids(s, r, range, &ids, &count);
-        if (rc != 0)
-            return rc == BLAZE_EPROTO ? malformed(error) : bz_error_code(error, rc);
-        rc = s->replica.ops->range_compare(
-            s->replica.context, range, ids, count, &standing, &c->removed, error);
-        if (rc != 0)
-            return rc;
-    }
-    range->whole = false;
-    range->after = range->last;
-    return 0;
+    struct bz_standing standing = standing_of(c);
+    range->last = item->last;
+    return item->kind == BZ_ITEM_EQUAL ? 0
+                                       : s->replica.ops->range_compare(s->replica.context, range,
+                                             item->ids, item->count, &standing, &c->removed, error);
 }
 
 int bz_reconcile_items(struct bz_session *s, struct bz_bytes payload, blaze_error *error)
 {
     struct bz_reconcile *c = &s->reconcile;
-    struct bz_reader r = bz_reader(payload);
-    struct bz_range range = {.whole = c->whole, .after = c->after};
-    uint64_t answered = bz_read_varint(&r);
-    if (!r.ok || !c->waiting || answered == 0 || answered > c->asked_count)
+    struct bz_items items;
+    struct bz_item item = {0};
+    struct bz_range range = {0};
+    struct bz_span span = {c->whole, c->after};
+    if (!c->waiting || bz_items_decode(payload, &items) != 0 || items.count > c->asked_count)
         return malformed(error);
     int rc = s->replica.ops->meaning(
         s->replica.context, BZ_TERM_COLLECTION, c->collection, &range.collection);
     if (rc != 0)
         return bz_error_code(error, rc);
-    bool part = false;
-    for (uint64_t i = 0; rc == 0 && i < answered; i++) {
-        if (part)
+    for (uint32_t i = 0; rc == 0; i++) {
+        range.whole = span.whole;
+        range.after = span.after;
+        rc = bz_items_next(&items, &span, &c->asked[i], &item);
+        if (rc == BLAZE_EPROTO)
             return malformed(error);
-        rc = take_items(s, &r, &range, &c->asked[i], &part, error);
+        if (rc == 0)
+            rc = take_item(s, &range, &item, error);
     }
-    if (rc != 0)
+    if (rc != BLAZE_END)
         return rc;
     c->waiting = false;
     c->whole = false;
-    c->after = range.after;
-    return is_end(&range.after) && !part ? next_collection(c) : 0;
+    c->after = span.after;
+    return is_end(&span.after) && item.kind != BZ_ITEM_PART ? next_collection(c) : 0;
 }
 
 /* ---- answering ---- */
@@ -335,7 +278,7 @@ int bz_reconcile_items(struct bz_session *s, struct bz_bytes payload, blaze_erro
 struct answer {
     struct bz_session *s;
     struct bz_buf items;
-    blaze_id *ids;     /* room for ANSWER_IDS */
+    blaze_id *ids;     /* room for BZ_ITEM_IDS_MAX */
     uint64_t answered; /* ranges */
     uint64_t listed, looked;
     bool full;
@@ -344,95 +287,80 @@ struct answer {
 static int list(struct answer *a, const struct bz_range *range)
 {
     const struct bz_replica *replica = &a->s->replica;
-    struct bz_range_sum sum = {.max = ANSWER_IDS - a->listed, .ids = a->ids};
+    struct bz_range_sum sum = {.max = BZ_ITEM_IDS_MAX - a->listed, .ids = a->ids};
     int rc = replica->ops->range_list(replica->context, range, &sum);
     if (rc != 0)
         return rc;
     a->full = sum.more;
     if (sum.more && sum.count == 0)
         return 0; /* no room: to be asked again */
-    bz_buf_append8(&a->items, sum.more ? ITEMS_PART : ITEMS_LIST);
-    if (sum.more)
-        bz_buf_append(&a->items, &sum.last, sizeof sum.last);
-    bz_buf_append_varint(&a->items, sum.count);
-    bz_buf_append(&a->items, a->ids, sum.count * sizeof *a->ids);
+    struct bz_item item = {
+        sum.more ? BZ_ITEM_PART : BZ_ITEM_LIST, sum.last, a->ids, (uint32_t)sum.count};
+    bz_item_append(&a->items, &item);
     a->listed += sum.count;
     a->answered++;
     return a->items.error;
 }
 
 static int answer_range(
-    struct answer *a, const struct bz_range *range, uint64_t count, struct bz_hash128 digest)
+    struct answer *a, const struct bz_range *range, const struct bz_asked_range *asked)
 {
     const struct bz_replica *replica = &a->s->replica;
-    struct bz_range_sum sum = {.max = count};
+    struct bz_range_sum sum = {.max = asked->records};
     int rc = replica->ops->range_list(replica->context, range, &sum);
     if (rc != 0)
         return rc;
     a->looked += sum.count;
-    if (sum.more || sum.count != count || sum.digest.low != digest.low ||
-        sum.digest.high != digest.high)
+    if (sum.more || sum.count != asked->records || sum.digest.low != asked->digest.low ||
+        sum.digest.high != asked->digest.high)
         return list(a, range);
-    bz_buf_append8(&a->items, ITEMS_EQUAL);
+    bz_item_append(&a->items, &(struct bz_item){.kind = BZ_ITEM_EQUAL});
     a->answered++;
     return a->items.error;
 }
 
 /* Answers the ranges one after the other; all are read, so that the frame is sound as a whole. */
-static int answer_ranges(
-    struct answer *a, struct bz_reader *r, struct bz_range *range, uint64_t count)
+static int answer_ranges(struct answer *a, struct bz_ranges ranges)
 {
+    struct bz_range range = {.collection = ranges.collection};
+    struct bz_asked_range asked = {0};
     bz_buf_clear(&a->items);
     a->answered = a->listed = a->looked = 0;
     a->full = false;
-    for (uint64_t i = 0; i < count; i++) {
-        struct bz_hash128 digest;
-        read_id(r, &range->last);
-        uint64_t records = bz_read_varint(r);
-        digest.low = bz_read64le(r);
-        digest.high = bz_read64le(r);
-        if (!r->ok || records > RANGE_RECORDS ||
-            (!range->whole && memcmp(&range->last, &range->after, sizeof range->last) <= 0))
-            return BLAZE_EPROTO;
-        if (!a->full) {
-            int rc = answer_range(a, range, records, digest);
-            if (rc != 0)
-                return rc;
+    int rc = 0;
+    while (rc == 0) {
+        range.whole = ranges.span.whole;
+        range.after = ranges.span.after;
+        rc = bz_ranges_next(&ranges, &asked);
+        range.last = asked.last;
+        if (rc == 0 && !a->full) {
+            rc = answer_range(a, &range, &asked);
             a->full |= a->looked >= ANSWER_LOOKS;
         }
-        range->whole = false;
-        range->after = range->last;
     }
-    return 0;
+    return rc == BLAZE_END ? 0 : rc;
 }
 
 /* What is not here must have been told to be collected before this is answered. */
-static int answer_all(struct answer *a, struct bz_reader *r, const struct bz_range *from,
-    uint64_t count, blaze_error *error)
+static int answer_all(struct answer *a, const struct bz_ranges *ranges, blaze_error *error)
 {
     bool told = true;
     int rc = bz_coverage_update(a->s, &told, error);
     for (told = true; rc == 0 && told;) {
-        struct bz_reader again = *r;
-        struct bz_range range = *from;
-        rc = answer_ranges(a, &again, &range, count);
+        rc = answer_ranges(a, *ranges);
         if (rc == 0)
             rc = bz_coverage_update(a->s, &told, error);
     }
     return rc;
 }
 
-static int answer(struct answer *a, struct bz_reader *r, blaze_error *error)
+static int answer(struct answer *a, struct bz_bytes payload, blaze_error *error)
 {
     struct bz_session *s = a->s;
-    struct bz_range range = {.collection = bz_read_sized(r)};
-    range.whole = (bz_read8(r) & RANGES_WHOLE) != 0;
-    read_id(r, &range.after);
-    uint64_t count = bz_read_varint(r);
-    if (!r->ok || range.collection.size == 0 || range.collection.size > NAME_MAX || count == 0 ||
-        count > BZ_RANGES_MAX)
-        return BLAZE_EPROTO;
-    int rc = answer_all(a, r, &range, count, error);
+    struct bz_ranges ranges;
+    int rc = bz_ranges_decode(payload, &ranges);
+    if (rc == 0)
+        rc = answer_all(a, &ranges, error);
     if (rc != 0)
         return rc;
     bz_buf_append_varint(&s->scratch, a->answered);
@@ -444,15 +372,14 @@ static int answer(struct answer *a, struct bz_reader *r, blaze_error *error)
 
 int bz_reconcile_ranges(struct bz_session *s, struct bz_bytes payload, blaze_error *error)
 {
-    struct bz_reader r = bz_reader(payload);
     if (is_blind(s))
         return malformed(error);
     if (s->in.scope != 0)
         return bz_error_set(error, BLAZE_EPROTO,
             "the peer takes this copy of a part for one of the whole database");
-    struct answer a = {.s = s, .ids = bz_malloc(ANSWER_IDS * sizeof *a.ids)};
+    struct answer a = {.s = s, .ids = bz_malloc(BZ_ITEM_IDS_MAX * sizeof *a.ids)};
     bz_buf_init(&a.items, BZ_FRAME_CONTROL_MAX);
-    int rc = a.ids == NULL ? BLAZE_ENOMEM : answer(&a, &r, error);
+    int rc = a.ids == NULL ? BLAZE_ENOMEM : answer(&a, payload, error);
     bz_buf_release(&a.items);
     bz_free(a.ids);
     if (rc == BLAZE_EPROTO)

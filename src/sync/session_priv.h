@@ -11,7 +11,7 @@
  *   incoming.c   the peer's changes: checks, renaming, commits, acknowledgement
  *   lazy.c       links that wait, because the peer learns from others
  *   scope.c      partial replicas: our scope and the peer's, markers
- *   frame.c      frames to bytes and back
+ *   frame.c      frames to bytes and back, with frame_scope.c, frame_compare.c, coverage_code.c
  *   opaque.c     what is told to a blind peer, and what comes from one
  *   form.c       the form in which a body is sealed
  *   dictionary.c what such forms are compressed with
@@ -175,8 +175,6 @@ struct bz_covering {
     size_t size;              /* in so many bytes */
     uint64_t purged;          /* what the last head said of it */
 };
-
-#define BZ_RANGES_MAX 64u
 
 /* Comparing records with the peer. */
 struct bz_reconcile {
