@@ -521,6 +521,25 @@ static void who_is_waited_for_goes_on_where_it_stood(void **state)
     end_scene(&s);
 }
 
+static void who_reads_slowly_is_not_taken_for_silent(void **state)
+{
+    (void)state;
+    struct scene s;
+    begin_scene(&s);
+    for (uint64_t id = 2; id < 100; id++)
+        fake_write(s.fake, "notes", id, "text", bz_bytes_text("one of many, in several chunks"));
+    shake_hands(&s, BZ_FRAME_CHANGES);
+    for (uint64_t now = 1000; now < 300000; now += 40000) {
+        bz_session_run(s.session, now, 1700000000000u);
+        assert_true(bz_session_output(s.session).size > 0);
+        bz_session_wait(s.session, now);
+        bz_session_wait(s.session, now + 30000);
+        bz_session_sent(s.session, 1);
+        assert_int_equal(status_of(&s).phase, BZ_SESSION_CATCHING_UP);
+    }
+    end_scene(&s);
+}
+
 /* As a driver does that cannot give output away. */
 static void more_control_frames_than_are_dealt_with_end_the_session(void **state)
 {
@@ -628,6 +647,7 @@ int main(void)
         cmocka_unit_test(no_more_nodes_are_named_than_there_is_room_for),
         cmocka_unit_test(a_peer_that_does_not_read_holds_nothing_and_is_given_up_in_time),
         cmocka_unit_test(who_is_waited_for_goes_on_where_it_stood),
+        cmocka_unit_test(who_reads_slowly_is_not_taken_for_silent),
         cmocka_unit_test(more_control_frames_than_are_dealt_with_end_the_session),
         cmocka_unit_test(rubbish_from_a_stranger_ends_before_it_costs_memory),
     };

@@ -265,10 +265,22 @@ struct bz_bytes bz_session_output(struct bz_session *s)
     return rest_of(&s->output, s->output_done);
 }
 
+/* The peer is alive: it has sent a whole frame, or a good part of one (mere drops do not count, so
+ * that a peer whose frame never ends is given up in time), or has taken what waited for it. */
+static void heard(struct bz_session *s)
+{
+    s->heard_ms = s->now_ms;
+    s->unheard = 0;
+    s->pinged = false;
+}
+
 void bz_session_sent(struct bz_session *s, size_t size)
 {
     s->output_done += size;
     s->status.sent_bytes += size;
+    if (s->waited && size > 0)
+        heard(s);
+    s->waited = false;
     if (s->output_done < s->output.size)
         return;
     if (is_early(s) && s->output.size > 0) /* an enrolment's secret may have been in it */
@@ -282,15 +294,6 @@ void bz_session_sent(struct bz_session *s, size_t size)
 static struct bz_bytes input_left(const struct bz_session *s)
 {
     return rest_of(&s->input, s->input_done);
-}
-
-/* The peer is alive: it has sent a whole frame, or a good part of one. Mere drops do not count, so
- * that a peer whose frame never ends is given up in time. */
-static void heard(struct bz_session *s)
-{
-    s->heard_ms = s->now_ms;
-    s->unheard = 0;
-    s->pinged = false;
 }
 
 static void input_drop(struct bz_session *s, size_t size)
@@ -618,6 +621,7 @@ uint64_t bz_session_wait(struct bz_session *s, uint64_t now_ms)
     if (s->step == BZ_STEP_CLOSED)
         return UINT64_MAX;
     s->now_ms = now_ms;
+    s->waited = true;
     if (is_early(s)) {
         check_handshake(s);
         return bz_session_deadline(s);

@@ -264,6 +264,7 @@ struct bz_session {
     uint64_t heard_ms;
     size_t unheard; /* bytes received since, of a frame that is not complete */
     bool pinged;    /* since something was heard */
+    bool waited;    /* output could not be given away: when it can, the peer reads */
     uint64_t pings;
 
     struct bz_buf input;
