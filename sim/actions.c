@@ -430,8 +430,8 @@ static bool is_backed_up(const struct sim_node *node)
 
 /* Until a node that is apart has found out by others, nothing else may make it another one, nor a
  * copy of it: see "A copied directory is better not made" in docs/replication.md. Nor may those
- * forget it by whom it is to find out. */
-static bool may_change(const struct sim_world *w, const struct sim_node *node)
+ * forget it by whom it is to find out, as one does that wants another part. */
+bool sim_may_change(const struct sim_world *w, const struct sim_node *node)
 {
     for (uint32_t i = 0; i < w->node_count; i++) {
         if (sim_is_apart(&w->nodes[i]) && (w->nodes[i].meets >> node->number & 1) != 0)
@@ -450,7 +450,7 @@ static void do_kill(struct sim_world *w)
 static void do_power_cut(struct sim_world *w)
 {
     struct sim_node *node = some_node(w);
-    if (node != NULL && !w->options.disk && may_change(w, node) && has_identities(w))
+    if (node != NULL && !w->options.disk && sim_may_change(w, node) && has_identities(w))
         sim_node_crash(node, SIM_POWER_CUT);
 }
 
@@ -469,6 +469,8 @@ static void do_clock(struct sim_world *w)
         return;
     int64_t ms = far[sim_chance(w, 4)];
     node->skew_ms = (int64_t)(rng_next(&w->rng) % (uint64_t)(2 * ms)) - ms;
+    w->forgot |= ms >= 86400000;
+    w->ahead_ms = node->skew_ms > w->ahead_ms ? node->skew_ms : w->ahead_ms;
     sim_note(w, "the clock of node %u is off by %lld ms", node->number, (long long)node->skew_ms);
 }
 
@@ -484,7 +486,7 @@ static void do_backup(struct sim_world *w)
 static void do_restore(struct sim_world *w)
 {
     struct sim_node *node = some_node(w);
-    if (node == NULL || !is_backed_up(node) || !may_change(w, node) || !has_identities(w))
+    if (node == NULL || !is_backed_up(node) || !sim_may_change(w, node) || !has_identities(w))
         return;
     sim_node_crash(node, SIM_KILL);
     sim_node_restore(node, &node->backup);
@@ -520,7 +522,8 @@ static uint32_t who_knows(
         const struct sim_link *l = &w->links[i];
         bool loaded = load_known(w, l, node, image, &known);
         uint32_t other = l->nodes[l->nodes[0] == node->number];
-        if (loaded && !w->nodes[other].put_back && known.cursor > image->position)
+        bool meets = !node->portable || !sim_is_part(&w->nodes[other]);
+        if (loaded && meets && !w->nodes[other].put_back && known.cursor > image->position)
             knowing |= 1u << other;
     }
     return knowing;
@@ -557,7 +560,8 @@ static bool is_copied(const struct sim_world *w, const struct sim_node *node, ui
 }
 
 /* It goes on from an older state of its whole file system. Where others have writes that it loses,
- * it writes only if somebody will tell it of them, and first meets those who will. */
+ * it writes only if somebody will tell it of them, and first meets those who will; so not where
+ * some hold a part, which may be the only ones that it meets. */
 static void do_put_back(struct sim_world *w)
 {
     struct sim_node *node = some_node(w);
@@ -569,7 +573,7 @@ static void do_put_back(struct sim_world *w)
     uint32_t meets = known ? who_knows(w, node, image) : UINT32_MAX;
     /* That the same dot is two writes is enough without that either was collected. */
     bool waits = meets == 0 || w->collects || sim_chance(w, 4) == 0;
-    if (!may_change(w, node) && !(sim_is_apart(node) && !waits))
+    if (!sim_may_change(w, node) && !(sim_is_apart(node) && !waits))
         return;
     sim_node_crash(node, SIM_KILL);
     sim_node_put_back(node, image, waits, waits ? UINT32_MAX : meets);
@@ -592,6 +596,7 @@ static void do_copy(struct sim_world *w)
         return;
     struct sim_image image = sim_image_take(node, false);
     struct sim_node *copy = sim_node_copy(w, &image);
+    copy->portable = node->portable;
     sim_image_free(&image);
     sim_link_add(w, node->number, copy->number);
 }
@@ -609,7 +614,8 @@ static void do_leave(struct sim_world *w)
     uint32_t members = 0;
     for (uint32_t i = 0; i < w->node_count; i++)
         members += w->nodes[i].member;
-    if (node == NULL || members < 3 || !may_change(w, node) || !sim_connected(w, node->number))
+    if (node == NULL || members < 3 || !sim_may_change(w, node) ||
+        !sim_connected(w, node->number) || (w->parts && !sim_full_without(w, node)))
         return;
     sim_node_remove(node);
     for (uint32_t i = 0; i < SIM_LINKS; i++) {
@@ -711,15 +717,46 @@ static void do_old_copy(struct sim_world *w)
     sim_link_add(w, node->number, sim_node_copy(w, &node->backup)->number);
 }
 
+/* A node that may be a part, and is up. */
+static struct sim_node *some_portable(struct sim_world *w)
+{
+    struct sim_node *node = some_node(w);
+    bool may = node != NULL && node->portable && !node->put_back && sim_may_change(w, node);
+    return may ? node : NULL;
+}
+
+static void do_scope(struct sim_world *w)
+{
+    struct sim_node *node = some_portable(w);
+    if (node != NULL)
+        sim_part_choose(node);
+}
+
+static void do_all(struct sim_world *w)
+{
+    struct sim_node *node = some_portable(w);
+    if (node != NULL)
+        sim_part_clear(node);
+}
+
+static void do_evict(struct sim_world *w)
+{
+    struct sim_node *node = some_portable(w);
+    if (node != NULL)
+        sim_part_evict(node);
+}
+
 static void do_wait(struct sim_world *w)
 {
     static const uint32_t far[] = {100, 2000, 70000, 86400000};
-    w->now_ms += sim_chance(w, far[sim_chance(w, 4)]);
+    uint32_t ms = sim_chance(w, far[sim_chance(w, 4)]);
+    w->forgot |= ms > 3600000;
+    w->now_ms += ms;
 }
 
 /* ---- the table ---- */
 
-enum kind { WORK, RULE, COLLECTING, FAULT };
+enum kind { WORK, RULE, COLLECTING, PART, FAULT };
 
 /* What comes later has its place here: a function that does it to the world, and a line. */
 static const struct action {
@@ -765,6 +802,9 @@ static const struct action {
     {"copied directory", do_copy, 2, FAULT},
     {"join", do_join, 2, FAULT},
     {"leave", do_leave, 1, FAULT},
+    {"a part of it", do_scope, 5, PART},
+    {"all of it again", do_all, 2, PART},
+    {"evict", do_evict, 8, PART},
     {"time passes", do_wait, 10, FAULT},
 };
 #define ACTIONS (sizeof actions / sizeof actions[0])
@@ -793,6 +833,8 @@ static bool is_chosen(struct sim_world *w, const struct action *action, uint32_t
         return w->settles && (action->act == do_policy || sim_chance(w, 2) == 0);
     case COLLECTING:
         return w->collects && sim_chance(w, 2) == 0;
+    case PART:
+        return w->parts && sim_chance(w, 2) == 0;
     default:
         return sim_chance(w, 1 + calm) == 0;
     }
@@ -803,12 +845,19 @@ void sim_actions_choose(struct sim_world *w)
     uint32_t calm = 1 + sim_chance(w, 4); /* the more, the fewer kinds of faults */
     w->settles = sim_chance(w, 3) == 0;
     w->collects = sim_chance(w, 2) == 0;
+    w->parts = !w->settles && !w->collects && sim_chance(w, 2) == 0;
+    bool parts = false;
     for (uint32_t i = 0; i < ACTIONS; i++) {
         w->settles |= actions[i].kind == RULE && is_favoured(w, &actions[i]);
         w->collects |= actions[i].kind == COLLECTING && is_favoured(w, &actions[i]);
+        parts |= actions[i].kind == PART && is_favoured(w, &actions[i]);
     }
+    w->parts = parts || (w->parts && !w->settles && !w->collects);
+    w->settles &= !w->parts;
+    w->collects &= !w->parts;
     for (uint32_t i = 0, backup = 0; i < ACTIONS; i++) {
-        bool chosen = is_chosen(w, &actions[i], calm);
+        bool chosen = is_chosen(w, &actions[i], calm) &&
+                      !(w->parts && actions[i].act == do_put_back); /* only where asked for */
         w->weights[i] = is_favoured(w, &actions[i]) ? 4 * actions[i].weight
                         : chosen                    ? actions[i].weight
                                                     : 0;

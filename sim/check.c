@@ -3,7 +3,7 @@
  * What must be so. At any moment each copy is what the writes say that it has seen: of each cell of
  * each record the writes that none of the others had seen, with their values, and of them the
  * winner is shown. And its version vector covers nothing that it has not seen. After healing, all
- * have seen all.
+ * have seen all; of those that hold a part, see part.c.
  */
 #include "settle.h"
 
@@ -252,8 +252,9 @@ static void check_versions(struct sim_world *w, const struct sim_node *node, str
     sim_versions_load(read, &v);
     for (uint32_t i = 0; i < w->write_count; i++) {
         const struct sim_write *write = &w->writes[i];
-        bool counts =
-            !write->replaced && !write->apart && (!write->cut || write->identity != node->identity);
+        bool counts = !write->replaced && !write->apart &&
+                      (!write->cut || write->identity != node->identity) &&
+                      sim_part_must_have(w, node, i);
         if (counts && write->seq <= v.seq[write->identity] &&
             !has_write(w, &w->identities[node->identity], write))
             sim_fail(w,
@@ -296,6 +297,7 @@ void sim_check_node(struct sim_world *w, struct sim_node *node)
     check_versions(w, node, read);
     if (!w->result.failed && !node->blind)
         sim_check_conflicts(node, read);
+    sim_part_check_scope(node);
     sim_numbers_release(&c.numbers);
     replica.ops->changes_close(changes);
     bz_read_end(read);
@@ -342,7 +344,7 @@ void sim_check_digests(struct sim_world *w)
     bool there[SIM_NODES];
     for (uint32_t i = 0; i < w->node_count; i++) {
         there[i] = summary_load(w, &w->nodes[i], &all[i]) && !all[i].versions.partial &&
-                   !sim_is_apart(&w->nodes[i]);
+                   !sim_is_apart(&w->nodes[i]) && !sim_is_part(&w->nodes[i]);
         for (uint32_t k = 0; there[i] && k < i; k++) {
             if (there[k] && equal_versions(&all[i], &all[k]) && !equal_digests(&all[i], &all[k]))
                 sim_fail(w, "nodes %u and %u have the same writes and differ", k, i);
@@ -385,7 +387,7 @@ static void check_equal(struct sim_world *w)
     const struct sim_node *one = NULL;
     for (uint32_t i = 0; i < w->node_count; i++) {
         struct sim_node *node = &w->nodes[i];
-        if (!node->member)
+        if (!node->member || sim_is_part(node))
             continue;
         if (!summary_load(w, node, one == NULL ? &first : &other)) {
             sim_fail(w, "node %u is not there", i);
@@ -431,14 +433,15 @@ static void check_nothing_lost(struct sim_world *w)
 {
     for (uint32_t i = 0; i < w->write_count; i++) {
         const struct sim_write *write = &w->writes[i];
-        uint32_t have = 0, members = 0;
+        uint32_t have = 0, members = 0, parts = 0;
         for (uint32_t k = 0; k < w->node_count; k++) {
             if (!w->nodes[k].member)
                 continue;
-            have += has_write(w, &w->identities[w->nodes[k].identity], write);
-            members++;
+            bool part = sim_is_part(&w->nodes[k]);
+            *(part ? &parts : &have) += has_write(w, &w->identities[w->nodes[k].identity], write);
+            members += !part;
         }
-        if (have != members && (have != 0 || !write->lost))
+        if (have != members && (have + parts != 0 || !write->lost))
             sim_fail(w, "write %llu of identity %u, record %u, is at %u of %u nodes",
                 (unsigned long long)write->seq, write->identity, write->record, have, members);
     }
@@ -456,5 +459,9 @@ void sim_check_healed(struct sim_world *w)
         sim_check_node(w, node);
         if (bz_db_check(node->db, NULL, NULL, &error) != 0)
             sim_fail(w, "node %u: %s", node->number, error.text);
+    }
+    for (uint32_t i = 0; !w->result.failed && i < w->node_count; i++) {
+        if (w->nodes[i].member)
+            sim_part_check_healed(w, &w->nodes[i]);
     }
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * sim_mutants [--seconds S]
+ * sim_mutants [--seconds S] [--only NAME]
  *
  * Shows that the simulator's checks bite: runs it on code with one deliberate fault after the other
  * (base/mutant.h), each in a process of its own, until it is found, and on the code without any.
@@ -31,14 +31,16 @@ static const struct {
 };
 
 /* What has to happen for a fault to show, where that is rare. */
-enum { PLAIN, PUT_BACK, COPIES, UPDATES, POLICIES, RULES, COLLECTING, SETS };
+enum { PLAIN, PUT_BACK, COPIES, UPDATES, POLICIES, RULES, COLLECTING, PARTS, BETWEEN, SETS };
 static const char *const sets[SETS][SIM_FAVOURED_MAX] = {
     [PUT_BACK] = {"backup", "file system put back"},
     [COPIES] = {"copied directory"},
     [UPDATES] = {"update"},
     [POLICIES] = {"policy"},
     [RULES] = {"policy", "resolver"},
-    [COLLECTING] = {"deleted records are collected", "retention"}};
+    [COLLECTING] = {"deleted records are collected", "retention"},
+    [PARTS] = {"a part of it"},
+    [BETWEEN] = {"a part of it", "update", "unset", "partition"}};
 
 static const uint8_t favoured[BZ_MUTANTS_COUNT] = {[BZ_MUTANT_OUTLIVED_UNNOTICED] = PUT_BACK,
     [BZ_MUTANT_OPENING_NOT_NOTED] = PUT_BACK,
@@ -59,7 +61,15 @@ static const uint8_t favoured[BZ_MUTANTS_COUNT] = {[BZ_MUTANT_OUTLIVED_UNNOTICED
     [BZ_MUTANT_COLLECTS_UNSTABLE] = COLLECTING,
     [BZ_MUTANT_NOT_COMPARED] = COLLECTING,
     [BZ_MUTANT_COMPARES_AWAY] = COLLECTING,
-    [BZ_MUTANT_TORN_BY_VECTOR] = COLLECTING};
+    [BZ_MUTANT_TORN_BY_VECTOR] = COLLECTING,
+    [BZ_MUTANT_PART_TAKEN_FOR_FULL] = PARTS,
+    [BZ_MUTANT_WIDER_NOT_REREAD] = PARTS,
+    [BZ_MUTANT_LET_GO_UNCLAIMED] = PARTS,
+    [BZ_MUTANT_LET_GO_DELETES] = PARTS,
+    [BZ_MUTANT_STATES_SUMMED] = BETWEEN,
+    [BZ_MUTANT_CLAIMS_WHAT_WENT] = PARTS,
+    [BZ_MUTANT_MARKER_IGNORED] = PARTS,
+    [BZ_MUTANT_LEFT_UNSEEN] = PARTS};
 
 struct finding {
     bool found;
@@ -84,6 +94,10 @@ static void search(int out, struct finding *finding, unsigned set, uint64_t seed
     for (uint64_t seed = 1;
          !result.failed && seed <= seeds && seconds(CLOCK_PROCESS_CPUTIME_ID) < until; seed++) {
         struct sim_options options = {.seed = seed, .shape = -1};
+        if (set == BETWEEN) { /* two full ones and a part that hears of both */
+            options.shape = SIM_MESH;
+            options.nodes = 3;
+        }
         memcpy(options.favoured, sets[set], sizeof options.favoured);
         finding->seeds++;
         if (write(out, finding, sizeof *finding) != sizeof *finding)
@@ -136,13 +150,20 @@ static struct finding hunt(double limit)
 int main(int argc, char **argv)
 {
     double limit = 120;
-    if (argc == 3 && strcmp(argv[1], "--seconds") == 0)
-        limit = strtod(argv[2], NULL);
-    else if (argc != 1)
-        return fputs("usage: sim_mutants [--seconds S]\n", stderr), 2;
+    const char *only = NULL;
+    for (int i = 1; i < argc; i += 2) {
+        if (i + 1 < argc && strcmp(argv[i], "--seconds") == 0)
+            limit = strtod(argv[i + 1], NULL);
+        else if (i + 1 < argc && strcmp(argv[i], "--only") == 0)
+            only = argv[i + 1];
+        else
+            return fputs("usage: sim_mutants [--seconds S] [--only NAME]\n", stderr), 2;
+    }
     unsigned missed = 0;
     printf("%-68s %6s %7s  %s\n", "deliberate fault", "seeds", "seconds", "found by");
     for (unsigned i = 0; i < BZ_MUTANTS_COUNT; i++) {
+        if (only != NULL && strcmp(only, mutants[i].name) != 0)
+            continue;
         bz_mutant = (enum bz_mutant)i;
         double began = seconds(CLOCK_MONOTONIC);
         struct finding finding = hunt(limit);

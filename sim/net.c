@@ -31,7 +31,8 @@ static void connection_free(struct sim_world *w, struct sim_connection *c)
     struct sim_link *l = &w->links[c->link];
     if (l->connection == (int)(c - w->connections)) {
         l->connection = -1;
-        l->retry_ms = w->now_ms + 50 + sim_chance(w, w->faults ? 5000 : 500);
+        bool refused = sim_is_part(&w->nodes[l->nodes[0]]) && sim_is_part(&w->nodes[l->nodes[1]]);
+        l->retry_ms = w->now_ms + 50 + sim_chance(w, w->faults ? 5000 : refused ? 60000 : 500);
     }
     for (int i = 0; i < 2; i++) {
         end_close(&c->ends[i]);
@@ -161,6 +162,9 @@ static void check_end(struct sim_world *w, const struct sim_end *end)
     if (w->muted || status.phase != BZ_SESSION_CLOSED || status.code == 0 ||
         status.code == BLAZE_ECLOSED || status.code == BLAZE_ETIMEOUT)
         return;
+    const uint32_t *nodes = end->link->nodes;
+    if (status.code == BLAZE_EBUSY && (w->nodes[nodes[0]].portable || w->nodes[nodes[1]].portable))
+        return; /* a scope has changed meanwhile, or both are parts */
     sim_fail(w, "a session at node %u ended: %s: %s", end->node->number,
         blaze_error_name(status.code), status.reason);
 }
@@ -457,7 +461,8 @@ bool sim_net_live(const struct sim_world *w)
 {
     for (uint32_t i = 0; i < SIM_LINKS; i++) {
         const struct sim_link *l = &w->links[i];
-        if (!l->used)
+        if (!l->used ||
+            (sim_is_part(&w->nodes[l->nodes[0]]) && sim_is_part(&w->nodes[l->nodes[1]])))
             continue;
         if (l->connection < 0)
             return false;

@@ -35,12 +35,12 @@ static struct sim_seen seen_of(const struct sim_identity *identity, int32_t mome
 bool sim_is_present(const struct sim_identity *identity, uint32_t record)
 {
     int32_t last = identity->last[record];
-    return last >= 0 && !identity->moments[last].absent;
+    return last >= 0 && !identity->moments[last].absent && !identity->absent[record];
 }
 
 struct sim_seen sim_seen_last(const struct sim_identity *identity, uint32_t record)
 {
-    return seen_of(identity, identity->last[record]);
+    return seen_of(identity, identity->absent[record] ? -1 : identity->last[record]);
 }
 
 struct sim_seen sim_seen_now(const struct sim_identity *identity, uint32_t record)
@@ -74,6 +74,7 @@ static void push(struct sim_identity *identity, struct sim_moment moment)
     moment.previous = identity->last[moment.record];
     identity->last[moment.record] = (int32_t)identity->moment_count;
     identity->moments[identity->moment_count++] = moment;
+    identity->absent[moment.record] = false;
 }
 
 /* Writes of one record are at another node than their own. */
@@ -139,6 +140,7 @@ void sim_identity_copy(struct sim_world *w, struct sim_identity *to,
         push(to, from->moments[i]);
         note_elsewhere(w, to->node, from->moments[i].record, &from->moments[i].seen);
     }
+    memcpy(to->absent, from->absent, sizeof to->absent);
     to->position = position;
 }
 
@@ -187,8 +189,10 @@ void sim_write_add(
     struct sim_world *w, uint32_t number, uint32_t record, const struct sim_write *made)
 {
     struct sim_identity *identity = &w->identities[number];
-    const struct sim_node *node = &w->nodes[identity->node];
-    struct sim_seen seen = sim_seen_now(identity, record);
+    struct sim_node *node = &w->nodes[identity->node];
+    struct sim_seen seen =
+        sim_is_present(identity, record) ? sim_seen_now(identity, record) : node->part.left[record];
+    node->part.left[record] = (struct sim_seen){{0}};
     struct sim_write write = *made;
     write.identity = number;
     write.record = record;

@@ -55,8 +55,11 @@ static void world_init(struct sim_world *w, const struct sim_options *options)
         abort();
     sim_disk_init(w);
     sim_actions_choose(w);
-    for (uint32_t i = 0; i < nodes; i++)
-        sim_node_add(w);
+    for (uint32_t i = 0; i < nodes; i++) {
+        struct sim_node *node = sim_node_add(w);
+        if (node->portable && sim_chance(w, 2))
+            sim_part_choose(node);
+    }
     for (uint32_t i = 0; i < nodes; i++) {
         for (uint32_t k = i + 1; k < nodes; k++) {
             if (are_linked((enum sim_shape)shape, i, k, nodes))
@@ -132,6 +135,8 @@ static void heal(struct sim_world *w)
     }
     for (uint32_t n = 0; !w->result.failed; n++) {
         w->counts.steps++;
+        if (n % 64 == 0)
+            sim_parts_mend(w);
         if (positions(w) != before || !sim_net_live(w)) {
             before = positions(w);
             quiet = w->now_ms;
@@ -153,12 +158,15 @@ static void heal(struct sim_world *w)
 /* Digests are not compared for a day where a peer that has left was in the middle of something, or
  * has lost that by which others let go of records. What differs when nothing moves any more is
  * found by the next session then, and goes on to the next copy by that; so, where there are blind
- * copies, what was collected comes back. */
+ * copies, what was collected comes back. And a part waits a day, by its clock, for whoever kept
+ * what it has let go of. */
 static void heal_after_a_day(struct sim_world *w)
 {
-    if (w->result.failed || !w->collects)
+    if (w->result.failed || !(w->collects || (w->parts && w->forgot)))
         return;
     w->now_ms += 25ull * 3600000;
+    for (uint32_t i = 0; w->parts && i < w->node_count; i++)
+        w->nodes[i].skew_ms = w->ahead_ms;
     for (uint32_t i = 0; i <= w->node_count && !w->result.failed; i++) {
         for (uint32_t k = 0; k < SIM_CONNECTIONS; k++) {
             if (w->connections[k].used)

@@ -13,6 +13,7 @@
  *
  *   world.h    what there is; the life of nodes
  *   oracle.c   histories: which copy had seen which writes when
+ *   part.c     nodes that hold a part of the database
  *   watch.c    the wrapped replica that tells the oracle what sessions bring
  *   net.c      connections, delays, cuts
  *   actions.c  the table of what may be done to a world: work and faults

@@ -14,6 +14,8 @@ static struct {
     struct sim_node *node;
     blaze_id peer;
     uint32_t count;
+    bool part; /* the node was one when it began */
+    uint32_t markers;
     struct {
         uint32_t record;
         bool changed;
@@ -34,7 +36,8 @@ static int apply_begin(
 {
     under_way.node = node_of(context);
     under_way.peer = *peer;
-    under_way.count = 0;
+    under_way.count = under_way.markers = 0;
+    under_way.part = sim_is_part(under_way.node);
     return real->apply_begin(context, peer, out, error);
 }
 
@@ -67,6 +70,28 @@ static bool brings_news(
     return !sim_includes(&known, got);
 }
 
+/* A marker: a part is told that it does not want a record. */
+static int apply_marker(
+    struct bz_apply *apply, const struct bz_change *change, bool *changed, blaze_error *error)
+{
+    int rc = real->apply_marker(apply, change, changed, error);
+    under_way.markers++;
+    if (rc == 0 && !world->muted && !under_way.node->portable)
+        sim_fail(
+            world, "node %u, a full one, is told what it does not want", under_way.node->number);
+    return rc;
+}
+
+static int acknowledged(void *context, struct bz_acknowledged known, bool *more, blaze_error *error)
+{
+    int rc = real->acknowledged(context, known, more, error);
+    struct sim_node *node = node_of(context);
+    bool held[SIM_RECORDS];
+    if (!world->muted && node->portable)
+        sim_part_look(node, held);
+    return rc;
+}
+
 static void tell(struct sim_identity *to, const struct sim_identity *from, uint32_t record,
     bool changed, uint64_t position)
 {
@@ -83,6 +108,7 @@ static void tell(struct sim_identity *to, const struct sim_identity *from, uint3
         return;
     for (uint32_t i = 0; i < SIM_RECORD_WRITES / 64; i++)
         have.bits[i] |= got.bits[i];
+    under_way.node->part.left[record] = (struct sim_seen){{0}};
     sim_moment_add(world, to, record, &have);
 }
 
@@ -120,14 +146,26 @@ static int apply_commit(struct bz_apply *apply, const struct bz_peer_state *peer
         from = world->identities[from].renewed;
     struct sim_identity *to = &world->identities[node->identity];
     uint64_t before = to->position;
-    bool moved[SIM_RECORDS] = {false};
+    bool held[SIM_RECORDS], moved[SIM_RECORDS] = {false};
+    if (node->portable)
+        sim_part_look(node, held);
     if (world->collects)
         sim_collect_moved(node, before, moved);
     for (uint32_t i = 0; i < under_way.count; i++) {
         under_way.changes[i].changed |= moved[under_way.changes[i].record];
-        tell(to, &world->identities[from], under_way.changes[i].record,
-            under_way.changes[i].changed, peer->cursor);
+        if (!node->portable || held[under_way.changes[i].record])
+            tell(to, &world->identities[from], under_way.changes[i].record,
+                under_way.changes[i].changed, peer->cursor);
     }
+    if (under_way.part && !sim_is_part(node)) {
+        to->position++; /* it has become a full one */
+        sim_part_forget(node);
+        sim_note(world, "node %u is a full one", node->number);
+    }
+    /* What is out of scope and cannot go yet moves to the end of the log. */
+    uint64_t beyond = bz_db_position(node->db) - to->position;
+    if (beyond <= under_way.markers)
+        to->position += beyond;
     if (world->collects)
         sim_collect_applied(node, before);
     world->counts.records += under_way.count;
@@ -200,5 +238,7 @@ void sim_replica_open(struct sim_node *node, struct bz_replica *out)
     watched.collect = collect;
     watched.range_compare = range_compare;
     watched.range_compared = range_compared;
+    watched.apply_marker = apply_marker;
+    watched.acknowledged = acknowledged;
     out->ops = &watched;
 }

@@ -48,7 +48,9 @@ struct sim_image sim_image_take(struct sim_node *node, bool durable)
     struct sim_image image = {.identity = node->identity,
         .position = identity->position,
         .seq = identity->seq,
-        .rules = node->rules};
+        .rules = node->rules,
+        .part = node->part};
+    memcpy(image.absent, identity->absent, sizeof image.absent);
     struct bz_identity present;
     bz_db_identity(node->db, &present);
     image.epoch = present.epoch;
@@ -153,6 +155,7 @@ static struct sim_node *node_new(struct sim_world *w)
     node->chunk_bytes = chunks[sim_chance(w, 4)];
     node->lazy_ms = (uint32_t[]){0, 0, 20, 3000, UINT32_MAX}[sim_chance(w, 5)];
     node->blind = w->blind && node->number != 1 && sim_chance(w, 3) == 0;
+    node->portable = w->parts && !node->blind && node->number != 1 && sim_chance(w, 2);
     node->window_bytes = sim_chance(w, 2) ? 0 : 2000;
     node->meets = UINT32_MAX;
     node->mark = ++w->marks;
@@ -247,10 +250,13 @@ void sim_node_look(struct sim_node *node)
     take_identity(node);
     struct sim_identity *is = &w->identities[node->identity];
     sim_identity_copy(w, is, was, was->position);
+    sim_part_forget(node);
     was->renewed = node->identity;
     is->seq = seq_of(node);
-    sim_note(w, "node %u finds that it was put back: it is identity %u now", node->number,
-        node->identity);
+    sim_note(
+        w, "node %u finds that it is another: it is identity %u now", node->number, node->identity);
+    if (!was->cut && sim_is_part(node) && (w->forgot || !node->part.is))
+        return; /* nobody claims any more what it was: see db/scope.c */
     uint64_t kept = kept_until(node, before, was->position);
     sim_note(w, "of identity %u, which had written %llu, what it wrote after %llu is reissued",
         before, (unsigned long long)was->seq, (unsigned long long)kept);
@@ -270,12 +276,14 @@ static void came_back(struct sim_node *node, uint32_t before)
 {
     struct sim_world *w = node->world;
     uint64_t position = bz_db_position(node->db);
+    bool *held = sim_holdings(node);
     take_identity(node);
     struct sim_identity *was = &w->identities[before], *is = &w->identities[node->identity];
     sim_note(w, "node %u is back at position %llu as identity %u", node->number,
         (unsigned long long)position, node->identity);
     if (node->identity != before) {
         sim_identity_copy(w, is, was, position);
+        sim_part_forget(node);
         sim_forgive(w, before, position);
         check_apart(w, is);
         found_out(node);
@@ -287,11 +295,14 @@ static void came_back(struct sim_node *node, uint32_t before)
         sim_fail(w, "node %u has lost what was durable", node->number);
     node->durable = position;
     sim_collect_opened(node);
+    sim_part_came_back(node);
+    sim_holdings_lost(node, held);
 }
 
 void sim_node_up(struct sim_node *node)
 {
     uint32_t before = node->disk.identity;
+    node->part = node->disk.part;
     node_open(node, false);
     if (node->db != NULL)
         came_back(node, before);
@@ -315,6 +326,7 @@ void sim_node_crash(struct sim_node *node, enum sim_crash how)
     bool cut = how == SIM_POWER_CUT;
     sim_note(node->world, "node %u %s", node->number, cut ? "loses its power" : "is killed");
     node->disk = sim_image_take(node, cut);
+    node->world->forgot |= cut;
     if (cut)
         node->boot = ++node->world->marks;
     node_close(node);
@@ -339,9 +351,12 @@ static void forgive_all(const struct sim_node *node)
 void sim_node_remove(struct sim_node *node)
 {
     sim_note(node->world, "node %u leaves", node->number);
+    node->world->forgot = true;
+    bool *held = sim_holdings(node);
     forgive_all(node);
     node_close(node);
     node->member = false;
+    sim_holdings_lost(node, held);
     sim_image_free(&node->backup);
 }
 
@@ -355,6 +370,7 @@ void sim_node_restore(struct sim_node *node, const struct sim_image *image)
     node->mark = ++node->world->marks;
     node->durable = 0;
     found_out(node);
+    node->world->forgot = true;
     sim_note(node->world, "node %u is put back to a backup", node->number);
 }
 
@@ -381,17 +397,23 @@ void sim_node_put_back(
     node->waits = waits;
     node->meets = meets;
     sim_node_hang_up(node);
+    bool *held = sim_holdings(node);
+    node->identity = image->identity;
     sim_identity_cut(w, image->identity, image->position, image->seq);
+    memcpy(w->identities[node->identity].absent, image->absent, sizeof image->absent);
+    sim_holdings_lost(node, held);
     forgive_missing(node, &w->identities[image->identity]);
     node->durable = image->position;
     sim_note(w, "the file system of node %u is put back to position %llu%s", node->number,
         (unsigned long long)image->position, waits ? ", and waits" : "");
+    node->world->forgot = true;
 }
 
 struct sim_node *sim_node_copy(struct sim_world *w, const struct sim_image *image)
 {
     struct sim_node *node = node_new(w);
     node->disk = image_again(w, image);
+    node->identity = image->identity;
     sim_note(w, "node %u is a copied directory", node->number);
     return node;
 }

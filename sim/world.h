@@ -58,6 +58,7 @@ struct sim_write {
     bool elsewhere;       /* another node had it, whoever that was */
     bool cut;             /* its node was put back to before it */
     bool apart;           /* under a dot that others may know as another write's */
+    bool fragile;         /* some node that had it has lost it */
     struct sim_seen seen; /* what its node had seen of the record, this one excepted */
 };
 
@@ -85,7 +86,8 @@ struct sim_identity {
     struct sim_moment *moments;
     uint32_t moment_count, moment_capacity;
     int32_t last[SIM_RECORDS];
-    uint32_t *writes; /* by seq, from 1 */
+    bool absent[SIM_RECORDS]; /* it is not here any more: let go of by a part */
+    uint32_t *writes;         /* by seq, from 1 */
     uint32_t write_capacity;
 };
 
@@ -112,13 +114,25 @@ struct sim_rules {
     uint8_t policies[SIM_COLLECTIONS][SIM_FIELDS + 1]; /* enum bz_policy; last: the collection's */
 };
 
+/* What a node is to hold; see part.c. */
+struct sim_part {
+    bool is; /* a part, not all */
+    uint8_t takes[SIM_COLLECTIONS];
+    bool evicted[SIM_RECORDS];
+    struct sim_seen had[SIM_RECORDS]; /* when it was evicted */
+    /* Of what the node has let go of, and had written to, the writes that it had seen. */
+    struct sim_seen left[SIM_RECORDS];
+};
+
 /* What is on a node's disk. */
 struct sim_image {
+    struct sim_part part;
     struct bz_memory_image *memory;
     char *directory;
     uint32_t identity;
     uint64_t position, seq; /* of that identity, */
     blaze_id epoch;         /* and its log's */
+    bool absent[SIM_RECORDS];
     struct sim_rules rules;
 };
 
@@ -138,6 +152,8 @@ struct sim_node {
     uint64_t durable;   /* position of the last commit that no power cut may take */
     uint8_t role;
     bool blind;
+    bool portable; /* it may hold a part only */
+    struct sim_part part;
     /* Its file system was put back, and it has not found out. It writes at once, or it waits until
      * it has met the others. Meanwhile it meets only these nodes, as bits. */
     bool put_back, waits;
@@ -188,6 +204,7 @@ struct sim_world {
     struct sim_result result;
     struct rng rng;
     uint64_t now_ms;
+    int64_t ahead_ms;    /* the most that a clock has ever been */
     uint32_t node_count; /* ever made */
     uint32_t marks;
     bool muted; /* what is applied now will not have been */
@@ -199,6 +216,8 @@ struct sim_world {
     uint32_t settlers; /* nodes that may have rules */
     uint8_t policy;    /* that is set more often than others */
     uint64_t inventions;
+    bool parts;  /* some nodes may hold a part */
+    bool forgot; /* a node has, of what it had or claimed */
     struct sim_node nodes[SIM_NODES];
     struct sim_link links[SIM_LINKS];
     struct sim_connection connections[SIM_CONNECTIONS];
@@ -316,6 +335,31 @@ int sim_value_order(const blaze_value *a, const blaze_value *b);
 bool sim_value_is(
     struct sim_world *w, const blaze_value *value, const struct sim_write *write, uint32_t field);
 
+/* ---- part.c ---- */
+
+/* Which records are there; those that are not any more are noted, and must not be lost. */
+void sim_part_look(struct sim_node *node, bool held[SIM_RECORDS]);
+/* The same of a node that was down, which may have let go of them before or after. */
+void sim_part_came_back(struct sim_node *node);
+/* It is a full one, or another: what it had let go of counts for nothing. */
+void sim_part_forget(struct sim_node *node);
+/* Which writes a node has, by their numbers; given back to tell what it has lost meanwhile. */
+bool *sim_holdings(const struct sim_node *node);
+void sim_holdings_lost(struct sim_node *node, bool *before);
+/* A scope at random; all; a record is let go of. */
+void sim_part_choose(struct sim_node *node);
+void sim_part_clear(struct sim_node *node);
+void sim_part_evict(struct sim_node *node);
+/* Whether a node has a write if its version vector covers it. */
+bool sim_part_must_have(struct sim_world *w, const struct sim_node *node, uint32_t write);
+bool sim_is_part(const struct sim_node *node); /* it says so itself */
+void sim_part_check_scope(struct sim_node *node);
+void sim_part_check_healed(struct sim_world *w, const struct sim_node *node);
+/* Has one that is in the way of meeting become a full one, if there is one. */
+void sim_parts_mend(struct sim_world *w);
+/* Whether a node that will always be a full one, and can read, is there without this one. */
+bool sim_full_without(const struct sim_world *w, const struct sim_node *node);
+
 /* ---- watch.c ---- */
 
 /* A replica of the node's database that tells the oracle what is applied. */
@@ -374,6 +418,9 @@ void sim_net_release(struct sim_world *w);
 /* Chooses what may happen in this run, and does one such thing. */
 void sim_actions_choose(struct sim_world *w);
 void sim_act(struct sim_world *w);
+/* Whether a node may become another, or forget what it knows of others, without others missing it.
+ */
+bool sim_may_change(const struct sim_world *w, const struct sim_node *node);
 /* A node writes to a record, or deletes it. */
 void sim_meddle(struct sim_node *node, uint32_t record);
 

@@ -230,6 +230,92 @@ static void a_partial_replica_that_becomes_another_node_claims_anew_and_loses_no
     world_close(&w);
 }
 
+/* ---- what the keeper had is lost ---- */
+
+/* One link alone, from a new session on. */
+static void meet(struct world *w, uint32_t link)
+{
+    for (uint32_t i = 0; i < w->links; i++)
+        link_down(&w->link[i]);
+    for (int turn = 0; turn < 2; turn++) {
+        link_down(&w->link[link]);
+        link_up(w, &w->link[link]);
+        wake_all(w);
+        for (uint64_t steps = 0; step(w); steps++)
+            assert_true(steps < STEPS);
+    }
+}
+
+static int resumes(struct world *w, uint32_t peer, uint64_t position)
+{
+    struct bz_identity self, other;
+    const struct bz_replica *part = &w->link[0].replicas[1];
+    bz_db_identity(w->site[1].db, &self);
+    bz_db_identity(w->site[peer].db, &other);
+    return part->ops->resumed(part->context, &self.node, &other.node, position, NULL);
+}
+
+static blaze_id node_of(struct bz_db *db)
+{
+    struct bz_identity identity;
+    bz_db_identity(db, &identity);
+    return identity.node;
+}
+
+/* A part between two full ones, the keeper and another, that has let go of record 1 with a write
+ * of its own, of which the other knows nothing: the write took it out of the scope. */
+static void open_between(struct world *w)
+{
+    world_open(w, 5, CHAIN, 3);
+    assert_int_equal(set_scope(w->site[1].db, "kind = \"a\""), 0);
+    put(w->site[0].db, 1, "a");
+    meet(w, 0);
+    meet(w, 1);
+    assert_int_equal(count_of(w->site[2].db), 1);
+    put(w->site[1].db, 1, "b");
+    meet(w, 0);
+    assert_int_equal(count_of(w->site[1].db), 0);
+}
+
+static void what_lacks_a_write_that_was_let_go_of_comes_when_that_is_lost(void **state)
+{
+    (void)state;
+    struct world w;
+    open_between(&w);
+    struct bz_db *part = w.site[1].db;
+    meet(&w, 1);
+    assert_int_equal(count_of(part), 0);
+    assert_int_equal(set_scope(part, ""), 0); /* wider, which makes no difference to that */
+    meet(&w, 1);
+    assert_int_equal(count_of(part), 0);
+    blaze_id former = node_of(part);
+    assert_int_equal(resumes(&w, 2, 0), 0); /* it was never counted on */
+    assert_int_equal(resumes(&w, 0, bz_db_position(part)), 0);
+    blaze_id same = node_of(part);
+    assert_memory_equal(&former, &same, sizeof same);
+    assert_int_equal(resumes(&w, 0, 0), BLAZE_ECLOSED);
+    blaze_id another = node_of(part);
+    assert_memory_not_equal(&former, &another, sizeof another);
+    meet(&w, 1);
+    assert_int_equal(count_of(part), 1);
+    world_close(&w);
+}
+
+static void who_writes_anew_what_it_has_let_go_of_has_seen_that(void **state)
+{
+    (void)state;
+    struct world w;
+    open_between(&w);
+    put(w.site[1].db, 1, "c");
+    meet(&w, 1);
+    struct bz_db_state other;
+    struct version version;
+    load(&w.site[2], &other, &version);
+    assert_int_equal(other.records, 1);
+    assert_int_equal(other.conflicts, 0);
+    world_close(&w);
+}
+
 /* ---- hostile bytes ---- */
 
 static int decode(const struct bz_buf *payload)
@@ -266,6 +352,28 @@ static void a_scope_beyond_the_limits_is_refused_before_it_is_understood(void **
             assert_int_equal(decode_scope(bz_buf_bytes(&scope)), 0);
     }
     assert_int_equal(decode_scope(bz_buf_bytes(&scope)), BLAZE_EPROTO);
+    bz_buf_release(&scope);
+}
+
+static void what_a_log_is_recognized_by_comes_with_a_cursor_of_nothing(void **state)
+{
+    (void)state;
+    struct bz_buf payload;
+    struct bz_buf scope;
+    struct bz_resume out, resume = {.known = 9, .known_trail = {2, {{7, 70}, {3, 30}}}};
+    scope_bytes(&scope, "notes", "");
+    resume.scope = bz_buf_bytes(&scope);
+    bz_buf_init(&payload, 1000);
+    bz_resume_encode(&payload, &resume);
+    assert_int_equal(bz_resume_decode(bz_buf_bytes(&payload), &out), 0);
+    assert_int_equal(out.known, 9);
+    assert_int_equal(out.known_trail.count, 2);
+    assert_int_equal(out.known_trail.marks[1].id, 30);
+    bz_buf_clear(&payload);
+    resume.known = 7; /* its newest opening begins later */
+    bz_resume_encode(&payload, &resume);
+    assert_int_equal(decode(&payload), BLAZE_EPROTO);
+    bz_buf_release(&payload);
     bz_buf_release(&scope);
 }
 
@@ -338,7 +446,10 @@ int main(void)
         cmocka_unit_test(every_allocation_of_a_change_of_scope_may_fail),
         cmocka_unit_test(every_allocation_of_an_exchange_may_fail),
         cmocka_unit_test(a_partial_replica_that_becomes_another_node_claims_anew_and_loses_nothing),
+        cmocka_unit_test(what_lacks_a_write_that_was_let_go_of_comes_when_that_is_lost),
+        cmocka_unit_test(who_writes_anew_what_it_has_let_go_of_has_seen_that),
         cmocka_unit_test(a_scope_beyond_the_limits_is_refused_before_it_is_understood),
+        cmocka_unit_test(what_a_log_is_recognized_by_comes_with_a_cursor_of_nothing),
         cmocka_unit_test(a_peer_whose_scope_cannot_be_understood_is_told_why),
         cmocka_unit_test(markers_that_are_malformed_are_refused),
     };

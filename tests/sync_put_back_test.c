@@ -6,6 +6,7 @@
  */
 #include "sync_world.h"
 
+#include "crdt/scope.h"
 #include "store/memory_image.h"
 #include "sync/frame.h"
 
@@ -235,6 +236,45 @@ static void who_was_given_what_is_then_reissued_gives_it_back(void **state)
     close_world(&f);
 }
 
+static void set_scope(struct site *s, const char *filter)
+{
+    struct bz_buf scope;
+    struct bz_scope_item item = {NOTES, bz_bytes_text(filter)};
+    bz_buf_init(&scope, BZ_SCOPE_BYTES_MAX);
+    bz_scope_append(&scope, &item);
+    assert_int_equal(bz_db_scope_set(s->db, bz_buf_bytes(&scope), NULL), 0);
+    bz_buf_release(&scope);
+}
+
+/* What it lost had come from elsewhere, so that only the position of its log tells; and who knows
+ * that is about to read the log from its start, for another reason. */
+static void it_is_found_out_by_who_wants_another_part_now(void **state)
+{
+    (void)state;
+    struct fixture f;
+    open_world(&f, 50, STAR, 3);
+    struct site *hub = &f.w.site[0], *part = &f.w.site[2];
+    set_scope(part, "exists text");
+    all_links(&f.w);
+    write_notes(hub, 0, 1, "before");
+    settle_now(&f.w);
+    struct bz_memory_image *image = take(&f, 0);
+    write_notes(&f.w.site[1], 10, 1, "relayed");
+    settle_now(&f.w);
+    assert_true(has_note(part, 10));
+    reopen(&f, 0, image);
+    blaze_id former = node_of(hub);
+    set_scope(part, "");
+    assert_false(has_note(hub, 10));
+    assert_true(meet_once(&f, 1));
+    blaze_id now = node_of(hub);
+    assert_memory_not_equal(&former, &now, sizeof now);
+    assert_false(meet_once(&f, 1));
+    assert_true(has_note(hub, 10));
+    assert_int_equal(bz_db_check(hub->db, NULL, NULL, NULL), 0);
+    close_world(&f);
+}
+
 static void a_process_that_ends_and_begins_anew_is_the_same_node(void **state)
 {
     (void)state;
@@ -325,6 +365,7 @@ int main(void)
         cmocka_unit_test(a_hub_whose_log_has_grown_past_what_its_peers_know_loses_nothing),
         cmocka_unit_test(writes_under_the_dots_of_lost_ones_are_siblings_of_them),
         cmocka_unit_test(who_was_given_what_is_then_reissued_gives_it_back),
+        cmocka_unit_test(it_is_found_out_by_who_wants_another_part_now),
         cmocka_unit_test(writes_that_were_never_made_are_told_of),
         cmocka_unit_test(a_process_that_ends_and_begins_anew_is_the_same_node),
     };

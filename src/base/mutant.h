@@ -48,7 +48,15 @@
     X(COLLECTS_UNSTABLE, "a delete is collected though what had not seen it may be on its way")    \
     X(NOT_COMPARED, "who was away does not compare what it has")                                   \
     X(COMPARES_AWAY, "comparing takes away what the peer never had")                               \
-    X(TORN_BY_VECTOR, "a version vector is thought to say whether a torn record is known")
+    X(TORN_BY_VECTOR, "a version vector is thought to say whether a torn record is known")         \
+    X(PART_TAKEN_FOR_FULL, "a full copy takes over the version vector of a part")                  \
+    X(WIDER_NOT_REREAD, "a wider scope does not read the logs again")                              \
+    X(LET_GO_UNCLAIMED, "a part lets go of what no full copy is known to have")                    \
+    X(LET_GO_DELETES, "what leaves a scope is deleted by a write")                                 \
+    X(STATES_SUMMED, "a part takes the sum of what its peers told for what it was shown")          \
+    X(CLAIMS_WHAT_WENT, "a part claims what it let go of to whoever")                              \
+    X(MARKER_IGNORED, "a part ignores that a record has left its scope")                           \
+    X(LEFT_UNSEEN, "who writes anew what it has let go of has not seen that")
 
 enum bz_mutant {
     BZ_MUTANT_NONE,

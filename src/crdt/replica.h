@@ -52,7 +52,8 @@ struct bz_peer_state {
     uint64_t reached;      /* the last head of theirs that was fully reached here, 0: none */
     uint64_t seen_ms;      /* wall clock of the last contact */
     blaze_id database;     /* reserved: all zero */
-    struct bz_trail trail; /* of the cursor */
+    struct bz_trail trail; /* of the cursor, or of `known` */
+    uint64_t known; /* of a log that is read anew, before anything came: where the cursor was */
     bool scoped;    /* it is a partial replica: it is not to be counted on for anything but its
                        own writes */
     uint64_t held;  /* applied here up to this position under the scope before the present one */
@@ -291,6 +292,11 @@ struct bz_replica_ops {
      * peer->scope.
      */
     int (*scope)(void *context, struct bz_arena *arena, struct bz_scope_state *out);
+    /* A full peer resumes our log at a position. If it is the one that we count on for what we have
+     * let go of, and had read further by then, it has lost that: we go on as another node, unless
+     * we are not `former` any more, and this gives BLAZE_ECLOSED. */
+    int (*resumed)(void *context, const blaze_id *former, const blaze_id *peer, uint64_t position,
+        blaze_error *error);
     /* Says whether the changes come from a partial replica, and up to where the peer has
      * acknowledged our log; right after apply_begin(). */
     void (*apply_from)(struct bz_apply *apply, bool scoped, uint64_t acked);

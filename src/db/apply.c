@@ -379,7 +379,7 @@ static int settle_beyond(struct bz_apply *apply, bool head, blaze_error *error)
     int rc =
         bz_version_vector(txn->view, txn->state.self, txn->state.seq, &txn->arena, &own, error);
     if (rc == 0 && !bz_vv_includes(&own, &apply->beyond.vv))
-        rc = bz_beyond_raise(txn, &apply->beyond.vv, error);
+        rc = bz_beyond_raise(txn->db, txn->txn, &txn->arena, &apply->beyond.vv, error);
     return rc != 0 ? rc : bz_beyond_covered(txn, &own, error);
 }
 

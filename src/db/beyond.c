@@ -64,30 +64,28 @@ static int load(struct bz_view *view, struct bz_bytes key, struct bz_arena *aren
                : bz_error_set(error, BLAZE_ECORRUPT, "greatest dots are corrupt");
 }
 
-static int store(
-    struct bz_db_txn *txn, struct bz_bytes key, const struct bz_vv *vv, blaze_error *error)
+static int store(struct bz_db *db, struct bz_txn *txn, struct bz_bytes key, const struct bz_vv *vv,
+    blaze_error *error)
 {
     struct bz_buf value;
     bz_buf_init(&value, VALUE_MAX);
-    bz_buf_append64le(&value, txn->db->wall_ms(txn->db->context));
+    bz_buf_append64le(&value, db->wall_ms(db->context));
     bz_vv_append(&value, vv);
     int rc = value.error != 0 ? bz_error_code(error, value.error)
-                              : bz_txn_put(txn->txn, BZ_MAP_META, key, bz_buf_bytes(&value), error);
+                              : bz_txn_put(txn, BZ_MAP_META, key, bz_buf_bytes(&value), error);
     bz_buf_release(&value);
-    if (rc == 0)
-        txn->changed = true;
     return rc;
 }
 
-static int raise_to(
-    struct bz_db_txn *txn, struct bz_bytes key, const struct bz_vv *vv, blaze_error *error)
+static int raise_to(struct bz_db *db, struct bz_txn *txn, struct bz_arena *arena,
+    struct bz_bytes key, const struct bz_vv *vv, blaze_error *error)
 {
     struct dots dots;
-    int rc = load(txn->view, key, &txn->arena, &dots, error);
+    int rc = load(bz_txn_view(txn), key, arena, &dots, error);
     if (rc != 0 || bz_vv_includes(&dots.vv, vv))
         return rc;
-    rc = bz_vv_max(&txn->arena, &dots.vv, vv, &dots.vv);
-    return rc != 0 ? bz_error_code(error, rc) : store(txn, key, &dots.vv, error);
+    rc = bz_vv_max(arena, &dots.vv, vv, &dots.vv);
+    return rc != 0 ? bz_error_code(error, rc) : store(db, txn, key, &dots.vv, error);
 }
 
 static int drop_covered(
@@ -103,14 +101,16 @@ static int drop_covered(
 
 /* ---- noting ---- */
 
-int bz_beyond_raise(struct bz_db_txn *txn, const struct bz_vv *vv, blaze_error *error)
+int bz_beyond_raise(struct bz_db *db, struct bz_txn *txn, struct bz_arena *arena,
+    const struct bz_vv *vv, blaze_error *error)
 {
-    return raise_to(txn, beyond_key(), vv, error);
+    return raise_to(db, txn, arena, beyond_key(), vv, error);
 }
 
 int bz_compared_raise(struct bz_db_txn *txn, const struct bz_vv *vv, blaze_error *error)
 {
-    return raise_to(txn, compared_key(), vv, error);
+    txn->changed = true;
+    return raise_to(txn->db, txn->txn, &txn->arena, compared_key(), vv, error);
 }
 
 int bz_untold_note(struct bz_db *db, struct bz_txn *txn, blaze_error *error)

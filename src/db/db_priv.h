@@ -398,6 +398,7 @@ struct bz_db_txn {
     uint64_t begun; /* position of the log at the start */
     uint64_t begun_seq;
     bool notes_opening;
+    bool looked_part, part; /* part: once it was looked, whether this is a partial copy */
     bool changed;
     bool failed;
     bool outlived; /* a peer has seen more of this node than is here */
@@ -626,7 +627,8 @@ int bz_coverage_learn(void *context, const struct bz_coverage *told, struct bz_a
 /* ---- beyond.c: showing something else than others with the same version vector ---- */
 
 /* There are writes up to `vv` here that ours may not cover. */
-int bz_beyond_raise(struct bz_db_txn *txn, const struct bz_vv *vv, blaze_error *error);
+int bz_beyond_raise(struct bz_db *db, struct bz_txn *txn, struct bz_arena *arena,
+    const struct bz_vv *vv, blaze_error *error);
 /* A comparison with a peer that had `vv` changes what is here. */
 int bz_compared_raise(struct bz_db_txn *txn, const struct bz_vv *vv, blaze_error *error);
 int bz_compared_is(struct bz_view *view, bool *out, blaze_error *error);
@@ -686,9 +688,11 @@ struct bz_scope_kept {
 int bz_scope_load(
     struct bz_view *view, struct bz_arena *arena, struct bz_scope_kept *out, blaze_error *error);
 /* We are another node from now on. *gave: of the one before something may have been let go of. */
-int bz_scope_renew(struct bz_txn *txn, uint64_t position, bool *gave, blaze_error *error);
-/* The peers' logs are to be read again; `held`: what was read of them counts as it was. */
-int bz_peers_void(struct bz_db_txn *txn, bool held, blaze_error *error);
+int bz_scope_renew(
+    struct bz_db *db, struct bz_txn *txn, uint64_t position, bool *gave, blaze_error *error);
+/* The peers' logs are to be read again; `held`: what was read of them counts as it was; `known`: by
+ * how far that was they are recognized. */
+int bz_peers_void(struct bz_txn *txn, bool held, bool known, blaze_error *error);
 int bz_scope_is_set(struct bz_view *view, bool *out, blaze_error *error);
 int bz_scope_store(struct bz_txn *txn, const struct bz_scope_kept *kept, blaze_error *error);
 /* Forgets which records were found to be out of scope; see scoped.c. */
@@ -702,8 +706,21 @@ int bz_gone_note(struct bz_db_txn *txn, uint32_t collection, const blaze_id *id,
 int bz_gone_since(struct bz_view *view, struct bz_arena *arena, uint32_t collection,
     const blaze_id *id, const struct bz_vv *rvv, bool *out, blaze_error *error);
 
+/* What a record with writes of this node had seen when it went, until it is here again; *out is
+ * empty if there was none. Nothing is left of it once we are a full copy, or another node. */
+int bz_left_load(struct bz_view *view, struct bz_arena *arena, uint32_t collection,
+    const blaze_id *id, struct bz_vv *out, blaze_error *error);
+int bz_left_note(struct bz_db_txn *txn, uint32_t collection, const blaze_id *id,
+    const struct bz_vv *rvv, blaze_error *error);
+int bz_left_erase(
+    struct bz_db_txn *txn, uint32_t collection, const blaze_id *id, blaze_error *error);
+int bz_left_clear(struct bz_txn *txn, blaze_error *error);
+
 /* Whether a peer, which has acknowledged our log up to `acked`, has all that we let go of. */
 bool bz_scope_keeps(const struct bz_scope_kept *kept, const blaze_id *peer, uint64_t acked);
+
+/* Says that we go on as another node, since what we have let go of may be lost: BLAZE_ECLOSED. */
+int bz_scope_outgrown(blaze_error *error);
 
 /* Whether a record can go: a full peer is known to have all that it holds, or it came from others.
  * `self` is our number. */
@@ -737,6 +754,7 @@ struct bz_scoped {
     bool peer_full;                 /* it said so */
     uint64_t peer_acked;            /* it has acknowledged our log up to here */
     bool peer_alone;                /* no other peer is known */
+    bool left;                      /* the last change's record is noted as one that has left */
     bool stays;                     /* the last change's record, though out of scope */
     bool outgrown;                  /* a full copy from now on, that cannot claim its writes */
 };
@@ -762,6 +780,8 @@ int bz_scoped_end(struct bz_scoped *scoped, struct bz_db_txn *txn, struct bz_pee
 
 /* The replica's operations. */
 int bz_replica_scope(void *context, struct bz_arena *arena, struct bz_scope_state *out);
+int bz_replica_resumed(void *context, const blaze_id *former, const blaze_id *peer,
+    uint64_t position, blaze_error *error);
 int bz_replica_acknowledged(
     void *context, struct bz_acknowledged known, bool *more, blaze_error *error);
 

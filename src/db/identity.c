@@ -255,7 +255,7 @@ int bz_identity_renew(struct bz_db *db, struct bz_txn *txn, bool copied, struct 
     struct bz_identity identity = db->identity;
     struct bz_file_mark mark;
     bool gave = false;
-    int rc = bz_scope_renew(txn, state->position, &gave, error);
+    int rc = bz_scope_renew(db, txn, state->position, &gave, error);
     /* The writes of the node that this was are all here, unless some were let go of. */
     if (rc == 0 && state->seq > 0)
         rc = gave ? bz_untold_note(db, txn, error)
@@ -304,11 +304,15 @@ int bz_identity_refresh(struct bz_db *db, struct bz_view *view, blaze_error *err
 }
 
 /* What is claimed to be here of the writes of the node that this was. Without a trail it may be too
- * much: then nothing, until somebody says it. */
+ * much, and a partial copy may have let go of them: then nothing, until somebody says it. */
 static int claim_former(struct bz_db_txn *txn, const struct bz_fork *fork,
     const struct bz_trail *trail, blaze_error *error)
 {
-    uint64_t seq = trail == NULL || trail->count == 0 ? 0 : fork->seq;
+    bool part = false;
+    int rc = bz_scope_is_set(txn->view, &part, error);
+    if (rc != 0)
+        return rc;
+    uint64_t seq = part || trail == NULL || trail->count == 0 ? 0 : fork->seq;
     return seq > 0 ? bz_version_store(txn->txn, fork->node, seq, error)
                    : bz_version_erase(txn->txn, fork->node, error);
 }
@@ -328,7 +332,7 @@ static int become_another(struct bz_db_txn *txn, const struct bz_trail *trail, b
     /* Peers did not give us what the former node had given them, before it was put back or after
      * it; they do now, as what another wrote. */
     if (rc == 0 && !BZ_MUTANT(LOGS_NOT_REREAD))
-        rc = bz_peers_void(txn, false, error);
+        rc = bz_peers_void(txn->txn, false, false, error);
     return rc != 0 ? rc : bz_opening_reissue(txn, &fork, error);
 }
 

@@ -327,7 +327,8 @@ static int changes_head(struct bz_changes *changes, struct bz_head *out)
     head.scoped = changes->scope.generation != 0;
     head.claims =
         head.scoped &&
-        (bz_vv_get(&changes->receiver.vv, state->self) >= changes->scope.gave ||
+        (BZ_MUTANT(CLAIMS_WHAT_WENT) ||
+            bz_vv_get(&changes->receiver.vv, state->self) >= changes->scope.gave ||
             bz_scope_keeps(&changes->scope, &changes->receiver.peer, changes->receiver.acked));
     head.self = state->self;
     head.purged = changes->purged.mark;
@@ -378,6 +379,7 @@ static const struct bz_replica_ops replica_ops = {
     .scope = bz_replica_scope,
     .apply_from = bz_apply_from,
     .apply_marker = bz_apply_marker,
+    .resumed = bz_replica_resumed,
     .acknowledged = bz_replica_acknowledged,
 };
 

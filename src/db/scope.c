@@ -13,13 +13,15 @@
  *       more than before makes it void, and the positions in the peers' logs too.
  *   S2  `gave` is the newest write of ours that we have let go of. We claim our own writes only to
  *       peers whose version vector covers it, and to one that has all that we let go of, the
- * keeper: others would take over a claim to what we cannot send them any more. The keeper is who
- * last acknowledged a head of ours that claims our writes, and only what such a head covers is let
- *       go of; so the keeper has it, and from there the claim spreads. If it forgets what it
- * claimed, it is told again; if it has lost what it had, or is not seen any more, we go on as
- * another node, which has let go of nothing. S3  a copy whose scope has been taken away is a full
- * one once it has reached the head of a full peer that is the keeper or covers `gave`; at another's
- * it goes on as another node first.
+ *       keeper: others would take over a claim to what we cannot send them any more. The keeper
+ *       is who last acknowledged a head of ours that claims our writes, and only what such a head
+ *       covers is let go of; so the keeper has it, and from there the claim spreads. If it forgets
+ *       what it claimed, it is told again; if it has lost what it had, or is not seen any more, we
+ *       go on as another node, which has let go of nothing. It has lost it if it goes on reading
+ *       our log before where it was when we let go.
+ *   S3  a copy whose scope has been taken away is a full one once it has reached the head of a
+ *       full peer that is the keeper or covers `gave`; at another's it goes on as another node
+ *       first.
  */
 
 #include "db/db_priv.h"
@@ -115,7 +117,65 @@ int bz_scope_store(struct bz_txn *txn, const struct bz_scope_kept *kept, blaze_e
     return rc;
 }
 
-int bz_scope_renew(struct bz_txn *txn, uint64_t position, bool *gave, blaze_error *error)
+/* ---- what was shown ---- */
+
+static int add_node(void *context, const blaze_id *node, const struct bz_peer_state *peer)
+{
+    (void)peer;
+    struct bz_buf *nodes = context;
+    bz_buf_append(nodes, node, sizeof *node);
+    return nodes->error;
+}
+
+int bz_peers_void(struct bz_txn *txn, bool held, bool known, blaze_error *error)
+{
+    struct bz_buf nodes;
+    bz_buf_init(&nodes, (size_t)1 << 30);
+    int rc = bz_peer_each(bz_txn_view(txn), add_node, &nodes, error);
+    if (rc == BLAZE_ENOMEM)
+        bz_error_code(error, rc);
+    for (size_t at = 0; rc == 0 && at < nodes.size; at += sizeof(blaze_id)) {
+        blaze_id node;
+        struct bz_peer_state peer;
+        memcpy(&node, nodes.data + at, sizeof node);
+        rc = bz_peer_load(bz_txn_view(txn), &node, &peer, error);
+        peer.held = held ? peer.cursor : 0;
+        peer.known = !known ? 0 : peer.cursor > 0 ? peer.cursor : peer.known;
+        peer.trail = known ? peer.trail : (struct bz_trail){0};
+        peer.cursor = peer.reached = 0;
+        if (rc == 0)
+            rc = bz_peer_store(txn, &node, &peer, error);
+    }
+    bz_buf_release(&nodes);
+    return rc;
+}
+
+/* What it covered lies beyond it now. */
+static int void_version(struct bz_db *db, struct bz_txn *txn, blaze_error *error)
+{
+    struct bz_arena arena;
+    struct bz_vv vv;
+    bz_arena_init(&arena);
+    int rc = bz_version_vector(bz_txn_view(txn), 0, 0, &arena, &vv, error);
+    if (rc == 0)
+        rc = bz_beyond_raise(db, txn, &arena, &vv, error);
+    for (uint32_t i = 0; rc == 0 && i < vv.count; i++)
+        rc = bz_version_erase(txn, vv.entries[i].node, error);
+    bz_arena_release(&arena);
+    return rc;
+}
+
+/* What we were shown says nothing any more; `held`: what was read of the logs is still here. */
+static int forget_shown(struct bz_db *db, struct bz_txn *txn, bool held, blaze_error *error)
+{
+    int rc = BZ_MUTANT(WIDER_NOT_REREAD) ? 0 : bz_peers_void(txn, held, true, error);
+    if (rc == 0)
+        rc = void_version(db, txn, error);
+    return rc == 0 ? bz_gone_clear(txn, error) : rc;
+}
+
+int bz_scope_renew(
+    struct bz_db *db, struct bz_txn *txn, uint64_t position, bool *gave, blaze_error *error)
 {
     struct bz_scope_kept kept;
     struct bz_arena arena;
@@ -123,6 +183,11 @@ int bz_scope_renew(struct bz_txn *txn, uint64_t position, bool *gave, blaze_erro
     int rc = bz_scope_load(bz_txn_view(txn), &arena, &kept, error);
     /* As a part we would not claim its writes to anybody, and G2 compares with what others do. */
     *gave = rc == 0 && kept.generation != 0;
+    /* What lacked one of them was refused (G5 in scoped.c): it may be all that there is. */
+    if (rc == 0 && kept.gave > 0)
+        rc = forget_shown(db, txn, false, error);
+    if (rc == 0 && kept.gave > 0)
+        rc = bz_left_clear(txn, error);
     if (rc == 0 && kept.generation != 0) {
         kept.gave = kept.gave_at = kept.claimed = 0;
         kept.unsure = position;
@@ -206,6 +271,13 @@ int bz_db_is_partial(struct bz_db *db, bool *out, blaze_error *error)
 
 /* ---- letting go ---- */
 
+int bz_scope_outgrown(blaze_error *error)
+{
+    return bz_error_set(error, BLAZE_ECLOSED,
+        "writes of this node that this copy has let go of may have been lost: it goes on as "
+        "another node with the next connection");
+}
+
 bool bz_scope_keeps(const struct bz_scope_kept *kept, const blaze_id *peer, uint64_t acked)
 {
     return memcmp(&kept->keeper, peer, sizeof *peer) == 0 && acked >= kept->gave_at;
@@ -214,6 +286,8 @@ bool bz_scope_keeps(const struct bz_scope_kept *kept, const blaze_id *peer, uint
 bool bz_scope_expendable(uint32_t self, const struct bz_scope_kept *kept,
     const struct bz_stored *stored, const struct bz_rec *rec)
 {
+    if (BZ_MUTANT(LET_GO_UNCLAIMED))
+        return true;
     return bz_vv_get(&rec->rvv, self) <= kept->claimed &&
            (stored->position > kept->unsure || stored->position <= kept->safe);
 }
@@ -226,10 +300,12 @@ int bz_scope_let_go(struct bz_db_txn *txn, struct bz_scope_kept *kept,
     int rc = bz_drop_record(txn, collection, id, stored, rec, error);
     if (rc != 0)
         return rc;
-    if (own > 0)
+    if (own > 0) {
         raise_to(&kept->gave_at, kept->safe);
-    raise_to(&kept->gave, own);
-    return bz_gone_note(txn, collection->number, id, &rec->rvv, error);
+        raise_to(&kept->gave, own);
+        rc = bz_left_note(txn, collection->number, id, &rec->rvv, error);
+    }
+    return rc != 0 ? rc : bz_gone_note(txn, collection->number, id, &rec->rvv, error);
 }
 
 /* ---- the sweep ---- */
@@ -335,6 +411,10 @@ static int remove_one(
     if (rc != 0 || !there || wanted ||
         !bz_scope_expendable(txn->state.self, &sweep->kept, &stored, &rec))
         return rc;
+    struct bz_bytes name;
+    if (BZ_MUTANT(LET_GO_DELETES) &&
+        bz_catalog_collection_name(txn->db->catalog, found->collection, &name) == 0)
+        return bz_db_delete(txn, name, &found->id, error);
     return bz_scope_let_go(txn, &sweep->kept, collection, &found->id, &stored, &rec, error);
 }
 
@@ -463,51 +543,6 @@ int bz_scope_sweep(struct bz_db *db, struct bz_acknowledged known, bool *more, b
 
 /* ---- setting it ---- */
 
-static int add_node(void *context, const blaze_id *node, const struct bz_peer_state *peer)
-{
-    (void)peer;
-    struct bz_buf *nodes = context;
-    bz_buf_append(nodes, node, sizeof *node);
-    return nodes->error;
-}
-
-int bz_peers_void(struct bz_db_txn *txn, bool held, blaze_error *error)
-{
-    struct bz_buf nodes;
-    bz_buf_init(&nodes, (size_t)1 << 30);
-    int rc = bz_peer_each(txn->view, add_node, &nodes, error);
-    if (rc == BLAZE_ENOMEM)
-        bz_error_code(error, rc);
-    for (size_t at = 0; rc == 0 && at < nodes.size; at += sizeof(blaze_id)) {
-        blaze_id node;
-        struct bz_peer_state peer;
-        memcpy(&node, nodes.data + at, sizeof node);
-        rc = bz_peer_load(txn->view, &node, &peer, error);
-        peer.held = held ? peer.cursor : 0;
-        peer.cursor = peer.reached = 0;
-        peer.trail = (struct bz_trail){0};
-        if (rc == 0)
-            rc = bz_peer_store(txn->txn, &node, &peer, error);
-    }
-    bz_buf_release(&nodes);
-    return rc;
-}
-
-static int void_version(struct bz_db_txn *txn, blaze_error *error)
-{
-    struct bz_vv vv;
-    bz_arena_reset(&txn->arena);
-    int rc = bz_version_vector(txn->view, txn->state.self, 0, &txn->arena, &vv, error);
-    if (rc == 0)
-        rc = bz_beyond_raise(txn, &vv, error);
-    for (uint32_t i = 0; rc == 0 && i < vv.count; i++) {
-        uint8_t key[4];
-        bz_store32be(key, vv.entries[i].node);
-        rc = bz_txn_delete(txn->txn, BZ_MAP_VERSION, bz_bytes(key, sizeof key), error);
-    }
-    return rc;
-}
-
 /* More than before, or not surely less: what was known no longer says anything of it. What peers
  * sent under the former scope they need not send again, if it is here for sure: filters let go of
  * records at one peer's word that another still counts as sent, so from there on only complete
@@ -519,10 +554,7 @@ static int widen(
     bool held = !kept->evicted && (!loose || bz_scope_filtered(scope));
     kept->before = held ? kept->scope : bz_bytes(NULL, 0);
     kept->whole = held && loose;
-    int rc = bz_peers_void(txn, held, error);
-    if (rc == 0)
-        rc = void_version(txn, error);
-    return rc == 0 ? bz_gone_clear(txn->txn, error) : rc;
+    return forget_shown(txn->db, txn->txn, held, error);
 }
 
 static int set_scope(
@@ -635,6 +667,38 @@ int bz_replica_scope(void *context, struct bz_arena *arena, struct bz_scope_stat
     if (rc == 0)
         *out = scope;
     return rc;
+}
+
+/* What is kept of our scope, with what is not written yet. */
+static int load_present(
+    struct bz_db *db, struct bz_arena *arena, struct bz_scope_kept *out, blaze_error *error)
+{
+    struct bz_read *read = NULL;
+    const struct bz_state *state = NULL;
+    int rc = bz_read_begin(db, &read, error);
+    if (rc != 0)
+        return rc;
+    rc = bz_read_load_state(read, &state, error);
+    if (rc == 0)
+        rc = bz_scope_load(read->view, arena, out, error);
+    if (rc == 0)
+        bz_scope_add_unwritten(db, state->self, out);
+    bz_read_end(read);
+    return rc;
+}
+
+int bz_replica_resumed(void *context, const blaze_id *former, const blaze_id *peer,
+    uint64_t position, blaze_error *error)
+{
+    struct bz_scope_kept kept;
+    struct bz_arena arena;
+    bz_arena_init(&arena);
+    int rc = load_present(context, &arena, &kept, error);
+    bool lost = rc == 0 && memcmp(&kept.keeper, peer, sizeof *peer) == 0 && position < kept.gave_at;
+    if (lost)
+        rc = bz_identity_outgrown(context, former, error);
+    bz_arena_release(&arena);
+    return rc == 0 && lost ? bz_scope_outgrown(error) : rc;
 }
 
 int bz_replica_acknowledged(

@@ -17,30 +17,36 @@
  *   G3  States that it does not cover are noted in `meta` under "gone/" as they go: their rvv, none
  *       of them covered by another. The notes go when the version vector covers them.
  *   G4  Our own writes do not count as shown: what we have let go of may be brought back by a wider
- *       scope. So notes with some stay until then. Nor is a record taken in that lacks such a
- *       write: our next one would say that it had seen it.
+ *       scope. So notes with some stay until then.
+ *   G5  A write says that its node's earlier ones are known, and so must be what these had seen
+ *       (crdt/rec_merge.c). So what is let go of with writes of ours is noted, too, under "left/",
+ *       whatever the scope becomes, until it is here again: who writes it anew has seen that, and
+ *       it is not taken in from a peer that does not have all writes of ours yet.
  */
 
 #include "db/db_priv.h"
 
 #include "crdt/scope.h"
 
-#define GONE_KEY_SIZE (5u + BZ_RECORD_KEY_SIZE)
-#define GONE_A_COMMIT 4096u /* notes that one commit takes away */
+#define NOTE_PREFIX_SIZE 5u
+#define NOTE_KEY_SIZE    (NOTE_PREFIX_SIZE + BZ_RECORD_KEY_SIZE)
+#define GONE_A_COMMIT    4096u /* notes that one commit takes away */
 
 /* ---- what has gone ---- */
 
-static const uint8_t gone_prefix[5] = {'g', 'o', 'n', 'e', '/'};
+static const uint8_t gone_prefix[NOTE_PREFIX_SIZE] = {'g', 'o', 'n', 'e', '/'};
+static const uint8_t left_prefix[NOTE_PREFIX_SIZE] = {'l', 'e', 'f', 't', '/'};
 
-static struct bz_bytes gone_key(uint8_t out[GONE_KEY_SIZE], uint32_t collection, const blaze_id *id)
+static struct bz_bytes note_key(uint8_t out[NOTE_KEY_SIZE], const uint8_t prefix[NOTE_PREFIX_SIZE],
+    uint32_t collection, const blaze_id *id)
 {
-    memcpy(out, gone_prefix, sizeof gone_prefix);
-    bz_record_key(out + sizeof gone_prefix, collection, id);
-    return bz_bytes(out, GONE_KEY_SIZE);
+    memcpy(out, prefix, NOTE_PREFIX_SIZE);
+    bz_record_key(out + NOTE_PREFIX_SIZE, collection, id);
+    return bz_bytes(out, NOTE_KEY_SIZE);
 }
 
 /* Takes the next state off a note; BLAZE_END after the last. */
-static int gone_next(
+static int note_next(
     struct bz_reader *r, struct bz_arena *arena, struct bz_vv *out, blaze_error *error)
 {
     if (r->ok && bz_reader_left(r) == 0)
@@ -61,18 +67,18 @@ static int gone_next(
     return 0;
 }
 
-/* What is noted of a record, to be read by gone_next(). */
-static int gone_load(struct bz_view *view, uint32_t collection, const blaze_id *id,
-    struct bz_reader *out, blaze_error *error)
+/* What is noted of a record, to be read by note_next(). */
+static int note_load(struct bz_view *view, const uint8_t prefix[NOTE_PREFIX_SIZE],
+    uint32_t collection, const blaze_id *id, struct bz_reader *out, blaze_error *error)
 {
-    uint8_t key[GONE_KEY_SIZE];
+    uint8_t key[NOTE_KEY_SIZE];
     struct bz_bytes value;
-    int rc = bz_view_get(view, BZ_MAP_META, gone_key(key, collection, id), &value, error);
+    int rc = bz_view_get(view, BZ_MAP_META, note_key(key, prefix, collection, id), &value, error);
     *out = bz_reader(rc == 0 ? value : bz_bytes(NULL, 0));
     return rc == BLAZE_ENOTFOUND ? 0 : rc;
 }
 
-static void gone_append(struct bz_buf *out, const struct bz_vv *rvv)
+static void note_append(struct bz_buf *out, const struct bz_vv *rvv)
 {
     bz_buf_append_varint(out, rvv->count);
     for (uint32_t i = 0; i < rvv->count; i++) {
@@ -100,7 +106,7 @@ static int covered(struct bz_db_txn *txn, const struct bz_vv *rvv, bool *out, bl
 int bz_gone_note(struct bz_db_txn *txn, uint32_t collection, const blaze_id *id,
     const struct bz_vv *rvv, blaze_error *error)
 {
-    uint8_t key[GONE_KEY_SIZE];
+    uint8_t key[NOTE_KEY_SIZE];
     struct bz_reader noted;
     struct bz_vv state;
     struct bz_arena arena;
@@ -111,19 +117,19 @@ int bz_gone_note(struct bz_db_txn *txn, uint32_t collection, const blaze_id *id,
         return rc;
     bz_arena_init(&arena);
     bz_buf_init(&value, BZ_STORE_VALUE_MAX);
-    gone_append(&value, rvv);
-    rc = gone_load(txn->view, collection, id, &noted, error);
-    while (rc == 0 && (rc = gone_next(&noted, &arena, &state, error)) == 0) {
+    note_append(&value, rvv);
+    rc = note_load(txn->view, gone_prefix, collection, id, &noted, error);
+    while (rc == 0 && (rc = note_next(&noted, &arena, &state, error)) == 0) {
         known |= bz_vv_includes(&state, rvv);
         if (!bz_vv_includes(rvv, &state))
-            gone_append(&value, &state);
+            note_append(&value, &state);
     }
     rc = rc == BLAZE_END ? 0 : rc;
     if (rc == 0 && value.error != 0)
         rc = bz_error_code(error, value.error);
     if (rc == 0 && !known)
-        rc = bz_txn_put(
-            txn->txn, BZ_MAP_META, gone_key(key, collection, id), bz_buf_bytes(&value), error);
+        rc = bz_txn_put(txn->txn, BZ_MAP_META, note_key(key, gone_prefix, collection, id),
+            bz_buf_bytes(&value), error);
     txn->changed |= rc == 0 && !known;
     bz_buf_release(&value);
     bz_arena_release(&arena);
@@ -135,9 +141,9 @@ int bz_gone_since(struct bz_view *view, struct bz_arena *arena, uint32_t collect
 {
     struct bz_reader noted;
     struct bz_vv state;
-    int rc = gone_load(view, collection, id, &noted, error);
+    int rc = note_load(view, gone_prefix, collection, id, &noted, error);
     *out = false;
-    while (rc == 0 && !*out && (rc = gone_next(&noted, arena, &state, error)) == 0)
+    while (rc == 0 && !*out && (rc = note_next(&noted, arena, &state, error)) == 0)
         *out = bz_vv_includes(&state, rvv);
     return rc == BLAZE_END ? 0 : rc;
 }
@@ -152,7 +158,7 @@ static int note_brought(struct bz_scoped *scoped, struct bz_db_txn *txn,
     return bz_gone_note(txn, change->collection, &change->id, rvv, error);
 }
 
-/* Whether a record that is not here is known, or cannot be the newest (G1, G4). */
+/* Whether a record that is not here is known, or cannot be the newest (G1, G5). */
 static int is_known(struct bz_scoped *scoped, struct bz_db_txn *txn, const struct bz_change *change,
     bool *out, blaze_error *error)
 {
@@ -162,9 +168,16 @@ static int is_known(struct bz_scoped *scoped, struct bz_db_txn *txn, const struc
     struct bz_vv state;
     int rc = covered(txn, rvv, out, error);
     if (rc == 0 && !*out)
-        rc = gone_load(txn->view, change->collection, &change->id, &noted, error);
-    while (rc == 0 && !*out && (rc = gone_next(&noted, &scoped->arena, &state, error)) == 0)
-        *out = bz_vv_includes(&state, rvv) || bz_vv_get(&state, self) > bz_vv_get(rvv, self);
+        rc =
+            bz_left_load(txn->view, &scoped->arena, change->collection, &change->id, &state, error);
+    if (rc == 0 && !*out) {
+        scoped->left = state.count > 0;
+        *out = bz_vv_get(&state, self) > bz_vv_get(rvv, self);
+    }
+    if (rc == 0 && !*out)
+        rc = note_load(txn->view, gone_prefix, change->collection, &change->id, &noted, error);
+    while (rc == 0 && !*out && (rc = note_next(&noted, &scoped->arena, &state, error)) == 0)
+        *out = bz_vv_includes(&state, rvv);
     return rc == BLAZE_END ? 0 : rc;
 }
 
@@ -176,26 +189,26 @@ static int note_covered(struct bz_db_txn *txn, struct bz_arena *arena, struct bz
     struct bz_vv state;
     int rc = 0;
     *out = true;
-    while (*out && rc == 0 && (rc = gone_next(&noted, arena, &state, error)) == 0)
+    while (*out && rc == 0 && (rc = note_next(&noted, arena, &state, error)) == 0)
         rc = covered(txn, &state, out, error);
     return rc == BLAZE_END ? 0 : rc;
 }
 
-/* Takes away the notes that `all` says, or that the version vector covers: some of them. */
-static int gone_prune(
-    struct bz_txn *store, struct bz_db_txn *txn, uint32_t limit, blaze_error *error)
+/* Takes away notes: some of those that the version vector covers, or all of them without `txn`. */
+static int notes_prune(struct bz_txn *store, struct bz_db_txn *txn,
+    const uint8_t prefix[NOTE_PREFIX_SIZE], uint32_t limit, blaze_error *error)
 {
     struct bz_cursor *cursor = NULL;
     struct bz_arena arena;
     bz_arena_init(&arena);
     int rc = bz_cursor_open(bz_txn_view(store), BZ_MAP_META, &cursor, error);
     if (rc == 0)
-        rc = bz_cursor_seek(cursor, bz_bytes(gone_prefix, sizeof gone_prefix), error);
+        rc = bz_cursor_seek(cursor, bz_bytes(prefix, NOTE_PREFIX_SIZE), error);
     for (uint32_t n = 0; rc == 0 && n < limit; n++) {
-        uint8_t key[GONE_KEY_SIZE];
+        uint8_t key[NOTE_KEY_SIZE];
         struct bz_bytes found = bz_cursor_key(cursor);
         bool go = true;
-        if (found.size != sizeof key || memcmp(found.data, gone_prefix, sizeof gone_prefix) != 0)
+        if (found.size != sizeof key || memcmp(found.data, prefix, NOTE_PREFIX_SIZE) != 0)
             break;
         memcpy(key, found.data, sizeof key);
         bz_arena_reset(&arena);
@@ -213,7 +226,47 @@ static int gone_prune(
 
 int bz_gone_clear(struct bz_txn *txn, blaze_error *error)
 {
-    return gone_prune(txn, NULL, UINT32_MAX, error);
+    return notes_prune(txn, NULL, gone_prefix, UINT32_MAX, error);
+}
+
+/* ---- what has gone with writes of ours ---- */
+
+int bz_left_load(struct bz_view *view, struct bz_arena *arena, uint32_t collection,
+    const blaze_id *id, struct bz_vv *out, blaze_error *error)
+{
+    struct bz_reader noted;
+    *out = (struct bz_vv){0};
+    int rc = note_load(view, left_prefix, collection, id, &noted, error);
+    if (rc == 0)
+        rc = note_next(&noted, arena, out, error);
+    return rc == BLAZE_END ? 0 : rc;
+}
+
+int bz_left_note(struct bz_db_txn *txn, uint32_t collection, const blaze_id *id,
+    const struct bz_vv *rvv, blaze_error *error)
+{
+    uint8_t key[NOTE_KEY_SIZE];
+    struct bz_buf value;
+    bz_buf_init(&value, BZ_STORE_VALUE_MAX);
+    note_append(&value, rvv);
+    int rc = value.error != 0
+                 ? bz_error_code(error, value.error)
+                 : bz_txn_put(txn->txn, BZ_MAP_META, note_key(key, left_prefix, collection, id),
+                       bz_buf_bytes(&value), error);
+    bz_buf_release(&value);
+    return rc;
+}
+
+int bz_left_erase(
+    struct bz_db_txn *txn, uint32_t collection, const blaze_id *id, blaze_error *error)
+{
+    uint8_t key[NOTE_KEY_SIZE];
+    return bz_txn_delete(txn->txn, BZ_MAP_META, note_key(key, left_prefix, collection, id), error);
+}
+
+int bz_left_clear(struct bz_txn *txn, blaze_error *error)
+{
+    return notes_prune(txn, NULL, left_prefix, UINT32_MAX, error);
 }
 
 /* ---- one commit ---- */
@@ -262,7 +315,7 @@ int bz_scoped_before(struct bz_scoped *scoped, struct bz_db_txn *txn,
     const struct bz_change *change, const struct bz_rec *local, bool *drop, blaze_error *error)
 {
     bool filtered;
-    *drop = false;
+    *drop = scoped->left = false;
     if (scoped->selection == NULL || local != NULL)
         return 0;
     if (!bz_selection_collection(scoped->selection, change->collection, &filtered)) {
@@ -277,7 +330,8 @@ int bz_scoped_takes_version(struct bz_scoped *scoped, struct bz_db_txn *txn, con
 {
     struct bz_vv ours;
     *out = true;
-    if (scoped->selection == NULL || !bz_scope_filtered(scoped->kept.scope))
+    if (scoped->selection == NULL || !bz_scope_filtered(scoped->kept.scope) ||
+        BZ_MUTANT(STATES_SUMMED))
         return 0;
     int rc = bz_version_vector(txn->view, txn->state.self, 0, &scoped->arena, &ours, error);
     *out = rc == 0 && bz_vv_includes(vv, &ours);
@@ -308,7 +362,7 @@ int bz_scoped_after(struct bz_scoped *scoped, struct bz_db_txn *txn,
     scoped->stays = false;
     if (scoped->selection == NULL ||
         bz_selection_takes(scoped->selection, change->collection, &change->id, merged))
-        return 0;
+        return scoped->left ? bz_left_erase(txn, change->collection, &change->id, error) : 0;
     *drop = true;
     *changed = false;
     int rc = local == NULL
@@ -344,7 +398,7 @@ int bz_scoped_marker(struct bz_scoped *scoped, struct bz_db_txn *txn,
             txn, change->collection, &change->id, &stored, &local, &found, error);
     if (rc != 0)
         return rc;
-    if (found && !bz_vv_includes(&change->rec.rvv, &local.rvv))
+    if (BZ_MUTANT(MARKER_IGNORED) || (found && !bz_vv_includes(&change->rec.rvv, &local.rvv)))
         return 0; /* it is more than that here, and the peer is to be told */
     if (found)
         rc = remove_here(scoped, txn, collection, change, &stored, &local, &gone, error);
@@ -388,13 +442,15 @@ static int is_outgrown(const struct bz_scoped *scoped, struct bz_db_txn *txn,
     return rc;
 }
 
-static int outgrow(struct bz_scoped *scoped, blaze_error *error)
+/* What it wrote as a node that it is no more goes beyond its version vector until it has got about
+ * (bz_identity_renew()). */
+static int become_full(struct bz_db_txn *txn, blaze_error *error)
 {
-    scoped->outgrown = true;
-    return bz_error_set(error, BLAZE_ECLOSED,
-        "writes of this node that this copy has let go of may have been lost: it goes on as "
-        "another "
-        "node with the next connection");
+    txn->state.position++; /* as setting a scope does */
+    int rc = bz_gone_clear(txn->txn, error);
+    if (rc == 0)
+        rc = bz_left_clear(txn->txn, error);
+    return rc == 0 ? bz_untold_note(txn->db, txn->txn, error) : rc;
 }
 
 int bz_scoped_end(struct bz_scoped *scoped, struct bz_db_txn *txn, struct bz_peer_state *peer,
@@ -406,15 +462,15 @@ int bz_scoped_end(struct bz_scoped *scoped, struct bz_db_txn *txn, struct bz_pee
         return 0;
     bool outgrown = false;
     int rc = is_outgrown(scoped, txn, head, &outgrown, error);
+    scoped->outgrown = outgrown;
     if (rc != 0 || outgrown)
-        return rc != 0 ? rc : outgrow(scoped, error);
+        return rc != 0 ? rc : bz_scope_outgrown(error);
     if (completes(scoped, peer, head)) {
         scoped->kept.generation = 0;
         scoped->kept_changed = true;
-        txn->state.position++; /* as setting a scope does */
-        rc = bz_gone_clear(txn->txn, error);
+        rc = become_full(txn, error);
     } else if (head != NULL) {
-        rc = gone_prune(txn->txn, txn, GONE_A_COMMIT, error);
+        rc = notes_prune(txn->txn, txn, gone_prefix, GONE_A_COMMIT, error);
     }
     if (rc == 0 && scoped->kept_changed)
         rc = bz_scope_store(txn->txn, &scoped->kept, error);

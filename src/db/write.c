@@ -374,9 +374,28 @@ static int supersede_collected(
     return rc == BLAZE_ENOMEM ? bz_error_code(error, rc) : rc;
 }
 
+/* What was here of the same id, and was let go of with writes of this node (G5 in scoped.c). */
+static int supersede_left(struct bz_db_txn *txn, const struct target *target, struct bz_rec *rec,
+    bool *left, blaze_error *error)
+{
+    struct bz_vv had;
+    int rc = txn->looked_part ? 0 : bz_scope_is_set(txn->view, &txn->part, error);
+    txn->looked_part = rc == 0;
+    *left = false;
+    if (rc != 0 || !txn->part)
+        return rc;
+    rc = bz_left_load(txn->view, &txn->arena, target->collection->number, target->id, &had, error);
+    if (rc != 0 || had.count == 0 || BZ_MUTANT(LEFT_UNSEEN))
+        return rc;
+    *left = true;
+    rc = bz_vv_max(&txn->arena, &rec->rvv, &had, &rec->rvv);
+    return rc == 0 ? 0 : bz_error_code(error, rc);
+}
+
 static int put_whole(
     struct bz_db_txn *txn, struct target *target, struct bz_bytes body, blaze_error *error)
 {
+    bool left = false;
     struct bz_write write = next_write(txn, true, body);
     struct bz_rec rec;
     int rc = bz_rec_put(&txn->arena, target->found ? &target->rec : NULL, &write, &rec);
@@ -384,9 +403,11 @@ static int put_whole(
         return bz_error_code(error, rc);
     if (!target->found)
         rc = supersede_collected(txn, target->id, &rec, error);
-    if (rc != 0)
-        return rc;
-    return store_write(txn, target, &write, &rec, error);
+    if (rc == 0 && !target->found)
+        rc = supersede_left(txn, target, &rec, &left, error);
+    if (rc == 0)
+        rc = store_write(txn, target, &write, &rec, error);
+    return rc == 0 && left ? bz_left_erase(txn, target->collection->number, target->id, error) : rc;
 }
 
 /* insert and put: the collection is made where there is none. */

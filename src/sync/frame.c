@@ -207,7 +207,7 @@ int bz_goodbye_decode(struct bz_bytes payload, struct bz_goodbye *out)
     return 0;
 }
 
-static void append_trail(struct bz_buf *out, const struct bz_trail *trail)
+void bz_trail_append(struct bz_buf *out, const struct bz_trail *trail)
 {
     bz_buf_append8(out, (uint8_t)trail->count);
     for (uint32_t i = 0; i < trail->count; i++) {
@@ -223,7 +223,7 @@ void bz_resume_encode(struct bz_buf *out, const struct bz_resume *resume)
     bz_buf_append_varint(out, resume->position);
     bz_buf_append_varint(out, resume->reached);
     bz_buf_append_sized(out, resume->summary);
-    append_trail(out, &resume->trail);
+    bz_trail_append(out, &resume->trail);
     bz_resume_scope_encode(out, resume);
 }
 
@@ -366,7 +366,7 @@ void bz_chunk_encode(struct bz_buf *out, const struct bz_chunk *chunk)
     if (chunk->packing != BZ_PACKING_NONE)
         bz_buf_append_varint(out, chunk->raw_size);
     if (chunk->openings.count > 0)
-        append_trail(out, &chunk->openings);
+        bz_trail_append(out, &chunk->openings);
     bz_buf_append(out, chunk->body.data, chunk->body.size);
 }
 

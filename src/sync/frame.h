@@ -130,9 +130,14 @@ struct bz_resume {
     bool empty;                    /* it has nothing yet */
     uint64_t held;                 /* it was sent all up to here under `before` */
     struct bz_bytes scope, before; /* `before` empty: everything, if held is not 0 */
+    /* Where `position` is 0, since another part is wanted now: what it was before, to recognize the
+     * log by. 0: nothing. */
+    uint64_t known;
+    struct bz_trail known_trail;
 };
 void bz_resume_encode(struct bz_buf *out, const struct bz_resume *resume);
 int bz_resume_decode(struct bz_bytes payload, struct bz_resume *out);
+void bz_trail_append(struct bz_buf *out, const struct bz_trail *trail);
 /* The scope's part of it, frame_scope.c. */
 void bz_resume_scope_encode(struct bz_buf *out, const struct bz_resume *resume);
 int bz_resume_scope_decode(struct bz_reader *r, struct bz_resume *out);

@@ -244,6 +244,8 @@ int bz_handshake_ask(struct bz_session *s, blaze_error *error)
         .position = s->in.cursor,
         .reached = s->in.reached,
         .trail = s->in.trail,
+        .known = s->in.known,
+        .known_trail = s->in.known_trail,
     };
     bz_buf_init(&summary, BZ_FRAME_CONTROL_MAX / 2);
     bz_arena_init(&arena);
@@ -276,7 +278,8 @@ static int settle(struct bz_session *s, blaze_error *error)
     if (memcmp(&known.epoch, &s->peer_epoch, sizeof known.epoch) == 0) {
         s->in.cursor = known.cursor + (BZ_MUTANT(CURSOR_OFF_BY_ONE) && known.cursor > 0);
         s->in.reached = known.reached < known.cursor ? known.reached : known.cursor;
-        s->in.trail = known.trail;
+        *(known.cursor > 0 ? &s->in.trail : &s->in.known_trail) = known.trail;
+        s->in.known = known.known;
         s->in.held = known.held;
     }
     s->in.scope = known.scope;

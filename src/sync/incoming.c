@@ -223,7 +223,8 @@ struct bz_peer_state bz_incoming_peer(const struct bz_session *s)
         .cursor = s->in.cursor,
         .reached = s->in.reached,
         .seen_ms = s->wall_ms,
-        .trail = s->in.trail,
+        .trail = s->in.known > 0 ? s->in.known_trail : s->in.trail,
+        .known = s->in.known,
         .scoped = s->out.scoped,
         .held = s->in.held,
         .scope = s->in.scope,
@@ -237,6 +238,10 @@ static int commit(struct bz_session *s, struct bz_apply *apply, uint64_t to,
 {
     struct bz_peer_state state = bz_incoming_peer(s);
     state.cursor = to;
+    if (to > 0) {
+        state.trail = s->in.trail;
+        state.known = 0;
+    }
     if (head != NULL) {
         state.reached = to;
         state.held = 0;
@@ -246,7 +251,8 @@ static int commit(struct bz_session *s, struct bz_apply *apply, uint64_t to,
     if (rc == 0) {
         s->in.cursor = state.cursor;
         s->in.reached = state.reached;
-        s->in.trail = state.trail;
+        s->in.trail = to > 0 ? state.trail : s->in.trail;
+        s->in.known = state.known;
         s->in.held = state.held;
         s->in.at_head = head != NULL;
         if (head != NULL)

@@ -126,12 +126,13 @@ static int outlived(struct bz_session *s, const struct bz_trail *trail, blaze_er
                          "and fetches with the next connection what it has lost");
 }
 
-/* Whether the cursor is of our log as it is. */
-static int recognize(struct bz_session *s, const struct bz_resume *resume, enum bz_recognition *out)
+/* Whether a cursor is of our log as it is. */
+static int recognize(
+    struct bz_session *s, uint64_t cursor, const struct bz_trail *trail, enum bz_recognition *out)
 {
     if (s->replica.ops->recognize != NULL)
-        return s->replica.ops->recognize(s->replica.context, resume->position, &resume->trail, out);
-    bool beyond = resume->position > s->replica.ops->position(s->replica.context);
+        return s->replica.ops->recognize(s->replica.context, cursor, trail, out);
+    bool beyond = cursor > s->replica.ops->position(s->replica.context);
     *out = beyond ? BZ_CURSOR_OUTLIVED : BZ_CURSOR_GOOD;
     return 0;
 }
@@ -151,11 +152,13 @@ int bz_outgoing_resume(struct bz_session *s, const struct bz_resume *resume, bla
     bz_vector_release(&o->heads);
     bool usable = memcmp(&resume->epoch, &s->self.epoch, sizeof resume->epoch) == 0;
     enum bz_recognition as = BZ_CURSOR_GOOD;
-    int rc = usable ? recognize(s, resume, &as) : 0;
+    bool anew = resume->position == 0 && resume->known > 0;
+    const struct bz_trail *trail = anew ? &resume->known_trail : &resume->trail;
+    int rc = usable ? recognize(s, anew ? resume->known : resume->position, trail, &as) : 0;
     if (rc != 0)
         return bz_error_code(error, rc);
     if (as == BZ_CURSOR_OUTLIVED && s->replica.ops->outlived != NULL)
-        return outlived(s, &resume->trail, error);
+        return outlived(s, trail, error);
     usable &= as == BZ_CURSOR_GOOD;
     o->asked = true;
     o->round = resume->round;

@@ -131,7 +131,11 @@ int bz_scope_asked(
     int rc = keep(&o->scope, resume->scope);
     if (rc == 0)
         rc = keep(&o->before, resume->before);
-    return rc == 0 ? 0 : bz_error_code(error, rc);
+    if (rc != 0)
+        return bz_error_code(error, rc);
+    return s->in.scope == 0 ? 0
+                            : s->replica.ops->resumed(s->replica.context, &s->self.node,
+                                  &s->status.peer, o->resumed, error);
 }
 
 void bz_scope_receive(const struct bz_session *s, struct bz_receiver *receiver)
@@ -230,7 +234,7 @@ int bz_scope_head(struct bz_session *s, const struct bz_body_head *fixed, struct
     struct bz_incoming *in = &s->in;
     bz_scope_claim_again(s);
     head->scoped = fixed->scoped || s->out.scoped;
-    if (!head->scoped)
+    if (!head->scoped || BZ_MUTANT(PART_TAKEN_FOR_FULL))
         return 0;
     head->claims = fixed->claims;
     head->vv = (struct bz_vv){0};

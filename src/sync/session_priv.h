@@ -142,8 +142,10 @@ struct bz_incoming {
     bool anew;       /* this round is because of a difference that should not be */
     uint64_t cursor; /* of the peer's log, applied here */
     uint64_t reached;
-    uint32_t self;            /* number of the node that we are to the peer */
-    struct bz_trail trail;    /* of the cursor */
+    uint32_t self;         /* number of the node that we are to the peer */
+    struct bz_trail trail; /* of the cursor */
+    uint64_t known;        /* while the cursor is 0: where it was before all was to be read anew */
+    struct bz_trail known_trail;
     uint64_t scope;           /* generation of our scope; 0: we are a full replica */
     uint64_t held;            /* the cursor that there was under the scope before */
     uint64_t looked;          /* position of our log at which the scope was last looked at */
