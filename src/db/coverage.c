@@ -535,7 +535,9 @@ static int learn_vv(
         return bz_error_code(error, BLAZE_ENOMEM);
     for (uint32_t i = 0; i < told->count; i++) {
         struct bz_dot entry = {0, told->entries[i].seq};
+        uint32_t known = bz_catalog_nodes(txn->db->catalog).count;
         int rc = bz_catalog_add_node(txn->db->catalog, &told->entries[i].node, &entry.node, error);
+        txn->changed |= rc == 0 && entry.node >= known; /* others go by that number from now on */
         if (rc == 0)
             rc = bz_txn_check_seen(txn, entry, error);
         if (rc != 0)
