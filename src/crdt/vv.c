@@ -95,17 +95,10 @@ void bz_vector_release(struct bz_vector *vector)
 int bz_vector_raise(struct bz_vector *vector, struct bz_dot dot)
 {
     struct bz_vv *vv = &vector->vv;
-    uint32_t low = 0, high = vv->count;
-    while (low < high) {
-        uint32_t mid = low + (high - low) / 2;
-        if (vv->entries[mid].node < dot.node)
-            low = mid + 1;
-        else
-            high = mid;
-    }
-    if (low < vv->count && vv->entries[low].node == dot.node) {
-        if (vv->entries[low].seq < dot.seq)
-            vv->entries[low].seq = dot.seq;
+    uint32_t at = lower_bound(vv, dot.node);
+    if (at < vv->count && vv->entries[at].node == dot.node) {
+        if (vv->entries[at].seq < dot.seq)
+            vv->entries[at].seq = dot.seq;
         return 0;
     }
     if (vv->count == vector->capacity) {
@@ -116,8 +109,8 @@ int bz_vector_raise(struct bz_vector *vector, struct bz_dot dot)
         vv->entries = entries;
         vector->capacity = wanted;
     }
-    memmove(&vv->entries[low + 1], &vv->entries[low], (vv->count - low) * sizeof *vv->entries);
-    vv->entries[low] = dot;
+    memmove(&vv->entries[at + 1], &vv->entries[at], (vv->count - at) * sizeof *vv->entries);
+    vv->entries[at] = dot;
     vv->count++;
     return 0;
 }

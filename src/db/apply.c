@@ -19,7 +19,7 @@ struct bz_apply {
     uint32_t peer_number;
     uint64_t begin;          /* position of our log at the start */
     bool untold;             /* a change is (collect.c), or differs from what others may have */
-    bool begun;              /* a record has come: the next two are loaded */
+    bool begun;              /* a record has come: the next three are loaded */
     struct bz_vv own;        /* our version vector, which only the head changes */
     struct bz_purged past;   /* of the writes of what was collected, those that have been here */
     bool comparing;          /* we gave up records of which the peer had more than we have yet */
@@ -330,14 +330,11 @@ int bz_apply_marker(
 /* ---- commit ---- */
 
 /* What the peer knows to have been collected we have had too, now that we have what it has. */
-static int take_collected(struct bz_db_txn *txn, const struct bz_head *head, blaze_error *error)
+static int take_collected(struct bz_apply *apply, const struct bz_head *head, blaze_error *error)
 {
-    struct bz_vv own;
-    bz_arena_reset(&txn->arena);
-    int rc =
-        bz_version_vector(txn->view, txn->state.self, txn->state.seq, &txn->arena, &own, error);
-    if (rc != 0 || head->collected.count == 0 || !bz_vv_includes(&own, &head->collected))
-        return rc;
+    struct bz_db_txn *txn = apply->txn;
+    if (head->collected.count == 0 || !bz_vv_includes(&apply->own, &head->collected))
+        return 0;
     /* A write that supersedes it is later. */
     uint64_t now = txn->db->wall_ms(txn->db->context);
     if (bz_clock_observe(&txn->state.stamp, head->collected_stamp, now) != 0)
@@ -347,7 +344,7 @@ static int take_collected(struct bz_db_txn *txn, const struct bz_head *head, bla
     return bz_purged_raise(txn, &head->collected, head->collected_stamp, 0, error);
 }
 
-/* Takes over the version vector of a head that we have reached. */
+/* Takes over the version vector of a head that we have reached; `own` is what it is then. */
 static int take_version(struct bz_apply *apply, const struct bz_head *head, blaze_error *error)
 {
     struct bz_db_txn *txn = apply->txn;
@@ -365,38 +362,38 @@ static int take_version(struct bz_apply *apply, const struct bz_head *head, blaz
         if (rc == 0 && have < entry.seq)
             rc = bz_version_store(txn->txn, entry.node, entry.seq, error);
     }
-    return rc == 0 ? take_collected(txn, head, error) : rc;
+    if (rc == 0)
+        rc = bz_version_vector(
+            txn->view, txn->state.self, txn->state.seq, &apply->scoped.arena, &apply->own, error);
+    bz_arena_reset(&txn->arena);
+    return rc == 0 ? take_collected(apply, head, error) : rc;
 }
 
 /* What came of a walk that goes on lies beyond our version vector; with the head that ends. */
 static int settle_beyond(struct bz_apply *apply, bool head, blaze_error *error)
 {
     struct bz_db_txn *txn = apply->txn;
-    struct bz_vv own;
+    int rc = 0;
     if (!head && apply->beyond.vv.count == 0)
         return 0;
     bz_arena_reset(&txn->arena);
-    int rc =
-        bz_version_vector(txn->view, txn->state.self, txn->state.seq, &txn->arena, &own, error);
-    if (rc == 0 && !bz_vv_includes(&own, &apply->beyond.vv))
+    if (!bz_vv_includes(&apply->own, &apply->beyond.vv))
         rc = bz_beyond_raise(txn->db, txn->txn, &txn->arena, &apply->beyond.vv, error);
-    return rc != 0 ? rc : bz_beyond_covered(txn, &own, error);
+    return rc != 0 ? rc : bz_beyond_covered(txn, &apply->own, error);
 }
 
 /* Whether both sides have the same writes, none beyond them, and yet differ in what they show. */
 static int compare(
-    struct bz_db_txn *txn, const struct bz_head *head, bool *diverged, blaze_error *error)
+    struct bz_apply *apply, const struct bz_head *head, bool *diverged, blaze_error *error)
 {
-    struct bz_vv ours;
+    struct bz_db_txn *txn = apply->txn;
+    const struct bz_vv *ours = &apply->own;
     bool partial = false;
     bz_arena_reset(&txn->arena);
     int rc = bz_beyond_is(txn->db, txn->view, &txn->arena, false, &partial, error);
-    if (rc == 0)
-        rc = bz_version_vector(
-            txn->view, txn->state.self, txn->state.seq, &txn->arena, &ours, error);
     if (rc != 0)
         return rc;
-    bool equal = bz_vv_includes(&ours, &head->vv) && bz_vv_includes(&head->vv, &ours);
+    bool equal = bz_vv_includes(ours, &head->vv) && bz_vv_includes(&head->vv, ours);
     *diverged =
         equal && !partial && !head->partial &&
         (txn->state.digest.low != head->digest.low || txn->state.digest.high != head->digest.high);
@@ -430,7 +427,7 @@ int bz_apply_commit(struct bz_apply *apply, const struct bz_peer_state *peer,
         rc = bz_peer_store(txn->txn, &apply->peer, &kept, error);
     /* A copy of a part shows something else, whatever it was shown. */
     if (rc == 0 && head != NULL && !head->scoped && apply->scoped.selection == NULL)
-        rc = compare(txn, head, &differ, error);
+        rc = compare(apply, head, &differ, error);
     if (rc != 0) {
         bz_apply_abort(apply);
         return rc;
