@@ -103,14 +103,6 @@ static uint64_t collect(struct site *s)
     return collected;
 }
 
-static struct bz_db_state state_at(struct world *w, uint32_t i)
-{
-    struct bz_db_state state;
-    struct version version;
-    load(&w->site[i], &state, &version);
-    return state;
-}
-
 /* Adds a field to a record, on top of what it has. */
 static void annotate(struct site *s, uint32_t number)
 {

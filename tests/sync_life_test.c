@@ -50,14 +50,6 @@ static void delete_some(struct site *s, uint32_t first, uint32_t count)
     assert_int_equal(bz_db_commit(txn, BZ_DURABLE_RELAXED, NULL), 0);
 }
 
-static struct bz_db_state state_at(struct world *w, uint32_t i)
-{
-    struct bz_db_state state;
-    struct version version;
-    load(&w->site[i], &state, &version);
-    return state;
-}
-
 static void cut_off(struct world *w, uint32_t site)
 {
     for (uint32_t i = 0; i < w->links; i++) {

@@ -382,6 +382,14 @@ static inline void load(struct site *s, struct bz_db_state *state, struct versio
     bz_read_end(read);
 }
 
+static inline struct bz_db_state state_at(struct world *w, uint32_t i)
+{
+    struct bz_db_state state;
+    struct version version;
+    load(&w->site[i], &state, &version);
+    return state;
+}
+
 /* Every document of one is in the other, and equal. */
 static inline void assert_same_documents(struct site *a, struct site *b)
 {

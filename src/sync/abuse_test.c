@@ -475,16 +475,22 @@ static void rubbish_from_a_stranger_ends_before_it_costs_memory(void **state)
     }
 }
 
+/* Its walk is at the peer's door, with more than one chunk to come. */
+static void begin_long_walk(struct scene *s)
+{
+    begin_scene(s);
+    for (uint64_t id = 2; id < 100; id++)
+        fake_write(s->fake, "notes", id, "text", bz_bytes_text("one of many, in several chunks"));
+    shake_hands(s, BZ_FRAME_CHANGES);
+}
+
 /* The database could not be cleaned up behind a snapshot that a peer holds by not reading; and who
  * waits must not be called again and again in vain. */
 static void a_peer_that_does_not_read_holds_nothing_and_is_given_up_in_time(void **state)
 {
     (void)state;
     struct scene s;
-    begin_scene(&s);
-    for (uint64_t id = 2; id < 100; id++)
-        fake_write(s.fake, "notes", id, "text", bz_bytes_text("one of many, in several chunks"));
-    shake_hands(&s, BZ_FRAME_CHANGES);
+    begin_long_walk(&s);
     bz_session_run(s.session, 1000, 1700000000000u);
     assert_true(bz_session_output(s.session).size > 0);
     assert_int_equal(s.fake->open_walks, 1);
@@ -506,10 +512,7 @@ static void who_is_waited_for_goes_on_where_it_stood(void **state)
 {
     (void)state;
     struct scene s;
-    begin_scene(&s);
-    for (uint64_t id = 2; id < 100; id++)
-        fake_write(s.fake, "notes", id, "text", bz_bytes_text("one of many, in several chunks"));
-    shake_hands(&s, BZ_FRAME_CHANGES);
+    begin_long_walk(&s);
     bz_session_run(s.session, 1000, 1700000000000u);
     bz_session_wait(s.session, bz_session_wait(s.session, 1000));
     assert_int_equal(s.fake->open_walks, 0);
@@ -525,10 +528,7 @@ static void who_reads_slowly_is_not_taken_for_silent(void **state)
 {
     (void)state;
     struct scene s;
-    begin_scene(&s);
-    for (uint64_t id = 2; id < 100; id++)
-        fake_write(s.fake, "notes", id, "text", bz_bytes_text("one of many, in several chunks"));
-    shake_hands(&s, BZ_FRAME_CHANGES);
+    begin_long_walk(&s);
     for (uint64_t now = 1000; now < 300000; now += 40000) {
         bz_session_run(s.session, now, 1700000000000u);
         assert_true(bz_session_output(s.session).size > 0);
