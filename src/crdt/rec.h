@@ -185,6 +185,8 @@ struct bz_rec_merged {
     bool changed, subsumed; /* as above */
     bool shrunk;            /* a cell lost a write of local's and gained none (rec_merge.c, M2): no
                              * version vector tells others of that */
+    bool raised;            /* its rvv rose, and no write came with that: what it now includes was
+                             * let go of elsewhere, and others may still show it */
 };
 int bz_rec_merge_past(struct bz_arena *arena, const struct bz_rec *local,
     const struct bz_rec *remote, const struct bz_vv *gone, uint64_t arrived, struct bz_rec *out,

@@ -247,6 +247,14 @@ static bool takes_away(const struct bz_rec *remote, const struct bz_rec *local)
     return does;
 }
 
+static bool brings_a_write(const struct bz_rec *remote, const struct bz_rec *local)
+{
+    bool does = false;
+    for (uint32_t i = 0; !does && i < remote->write_count; i++)
+        does = !bz_vv_covers(&local->rvv, remote->writes[i].dot);
+    return does;
+}
+
 int bz_rec_merge_past(struct bz_arena *arena, const struct bz_rec *local,
     const struct bz_rec *remote, const struct bz_vv *gone, uint64_t arrived, struct bz_rec *out,
     struct bz_rec_merged *merged)
@@ -261,6 +269,7 @@ int bz_rec_merge_past(struct bz_arena *arena, const struct bz_rec *local,
                         !bz_vv_covers(&local->rvv, remote->writes[0].dot));
     int rc = 0;
     merged->changed = !nothing_new || takes_away(remote, local);
+    merged->raised = !nothing_new && local != NULL && !brings_a_write(remote, local);
     if (!merged->changed) /* M1 */
         *out = *local;
     else if (replaces)

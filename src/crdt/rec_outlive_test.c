@@ -317,6 +317,28 @@ static void a_record_that_was_pruned_prunes_where_it_comes(void **state)
     assert_true(holds(&out, B, 1));
 }
 
+/* A peer whose record outlived its deletion says that it has seen the delete, and has no write that
+ * would say so to others. */
+static void what_only_claims_to_have_seen_more_is_raised(void **state)
+{
+    (void)state;
+    struct bz_rec_merged merged;
+    struct bz_rec anew = put(NULL, write_of(B, 1, DOC(1, 11))), outlived;
+    struct bz_vv gone = VV({A, 2});
+    assert_int_equal(bz_rec_outlive(&arena, &anew, &gone, &gone, NULL, 9, &outlived), 0);
+    struct bz_rec out = merge_past(&anew, &outlived, VV({A, 0}), &merged);
+    assert_true(merged.changed && merged.raised && !merged.shrunk);
+    assert_true(bz_vv_get(&out.rvv, A) == 2);
+    merge_past(&out, &outlived, VV({A, 0}), &merged);
+    assert_false(merged.changed || merged.raised);
+
+    struct bz_rec later = update(&outlived, write_of(B, 2, DOC(1, 12)));
+    merge_past(&anew, &later, VV({A, 0}), &merged);
+    assert_true(merged.changed && !merged.raised);
+    bz_rec_merge_past(&arena, NULL, &outlived, NULL, 50, &out, &merged);
+    assert_true(merged.changed && !merged.raised);
+}
+
 /* Only a peer that makes states up can say so. */
 static void a_claim_that_would_leave_nothing_changes_nothing(void **state)
 {
@@ -433,6 +455,7 @@ int main(void)
         TEST(what_is_here_stays_though_it_was_collected_elsewhere),
         TEST(where_both_cannot_be_what_the_other_had_seen_decides),
         TEST(a_record_that_was_pruned_prunes_where_it_comes),
+        TEST(what_only_claims_to_have_seen_more_is_raised),
         TEST(a_claim_that_would_leave_nothing_changes_nothing),
         TEST(what_was_dropped_unseen_contradicts_its_sender),
         TEST(a_delete_beside_other_writes_is_torn),

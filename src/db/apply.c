@@ -222,7 +222,8 @@ static bool is_untold(const struct bz_apply *apply, const struct bz_change *chan
     const struct bz_rec *local, const struct bz_rec *merged, const struct bz_rec_merged *result)
 {
     const struct bz_rec *remote = &change->rec;
-    return result->shrunk || (result->changed && bz_vv_includes(&apply->own, &remote->rvv)) ||
+    return result->shrunk || result->raised ||
+           (result->changed && bz_vv_includes(&apply->own, &remote->rvv)) ||
            (local != NULL && bz_rec_contradicts(merged, &local->rvv, remote, &apply->past.vv));
 }
 

@@ -14,11 +14,12 @@
  * is sent, and whole, though the receiver's version vector covers it, if it is *torn*: a delete in
  * it is concurrent with other writes; it is *doubtful*: a write in it that has siblings is older
  * than what was collected; or it is *untold* (in its log entry): it changed here though our own
- * version vector covered it, or lost a sibling with nothing in its place, or a peer has shown that
- * it does not know how it changed. And who merges takes of its own side all for superseded that is
- * older than what was collected and not here (bz_rec_merge_past()); where nothing is here, what of
- * a record that comes was superseded stays away (apply.c). Torn ones are kept for the retention, so
- * that somebody can look at what has lost.
+ * version vector covered it, or lost a sibling with nothing in its place, or came to know of more
+ * without a write that says so, or a peer has shown that it does not know how it changed. And who
+ * merges takes of its own side all for superseded that is older than what was collected and not
+ * here (bz_rec_merge_past()); where nothing is here, what of a record that comes was superseded
+ * stays away (apply.c). Torn ones are kept for the retention, so that somebody can look at what has
+ * lost.
  *
  * A partial replica keeps all deleted records for that long. It does not know what once was and now
  * is somewhere else from what has been collected; so a record that it makes anew where it has
