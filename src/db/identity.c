@@ -304,7 +304,8 @@ int bz_identity_refresh(struct bz_db *db, struct bz_view *view, blaze_error *err
 }
 
 /* What is claimed to be here of the writes of the node that this was. Without a trail it may be too
- * much, and a partial copy may have let go of them: then nothing, until somebody says it. */
+ * much, and a partial copy may have let go of them: then nothing, until somebody says it, and what
+ * is here lies beyond the version vector. */
 static int claim_former(struct bz_db_txn *txn, const struct bz_fork *fork,
     const struct bz_trail *trail, blaze_error *error)
 {
@@ -312,9 +313,12 @@ static int claim_former(struct bz_db_txn *txn, const struct bz_fork *fork,
     int rc = bz_scope_is_set(txn->view, &part, error);
     if (rc != 0)
         return rc;
-    uint64_t seq = part || trail == NULL || trail->count == 0 ? 0 : fork->seq;
-    return seq > 0 ? bz_version_store(txn->txn, fork->node, seq, error)
-                   : bz_version_erase(txn->txn, fork->node, error);
+    if (!part && trail != NULL && trail->count > 0 && fork->seq > 0)
+        return bz_version_store(txn->txn, fork->node, fork->seq, error);
+    struct bz_dot last = {fork->node, fork->last_seq};
+    struct bz_vv written = {&last, fork->last_seq > 0};
+    rc = bz_beyond_raise(txn->db, txn->txn, &txn->arena, &written, error);
+    return rc == 0 ? bz_version_erase(txn->txn, fork->node, error) : rc;
 }
 
 /* `reissues`: what it has written beside the one that the peer knows. */

@@ -530,27 +530,49 @@ static void a_digest_that_differs_at_equal_versions_is_told(void **state)
     net_close(&net);
 }
 
+static bool is_beyond(struct bz_db *db)
+{
+    struct bz_read *read = NULL;
+    bool beyond = false;
+    must(bz_read_begin(db, &read, error));
+    must(bz_read_beyond(read, &beyond, error));
+    bz_read_end(read);
+    return beyond;
+}
+
 /* While a walk goes on, this copy holds writes that its version vector does not cover. */
 static void what_came_without_its_head_lies_beyond_the_version_vector(void **state)
 {
     (void)state;
     struct net net;
-    bool beyond = false;
     net_open(&net, 7);
     for (uint32_t i = 0; i < 20; i++)
         write_json(net.db[0], INSERT, "c", i, "{\"a\":1}");
     struct exchange part = send_changes(net.db[0], net.db[1], 7, 1);
     assert_false(part.reached);
-    struct bz_read *read = NULL;
-    must(bz_read_begin(net.db[1], &read, error));
-    must(bz_read_beyond(read, &beyond, error));
-    bz_read_end(read);
-    assert_true(beyond);
+    assert_true(is_beyond(net.db[1]));
     assert_true(send_changes(net.db[0], net.db[1], 7, 0).reached);
-    must(bz_read_begin(net.db[1], &read, error));
-    must(bz_read_beyond(read, &beyond, error));
-    bz_read_end(read);
-    assert_false(beyond);
+    assert_false(is_beyond(net.db[1]));
+    net_close(&net);
+}
+
+/* Who finds without more that it was put back cannot tell how much of what it wrote others have. */
+static void what_a_copy_wrote_before_it_was_put_back_lies_beyond_what_it_claims(void **state)
+{
+    (void)state;
+    struct net net;
+    struct bz_identity former;
+    struct bz_replica replica;
+    net_open(&net, 8);
+    for (unsigned i = 0; i < 2; i++) {
+        if (i == 1)
+            write_json(net.db[0], INSERT, "c", 1, "{\"a\":1}");
+        must(bz_db_replica_open(net.db[0], &replica, error));
+        replica.ops->identity(replica.context, &former);
+        must(replica.ops->outlived(replica.context, &former.node, NULL, error));
+        bz_db_replica_close(&replica);
+        assert_int_equal(is_beyond(net.db[0]), i == 1);
+    }
     net_close(&net);
 }
 
@@ -573,6 +595,7 @@ int main(void)
         cmocka_unit_test(bad_names_are_refused),
         cmocka_unit_test(a_digest_that_differs_at_equal_versions_is_told),
         cmocka_unit_test(what_came_without_its_head_lies_beyond_the_version_vector),
+        cmocka_unit_test(what_a_copy_wrote_before_it_was_put_back_lies_beyond_what_it_claims),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
