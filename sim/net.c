@@ -162,8 +162,9 @@ static void check_end(struct sim_world *w, const struct sim_end *end)
     if (w->muted || status.phase != BZ_SESSION_CLOSED || status.code == 0 ||
         status.code == BLAZE_ECLOSED || status.code == BLAZE_ETIMEOUT)
         return;
-    const uint32_t *nodes = end->link->nodes;
-    if (status.code == BLAZE_EBUSY && (w->nodes[nodes[0]].portable || w->nodes[nodes[1]].portable))
+    const uint32_t *nodes = end->link->nodes; /* who may have moved on to another node */
+    if (status.code == BLAZE_EBUSY &&
+        (end->node->portable || w->nodes[nodes[0]].portable || w->nodes[nodes[1]].portable))
         return; /* a scope has changed meanwhile, or both are parts */
     sim_fail(w, "a session at node %u ended: %s: %s", end->node->number,
         blaze_error_name(status.code), status.reason);

@@ -284,7 +284,7 @@ void sim_part_evict(struct sim_node *node)
     struct sim_seen seen = sim_seen_now(identity, record);
     int rc = bz_db_evict(node->db, sim_collection(record), &id, 1, NULL);
     bool there = sim_is_present(identity, record);
-    if (rc != 0 && rc != (!is_partial(node) ? BLAZE_EPERM : there ? BLAZE_EBUSY : BLAZE_ENOTFOUND))
+    if (rc != 0 && rc != (!node->part.is ? BLAZE_EPERM : there ? BLAZE_EBUSY : BLAZE_ENOTFOUND))
         sim_fail(w, "node %u says %d when record %u is evicted", node->number, rc, record);
     if (rc != 0)
         return;

@@ -54,8 +54,9 @@ BLAZE_API int blaze_get_scope(blaze_db *db, int *partial,
 /*
  * Lets go of a record of a partial copy, to make room: it goes from here, and from no other copy.
  * It comes back when it is changed elsewhere, or all that were evicted do when the scope is set
- * again. BLAZE_EPERM in a full copy, BLAZE_EREADONLY, BLAZE_ENOTFOUND, BLAZE_EBUSY if it holds a
- * write made here that no full copy is known to have: sync first. Any thread.
+ * again. BLAZE_EPERM in a full copy or one that is becoming that, BLAZE_EREADONLY,
+ * BLAZE_ENOTFOUND, BLAZE_EBUSY if it holds a write made here that no full copy is known to have:
+ * sync first. Any thread.
  */
 BLAZE_API int blaze_evict(
     blaze_db *db, const char *collection, const blaze_id *id, blaze_error *error);
@@ -64,7 +65,7 @@ BLAZE_API int blaze_evict(
  * The same of all records of a collection that a filter takes (docs/query.md; NULL or "": all of
  * them), some hundred in each commit. *evicted (may be NULL) is how many went, also where an error
  * came in between; *kept (may be NULL) how many were left, since they hold a write made here that
- * no full copy is known to have. BLAZE_EPERM in a full copy, BLAZE_EREADONLY, BLAZE_ENOTFOUND
+ * no full copy is known to have. BLAZE_EPERM as above, BLAZE_EREADONLY, BLAZE_ENOTFOUND
  * without such a collection, BLAZE_EINVAL (a filter of more than BLAZE_MAX_SCOPE_FILTER bytes),
  * BLAZE_ESYNTAX, BLAZE_ERANGE, BLAZE_ELIMIT (a filter). Any thread.
  */

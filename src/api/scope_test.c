@@ -83,10 +83,39 @@ static void a_partial_copy_opened_read_only_refuses_what_would_change_it(void **
     assert_int_equal(system(command), 0);
 }
 
+/* Or the full copy that it is to become would lack it. */
+static void a_copy_whose_scope_was_taken_away_evicts_nothing(void **state)
+{
+    (void)state;
+    char dir[] = "/tmp/blazedb-scope-XXXXXX";
+    char path[64];
+    char command[96];
+    const blaze_scope_item item = {"c", NULL};
+    uint64_t evicted = 77, kept = 77;
+    assert_non_null(mkdtemp(dir));
+    snprintf(path, sizeof path, "%s/a.blz", dir);
+    blaze_db *db = open_it(path, 1, 0);
+    blaze_doc *doc;
+    OK(blaze_doc_from_json(&doc, "{\"n\":1}", 7, &error));
+    OK(blaze_set_scope(db, &item, 1, &error));
+    OK(blaze_put(db, "c", &id, doc, &error));
+    assert_int_equal(blaze_evict(db, "c", &id, &error), BLAZE_EBUSY); /* nobody else has it */
+    OK(blaze_set_scope(db, NULL, 0, &error));
+    assert_int_equal(blaze_evict(db, "c", &id, &error), BLAZE_EPERM);
+    assert_int_equal(blaze_evict_where(db, "c", "", &evicted, &kept, &error), BLAZE_EPERM);
+    assert_true(evicted == 0 && kept == 0);
+    OK(blaze_exists(db, "c", &id, &error));
+    blaze_doc_free(doc);
+    OK(blaze_close(db, &error));
+    snprintf(command, sizeof command, "rm -r %s", dir);
+    assert_int_equal(system(command), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_partial_copy_opened_read_only_refuses_what_would_change_it),
+        cmocka_unit_test(a_copy_whose_scope_was_taken_away_evicts_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

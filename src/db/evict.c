@@ -33,9 +33,10 @@ static int begin(
         return rc;
     bz_arena_init(&e->arena);
     rc = bz_scope_load(e->txn->view, &e->arena, &e->kept, error);
-    if (rc == 0 && e->kept.generation == 0)
+    if (rc == 0 && (e->kept.generation == 0 || bz_scope_takes_all(e->kept.scope)))
         rc = bz_error_set(error, BLAZE_EPERM,
-            "this copy is one of the whole database: give it a scope before anything is evicted");
+            "this copy is, or is becoming, one of the whole database: give it a scope before "
+            "anything is evicted");
     if (rc == 0 && bz_catalog_collection(db->catalog, collection, &e->collection) != 0)
         rc = bz_error_set(error, BLAZE_ENOTFOUND, "there is no such collection");
     if (rc == 0)
