@@ -419,7 +419,7 @@ static struct sim_node *in_the_way(struct sim_world *w)
 void sim_parts_mend(struct sim_world *w)
 {
     struct sim_node *node = in_the_way(w);
-    if (node != NULL && node->db != NULL && !node->put_back && sim_may_change(w, node))
+    if (node != NULL && node->db != NULL && sim_may_change(w, node))
         sim_part_clear(node);
 }
 

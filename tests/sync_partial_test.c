@@ -316,6 +316,33 @@ static void who_writes_anew_what_it_has_let_go_of_has_seen_that(void **state)
     world_close(&w);
 }
 
+/* ---- a full one again ---- */
+
+/* At one that has never had what it let go of; the other had it from itself. */
+static void what_was_sent_and_let_go_of_comes_back_to_who_is_a_full_one_since(void **state)
+{
+    (void)state;
+    struct world w;
+    bool partial = true;
+    world_open(&w, 7, STAR, 4);
+    struct bz_db *db = w.site[0].db;
+    put(w.site[1].db, 1, "b");
+    meet(&w, 0);
+    meet(&w, 1);
+    assert_int_equal(count_of(w.site[2].db), 1);
+    assert_int_equal(set_scope(db, "kind = \"a\""), 0);
+    meet(&w, 1);
+    assert_int_equal(count_of(db), 0);
+    assert_int_equal(bz_db_scope_set(db, bz_bytes(NULL, 0), NULL), 0);
+    meet(&w, 2);
+    assert_int_equal(bz_db_is_partial(db, &partial, NULL), 0);
+    assert_false(partial);
+    assert_int_equal(count_of(db), 0);
+    meet(&w, 1);
+    assert_int_equal(count_of(db), 1);
+    world_close(&w);
+}
+
 /* ---- hostile bytes ---- */
 
 static int decode(const struct bz_buf *payload)
@@ -448,6 +475,7 @@ int main(void)
         cmocka_unit_test(a_partial_replica_that_becomes_another_node_claims_anew_and_loses_nothing),
         cmocka_unit_test(what_lacks_a_write_that_was_let_go_of_comes_when_that_is_lost),
         cmocka_unit_test(who_writes_anew_what_it_has_let_go_of_has_seen_that),
+        cmocka_unit_test(what_was_sent_and_let_go_of_comes_back_to_who_is_a_full_one_since),
         cmocka_unit_test(a_scope_beyond_the_limits_is_refused_before_it_is_understood),
         cmocka_unit_test(what_a_log_is_recognized_by_comes_with_a_cursor_of_nothing),
         cmocka_unit_test(a_peer_whose_scope_cannot_be_understood_is_told_why),

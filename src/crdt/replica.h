@@ -113,6 +113,7 @@ enum bz_term { BZ_TERM_NODE, BZ_TERM_COLLECTION, BZ_TERM_FIELD, BZ_TERM_DICTIONA
 struct bz_receiver {
     blaze_id node;    /* all zero: whoever it is, what it sent itself it may have lost */
     uint64_t reached; /* it has all that our log held at this position (0: nothing) */
+    uint64_t lost;    /* up to here, what it sent itself it may have lost */
     struct bz_vv vv;  /* it has all writes up to these (node numbers are ours); may be empty */
     bool lazy;        /* what is new it gets from others */
     struct bz_vv collected; /* what it has told was collected */

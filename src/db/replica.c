@@ -247,6 +247,13 @@ static bool is_whole(
            bz_rec_doubtful(rec, &changes->gone);
 }
 
+/* Whether the receiver sent a record itself, and still has it. */
+static bool is_its_own(const struct bz_changes *changes, const struct bz_log_entry *entry)
+{
+    return !entry->untold && entry->subsumed && changes->receiver_known &&
+           entry->origin == changes->receiver_number && entry->position > changes->receiver.lost;
+}
+
 /* What is to be said of a log entry, whose record is then in *rec: BZ_CHANGE_NONE for nothing;
  * *whole: without leaving anything out. */
 static int look_at(struct bz_changes *changes, const struct bz_log_entry *entry, struct bz_rec *rec,
@@ -254,8 +261,7 @@ static int look_at(struct bz_changes *changes, const struct bz_log_entry *entry,
 {
     bool filtered;
     *kind = BZ_CHANGE_NONE;
-    if (!entry->untold && changes->receiver_known && entry->subsumed &&
-        entry->origin == changes->receiver_number)
+    if (is_its_own(changes, entry))
         return 0;
     if (changes->wants != NULL &&
         !bz_selection_collection(changes->wants, entry->collection, &filtered))

@@ -171,6 +171,7 @@ int bz_outgoing_resume(struct bz_session *s, const struct bz_resume *resume, bla
     o->claimable = 0;
     if (resume->round == 0)
         o->resumed = o->position_acked;
+    o->asked_at = s->replica.ops->position(s->replica.context);
     o->known = (struct bz_acknowledged){0};
     o->swept = 0;
     bz_lazy_reset(s);
@@ -556,6 +557,8 @@ static int open_walk(struct bz_session *s, blaze_error *error)
         .reached = s->out.reached, .vv = s->out.has.vv, .collected = s->reconcile.collected.vv};
     if (s->out.round == 0)
         receiver.node = s->status.peer; /* else it wants even what it once sent us itself */
+    if (s->out.reached == 0) /* it may have been a partial replica, which lets go of that, too */
+        receiver.lost = s->out.asked_at;
     bz_scope_receive(s, &receiver);
     if (s->in.scope != 0) {
         receiver.peer = s->status.peer;

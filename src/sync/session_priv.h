@@ -99,6 +99,7 @@ struct bz_outgoing {
     bool sweeping;                /* there is more to let go of, up to `swept` */
     struct bz_acknowledged known; /* by our heads that claimed our own writes */
     uint64_t resumed;             /* the position that the peer's first RESUME told */
+    uint64_t asked_at;            /* our position when its last RESUME came */
     uint64_t swept;               /* of that, what our partial replica was told of */
 
     struct bz_changes *walk; /* NULL: none */
