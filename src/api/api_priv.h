@@ -86,7 +86,8 @@ int bz_api_record_error(int code, const char *collection, const blaze_id *id, bl
 int bz_api_cursor_open(struct bz_read *read, bool owned, const char *collection,
     const blaze_query *query, blaze_cursor **out, blaze_error *error);
 
-/* database.c: as blaze_open(); a new database gets the id `database` if it is not NULL. */
+/* database.c: as blaze_open(). For a join: a new database gets the id `database`, and is durable
+ * with the first commit that is, or bz_store_sync(); else that is NULL. */
 int bz_api_open(blaze_db **out, const char *path, const blaze_open_options *options,
     const blaze_id *database, blaze_error *error);
 

@@ -78,8 +78,10 @@ int bz_api_open(blaze_db **out, const char *path, const blaze_open_options *opti
             .free_bytes = options->warn_free_bytes,
             .free_percent = options->warn_free_percent},
     };
-    if (database != NULL)
+    if (database != NULL) {
         how.database = *database;
+        how.unsynced = true;
+    }
     rc = bz_db_open(&db->db, path, &how, error);
     bz_api_secret_release(&secret);
     if (rc != BLAZE_OK) {

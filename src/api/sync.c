@@ -14,6 +14,12 @@
 #define CANCEL_MS 50   /* between two questions whether to go on */
 #define WAIT_MS   1000 /* between two looks at whether anything moves */
 
+enum purpose {
+    TO_SYNC,
+    TO_SHARE,
+    TO_JOIN, /* what was made for it may not be durable yet */
+};
+
 /* How far a link has come: any change means that it moves. */
 struct progress_mark {
     uint64_t bytes;
@@ -54,9 +60,10 @@ static int wait_for_end(struct bz_link *link, const blaze_sync_options *options,
     }
 }
 
-static int exchange_once(blaze_db *db, const char *url, bool enrol,
+static int exchange_once(blaze_db *db, const char *url, enum purpose purpose,
     const blaze_sync_options *options, blaze_link_status *out, blaze_error *error)
 {
+    bool enrol = purpose == TO_SHARE;
     struct bz_api_progress progress = {options->on_progress, options->context};
     struct bz_link_options how = {.url = url,
         .mode = BZ_LINK_ONCE,
@@ -66,7 +73,10 @@ static int exchange_once(blaze_db *db, const char *url, bool enrol,
     int rc = bz_api_link_begin(db, &how, &progress, &link, error);
     if (rc != BLAZE_OK)
         return rc;
-    rc = wait_for_end(link, options, error);
+    if (purpose == TO_JOIN)
+        rc = bz_store_sync(bz_db_store(db->db), error); /* while the other end is being called */
+    if (rc == BLAZE_OK)
+        rc = wait_for_end(link, options, error);
     if (out != NULL) {
         struct bz_link_status status;
         bz_link_get_status(link, &status);
@@ -78,16 +88,16 @@ static int exchange_once(blaze_db *db, const char *url, bool enrol,
 
 /* Brings both sides to the same state once. If the other end shows that this copy was put back to
  * an older state, it goes on as another node, with a second connection. */
-static int exchange(blaze_db *db, const char *url, bool enrol, const blaze_sync_options *options,
-    blaze_link_status *out, blaze_error *error)
+static int exchange(blaze_db *db, const char *url, enum purpose purpose,
+    const blaze_sync_options *options, blaze_link_status *out, blaze_error *error)
 {
     struct bz_identity before, after;
     bz_db_identity(db->db, &before);
-    int rc = exchange_once(db, url, enrol, options, out, error);
+    int rc = exchange_once(db, url, purpose, options, out, error);
     bz_db_identity(db->db, &after);
     if (rc != BLAZE_ECLOSED || memcmp(&before.node, &after.node, sizeof before.node) == 0)
         return rc;
-    return exchange_once(db, url, enrol, options, out, error);
+    return exchange_once(db, url, purpose, options, out, error);
 }
 
 /* The number of writes that this copy has made; 0 if it cannot be read. */
@@ -124,9 +134,9 @@ int blaze_sync(
     if (rc != BLAZE_OK)
         return rc;
     uint64_t writes = writes_of(db);
-    rc = exchange(db, options->url, false, options, status, error);
+    rc = exchange(db, options->url, TO_SYNC, options, status, error);
     if (rc == BLAZE_OK && bz_db_has_policies(db->db) && settled_some(db, writes))
-        rc = exchange(db, options->url, false, options, status, error);
+        rc = exchange(db, options->url, TO_SYNC, options, status, error);
     return rc;
 }
 
@@ -159,7 +169,7 @@ int blaze_share(blaze_db *db, const char *url, const blaze_sync_options *options
         rc = bz_member_ensure_secret(db->db, &secret, error);
     bz_wipe(&secret, sizeof secret);
     if (rc == BLAZE_OK)
-        rc = exchange(db, url, true, options, NULL, error);
+        rc = exchange(db, url, TO_SHARE, options, NULL, error);
     if (rc == BLAZE_OK)
         rc = bz_member_set_hub(db->db, url, error);
     else if (rc == BLAZE_EEXIST)
@@ -194,7 +204,7 @@ static int fill_copy(
     int rc = bz_member_join(db->db, join, error);
     if (rc == BLAZE_OK && options->scope_count > 0)
         rc = blaze_set_scope(db, options->scope, options->scope_count, error);
-    return rc == BLAZE_OK ? exchange(db, join->url, false, options, NULL, error) : rc;
+    return rc == BLAZE_OK ? exchange(db, join->url, TO_JOIN, options, NULL, error) : rc;
 }
 
 int blaze_join(blaze_db **out, const char *path, const char *code, const blaze_open_options *open,

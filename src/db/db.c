@@ -129,7 +129,7 @@ static int open_new(
         bz_txn_abort(txn);
         return rc;
     }
-    rc = bz_txn_commit(txn, BZ_DURABLE_FULL, error);
+    rc = bz_txn_commit(txn, options->unsynced ? BZ_DURABLE_RELAXED : BZ_DURABLE_FULL, error);
     if (rc == 0)
         bz_catalog_committed(db->catalog);
     return rc;
@@ -291,24 +291,38 @@ static int setting_key(struct bz_buf *out, const char *name, blaze_error *error)
     return out->error == 0 ? 0 : bz_error_code(error, out->error);
 }
 
-int bz_db_setting_put(struct bz_db *db, const char *name, struct bz_bytes value, blaze_error *error)
+static int setting_store(
+    struct bz_txn *txn, const char *name, struct bz_bytes value, blaze_error *error)
 {
-    struct bz_txn *txn = NULL;
     struct bz_buf key;
     bz_buf_init(&key, BZ_STORE_KEY_MAX);
     int rc = setting_key(&key, name, error);
     if (rc == 0)
-        rc = bz_txn_begin(db->store, &txn, error);
-    if (rc == 0) {
         rc = value.size == 0 ? bz_txn_delete(txn, BZ_MAP_META, bz_buf_bytes(&key), error)
                              : bz_txn_put(txn, BZ_MAP_META, bz_buf_bytes(&key), value, error);
-        if (rc == 0)
-            rc = bz_txn_commit(txn, BZ_DURABLE_FULL, error);
-        else
-            bz_txn_abort(txn);
-    }
     bz_buf_release(&key);
     return rc;
+}
+
+int bz_db_settings_put(struct bz_db *db, const struct bz_setting *settings, size_t count,
+    enum bz_durability durability, blaze_error *error)
+{
+    struct bz_txn *txn = NULL;
+    int rc = bz_txn_begin(db->store, &txn, error);
+    if (rc != 0)
+        return rc;
+    for (size_t i = 0; i < count && rc == 0; i++)
+        rc = setting_store(txn, settings[i].name, settings[i].value, error);
+    if (rc == 0)
+        return bz_txn_commit(txn, durability, error);
+    bz_txn_abort(txn);
+    return rc;
+}
+
+int bz_db_setting_put(struct bz_db *db, const char *name, struct bz_bytes value, blaze_error *error)
+{
+    struct bz_setting setting = {name, value};
+    return bz_db_settings_put(db, &setting, 1, BZ_DURABLE_FULL, error);
 }
 
 int bz_db_setting_get(struct bz_db *db, const char *name, struct bz_buf *out, blaze_error *error)

@@ -46,10 +46,11 @@ struct bz_thresholds {
 struct bz_db_options {
     bool create; /* make it; BLAZE_EEXIST if it is there; otherwise BLAZE_ENOTFOUND if not */
     bool read_only;
-    bool memory;                         /* on the in-memory store; `path` is only a name */
-    uint8_t role;                        /* with create */
-    bool blind;                          /* with create: see above */
-    blaze_id database;                   /* with create: its id, or all zero for a new one */
+    bool memory;       /* on the in-memory store; `path` is only a name */
+    uint8_t role;      /* with create */
+    bool blind;        /* with create: see above */
+    blaze_id database; /* with create: its id, or all zero for a new one */
+    bool unsynced;     /* with create: durable with the first commit that is, or bz_store_sync() */
     struct bz_store_options store;       /* sizes and times; maps are set here */
     enum bz_durability apply_durability; /* of what peers bring */
     struct bz_thresholds warn;
@@ -92,6 +93,13 @@ enum bz_durability bz_db_apply_durability(const struct bz_db *db); /* that it wa
  * removes. get appends; BLAZE_ENOTFOUND. */
 int bz_db_setting_put(
     struct bz_db *db, const char *name, struct bz_bytes value, blaze_error *error);
+struct bz_setting {
+    const char *name;
+    struct bz_bytes value;
+};
+/* Several, all or none. */
+int bz_db_settings_put(struct bz_db *db, const struct bz_setting *settings, size_t count,
+    enum bz_durability durability, blaze_error *error);
 int bz_db_setting_get(struct bz_db *db, const char *name, struct bz_buf *out, blaze_error *error);
 
 /* ---- reading: one consistent state ---- */

@@ -81,9 +81,10 @@ static const char *const mark_texts[] = {
 };
 #define MARK_TEXT_MAX 128u
 
-/* Makes the file anew, so that its mark is one that no other copy has. */
+/* Makes the file anew, so that its mark is one that no other copy has. The names in a directory
+ * that is new itself are made durable by the first commit (store/sync.c). */
 static int mark_make(
-    const char *directory, bool blind, struct bz_file_mark *out, blaze_error *error)
+    const char *directory, bool blind, bool fresh, struct bz_file_mark *out, blaze_error *error)
 {
     const char *text = mark_texts[blind];
     struct bz_file file = {.fd = -1};
@@ -97,7 +98,7 @@ static int mark_make(
         rc = bz_file_write(&file, 0, text, strlen(text), error);
     if (rc == 0)
         rc = bz_file_sync(&file, error);
-    if (rc == 0)
+    if (rc == 0 && !fresh)
         rc = bz_dir_sync(directory, error);
     if (rc == 0)
         rc = bz_path_mark(path, out, error);
@@ -131,10 +132,11 @@ int bz_db_peek_blind(const char *path, bool *blind, blaze_error *error)
 }
 
 /* The same for this database. Without a directory it is told its mark. */
-static int mark_renew(const struct bz_db *db, struct bz_file_mark *out, blaze_error *error)
+static int mark_renew(
+    const struct bz_db *db, bool fresh, struct bz_file_mark *out, blaze_error *error)
 {
     *out = (struct bz_file_mark){.inode = db->mark};
-    return db->path == NULL ? 0 : mark_make(db->path, db->identity.blind, out, error);
+    return db->path == NULL ? 0 : mark_make(db->path, db->identity.blind, fresh, out, error);
 }
 
 /* The directory is the same, only the node is another: its file stays. A new one, if the commit
@@ -142,7 +144,7 @@ static int mark_renew(const struct bz_db *db, struct bz_file_mark *out, blaze_er
 static int mark_keep(const struct bz_db *db, struct bz_file_mark *out, blaze_error *error)
 {
     int rc = mark_find(db, out, error);
-    return rc != 0 || out->inode != 0 ? rc : mark_renew(db, out, error);
+    return rc != 0 || out->inode != 0 ? rc : mark_renew(db, false, out, error);
 }
 
 /* Device numbers change between boots on some file systems, so the time of birth decides together
@@ -215,7 +217,7 @@ int bz_identity_create(
     if (rc == 0)
         rc = bz_db_random_id(db, &db->identity.epoch, error);
     if (rc == 0)
-        rc = mark_renew(db, &mark, error);
+        rc = mark_renew(db, true, &mark, error);
     return rc != 0 ? rc : identity_store(txn, &db->identity, &mark, error);
 }
 
@@ -245,7 +247,7 @@ int bz_identity_move(const char *directory, struct bz_txn *txn, blaze_error *err
     if (rc == 0)
         rc = identity_decode(value, &identity, &mark, error);
     if (rc == 0)
-        rc = mark_make(directory, identity.blind, &mark, error);
+        rc = mark_make(directory, identity.blind, false, &mark, error);
     return rc != 0 ? rc : identity_store(txn, &identity, &mark, error);
 }
 
@@ -271,7 +273,7 @@ int bz_identity_renew(struct bz_db *db, struct bz_txn *txn, bool copied, struct 
     if (rc == 0)
         rc = bz_catalog_add_node(db->catalog, &identity.node, &state->self, error);
     if (rc == 0)
-        rc = copied ? mark_renew(db, &mark, error) : mark_keep(db, &mark, error);
+        rc = copied ? mark_renew(db, false, &mark, error) : mark_keep(db, &mark, error);
     if (rc == 0)
         rc = identity_store(txn, &identity, &mark, error);
     state->seq = 0;

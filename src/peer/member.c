@@ -61,16 +61,21 @@ int bz_member_ensure_secret(struct bz_db *db, struct bz_secret *out, blaze_error
     return rc;
 }
 
-int bz_member_adopt_secret(struct bz_db *db, const struct bz_secret *secret, blaze_error *error)
+/* BLAZE_ENOTFOUND if the database has none; BLAZE_EAUTH if it has another. */
+static int compare_secret(struct bz_db *db, const struct bz_secret *secret, blaze_error *error)
 {
     struct bz_secret present;
     int rc = bz_member_secret(db, &present, error);
-    if (rc == BLAZE_ENOTFOUND)
-        return store_secret(db, secret, error);
     if (rc == 0 && !bz_secret_equal(&present, secret, sizeof present))
         rc = bz_error_set(error, BLAZE_EAUTH, "the database has another secret");
     bz_wipe(&present, sizeof present);
     return rc;
+}
+
+int bz_member_adopt_secret(struct bz_db *db, const struct bz_secret *secret, blaze_error *error)
+{
+    int rc = compare_secret(db, secret, error);
+    return rc == BLAZE_ENOTFOUND ? store_secret(db, secret, error) : rc;
 }
 
 int bz_member_adopt_access(struct bz_db *db, const struct bz_key *access, blaze_error *error)
@@ -126,8 +131,12 @@ int bz_member_join(struct bz_db *db, const struct bz_join *join, blaze_error *er
             "the join code is for database %s; this one is a copy of %s",
             blaze_id_format(&join->database, theirs), blaze_id_format(&identity.database, ours));
     }
-    int rc = bz_member_adopt_secret(db, &join->secret, error);
-    return rc != 0 ? rc : bz_member_set_hub(db, join->url, error);
+    int rc = compare_secret(db, &join->secret, error);
+    if (rc != 0 && rc != BLAZE_ENOTFOUND)
+        return rc;
+    struct bz_setting settings[] = {{hub_setting, bz_bytes_text(join->url)},
+        {secret_setting, bz_bytes(join->secret.bytes, sizeof join->secret.bytes)}};
+    return bz_db_settings_put(db, settings, rc == 0 ? 1 : 2, BZ_DURABLE_RELAXED, error);
 }
 
 /* ---- Keys ---- */

@@ -31,7 +31,8 @@ int bz_member_set_hub(struct bz_db *db, const char *url, blaze_error *error);
 int bz_member_code(struct bz_db *db, const char *url, struct bz_buf *out, blaze_error *error);
 
 /* Makes `db`, new or half-filled from an earlier try, the copy that the code tells of: takes its
- * secret and hub. BLAZE_EDATABASE if it is a copy of another; BLAZE_EAUTH. */
+ * secret and hub, durable with the next commit that is, or bz_store_sync(). BLAZE_EDATABASE if it
+ * is a copy of another; BLAZE_EAUTH. */
 int bz_member_join(struct bz_db *db, const struct bz_join *join, blaze_error *error);
 
 /* Stores the access key that came by an enrolment, at a blind copy. The same again does nothing;

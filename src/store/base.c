@@ -78,30 +78,46 @@ bool bz_base_exists(const struct bz_base *base)
 
 /* ---- the manifest ---- */
 
+/* What the manifest says of `tree`. */
+static int describe(const struct bz_base *base, const struct bz_tree *tree, struct bz_manifest *out,
+    blaze_error *error)
+{
+    bz_manifest_init(out);
+    int rc = bz_tree_manifest(tree, out);
+    bz_buf_append(&out->maps, base->maps.data, base->maps.size);
+    if (rc == 0)
+        rc = out->maps.error;
+    return rc == 0 ? 0 : bz_error_code(error, rc);
+}
+
 int bz_base_commit(struct bz_base *base, const struct bz_tree *tree, blaze_error *error)
 {
     struct bz_manifest manifest;
-    bz_manifest_init(&manifest);
-    int rc = bz_tree_manifest(tree, &manifest);
-    bz_buf_append(&manifest.maps, base->maps.data, base->maps.size);
+    int rc = describe(base, tree, &manifest, error);
     if (rc == 0)
-        rc = manifest.maps.error;
-    if (rc != 0)
-        bz_error_code(error, rc);
-    else
         rc = bz_manifest_write(&manifest, base->manifest_path, base->dir, base->key, error);
     bz_manifest_release(&manifest);
     return rc;
 }
 
-int bz_base_create(struct bz_base *base, const struct bz_log_position *start, blaze_error *error)
+int bz_base_prepare(struct bz_base *base, const struct bz_log_position *start, blaze_error *error)
 {
     struct bz_tree empty = {.sequence = 1, .log = *start};
+    struct bz_manifest manifest;
     int rc = bz_dir_create(base->tables_path, error);
     if (rc != 0 && rc != BLAZE_EEXIST)
         return rc;
-    rc = bz_dir_sync(base->dir, error); /* the manifest's name says that all else is there */
-    return rc != 0 ? rc : bz_base_commit(base, &empty, error);
+    rc = describe(base, &empty, &manifest, error);
+    if (rc == 0)
+        rc = bz_manifest_prepare(&manifest, base->manifest_path, base->key, error);
+    bz_manifest_release(&manifest);
+    return rc;
+}
+
+int bz_base_create(struct bz_base *base, blaze_error *error)
+{
+    int rc = bz_dir_sync(base->dir, error); /* the manifest's name says that all else is there */
+    return rc != 0 ? rc : bz_manifest_replace(base->manifest_path, error);
 }
 
 /* The file must know the same maps in the same order, or fewer: then the rest is new. */

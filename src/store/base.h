@@ -40,8 +40,11 @@ void bz_base_release(struct bz_base *base);
 /* Whether there is a base: then there is a store. */
 bool bz_base_exists(const struct bz_base *base);
 
-/* Makes an empty one, durable, whose log goes on at `start`. */
-int bz_base_create(struct bz_base *base, const struct bz_log_position *start, blaze_error *error);
+/* Makes an empty one, whose log goes on at `start`: all but its name, and then, once all else of
+ * the store is durable but for the names in its directory, that. The name is durable when the
+ * directory is synced again. */
+int bz_base_prepare(struct bz_base *base, const struct bz_log_position *start, blaze_error *error);
+int bz_base_create(struct bz_base *base, blaze_error *error);
 
 /* The tree as the manifest now has it; `known` (may be NULL) lends the tables that it has, and is
  * retained if it is still the current one. A table that another process has just removed is no

@@ -274,6 +274,15 @@ static uint32_t unsynced_commits(const struct bz_disk *disk)
     return behind > UINT32_MAX ? UINT32_MAX : (uint32_t)behind;
 }
 
+/* All commits so far are in a segment that was synced, and none in the one that has begun. */
+static int ended_segment(struct bz_disk *disk, blaze_error *error)
+{
+    if (bz_sync_names(disk, error) != 0)
+        return bz_error_set(error, BLAZE_EFAILED, "%s: the sync of its names failed", disk->path);
+    bz_sync_known(disk, disk->log.tail.lsn);
+    return 0;
+}
+
 /* Writes the frame to the log; with `tail` held. */
 static int append(struct bz_disk *disk, blaze_error *error)
 {
@@ -288,7 +297,7 @@ static int append(struct bz_disk *disk, blaze_error *error)
     if (log->tail.segment != segment)
         bz_background_resized(disk);
     if (rc == 0 && synced)
-        bz_sync_known(disk, log->tail.lsn);
+        rc = ended_segment(disk, error);
     if (rc == 0)
         rc = bz_log_append(log, disk->frame.data, payload, synced ? 0 : unsynced, error);
     if (rc == BLAZE_EFAILED)
@@ -360,7 +369,7 @@ int bz_disk_start_over(struct bz_disk *disk, blaze_error *error)
     rc = bz_log_start_over(&disk->log, unsynced_commits(disk), error);
     atomic_store(&disk->shared->segment, disk->log.tail.segment);
     if (rc == 0)
-        bz_sync_known(disk, disk->log.tail.lsn);
+        rc = ended_segment(disk, error);
     if (rc == BLAZE_EFAILED)
         bz_disk_fail(disk);
     else

@@ -136,7 +136,8 @@ static int forget_synced(struct bz_disk *disk, blaze_error *error)
 }
 
 /* With the lock file locked: makes the key, the log, then the base, whose name says that all is
- * there. */
+ * there. What can be is written before the first sync, so that a file system with a journal needs
+ * one commit of that for all. */
 static int create_files(struct bz_disk *disk, const struct bz_store_options *options,
     uint64_t segment_bytes, blaze_error *error)
 {
@@ -152,7 +153,11 @@ static int create_files(struct bz_disk *disk, const struct bz_store_options *opt
         rc = bz_base_seal(&disk->tables, disk->data_key.bytes, error);
     if (rc == 0)
         rc = bz_log_create(disk->log_path, segment_bytes, &start, error);
-    return rc != 0 ? rc : bz_base_create(&disk->tables, &start, error);
+    if (rc == 0)
+        rc = bz_base_prepare(&disk->tables, &start, error);
+    if (rc == 0)
+        rc = bz_log_sync_created(disk->log_path, error);
+    return rc != 0 ? rc : bz_base_create(&disk->tables, error);
 }
 
 static int create(struct bz_disk *disk, const struct bz_store_options *options,
@@ -164,17 +169,6 @@ static int create(struct bz_disk *disk, const struct bz_store_options *options,
     rc = create_files(disk, options, segment_bytes, error);
     bz_file_unlock(&disk->lock_file, NULL);
     return rc;
-}
-
-/* The names of the base, of the log and of the directory itself. */
-static int sync_names(struct bz_disk *disk, blaze_error *error)
-{
-    char *parent = bz_path_join(disk->path, "..");
-    int rc = parent == NULL ? bz_error_code(error, BLAZE_ENOMEM) : bz_dir_sync(disk->path, error);
-    if (rc == 0)
-        rc = bz_dir_sync(parent, error);
-    bz_free(parent);
-    return rc == BLAZE_EPERM ? 0 : rc; /* a parent that may not be read: not of our making */
 }
 
 /* Puts right what the lock file says, if nobody writes who does it himself. */
@@ -430,12 +424,10 @@ static int open_disk(
         rc = bz_disk_recover(disk, error);
     if (rc != 0 || options->read_only)
         return rc;
-    /* Who made it may have been killed before its names were durable. Whoever then went as far as
-     * a checkpoint had it open, and so has synced them. */
-    if (atomic_load(&disk->layers)->tree->log.lsn == 0)
-        rc = sync_names(disk, error);
-    if (rc == 0)
-        rc = add_maps(disk, error);
+    /* Who made it, now or before he was killed, may have synced no commit. Whoever went as far as a
+     * checkpoint has. */
+    atomic_store(&disk->names_due, atomic_load(&disk->layers)->tree->log.lsn == 0);
+    rc = add_maps(disk, error);
     if (rc != 0)
         return rc;
     refresh_shared(disk);

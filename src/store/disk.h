@@ -140,6 +140,7 @@ struct bz_disk {
     uint64_t sync_target;            /* of the newest sync that was begun */
     unsigned syncing;
     atomic_int failed;
+    atomic_bool names_due; /* nobody is known to have synced the names of the store */
 
     pthread_mutex_t layers_lock;
     _Atomic(struct bz_layers *) layers;
@@ -262,6 +263,9 @@ bool bz_sync_holds(struct bz_disk *disk);
 
 /* The newest commit that the lock file knows to be on the disk; 0 if it does not know. */
 uint64_t bz_shared_synced(struct bz_shared *shared);
+
+/* Makes the names of the store, and of what it consists of, durable if they may not be. */
+int bz_sync_names(struct bz_disk *disk, blaze_error *error);
 
 /* All commits up to `lsn` are durable: so the base or a finished segment says. */
 void bz_sync_known(struct bz_disk *disk, uint64_t lsn);

@@ -54,10 +54,11 @@ struct bz_log {
 #define BZ_LOG_SEAL_LEAD  12u
 #define BZ_LOG_SEAL_TRAIL 16u
 
-/* Makes the folder `dir` with the first segment, all durable; its start in *start. What an earlier
- * attempt left there is written over. */
+/* Makes the folder `dir` with the first segment, durable after bz_log_sync_created() only; its
+ * start in *start. What an earlier attempt left there is written over. */
 int bz_log_create(
     const char *dir, uint64_t segment_bytes, struct bz_log_position *start, blaze_error *error);
+int bz_log_sync_created(const char *dir, blaze_error *error);
 
 /* A log without a tail yet; bz_log_move() comes next. `key` of 32 bytes, or NULL, is borrowed. */
 int bz_log_open(struct bz_log *log, const char *dir, uint64_t segment_bytes, bool read_only,

@@ -136,7 +136,7 @@ int bz_segment_open(
     return 0;
 }
 
-/* Writes the header into a file that is to become a segment; durable. */
+/* Writes the header into a file that is to become a segment. */
 static int begin_segment(struct bz_segment *segment, blaze_error *error)
 {
     uint8_t bytes[BZ_SEGMENT_HEADER];
@@ -147,8 +147,6 @@ static int begin_segment(struct bz_segment *segment, blaze_error *error)
     rc = bz_file_truncate(&segment->file, segment->header.size, error);
     if (rc == 0)
         rc = bz_file_write(&segment->file, 0, bytes, sizeof bytes, error);
-    if (rc == 0)
-        rc = bz_file_sync(&segment->file, error);
     if (rc == 0)
         rc = bz_file_allocated(&segment->file, 0, &segment->allocated, error);
     return rc;
@@ -162,9 +160,9 @@ static int find_spare(void *context, const char *name)
     return 1;
 }
 
-/* Makes a segment of the file DIR/FROM, which is made if it is not there. */
+/* Makes a segment of the file DIR/FROM, which is made if it is not there; `durable` or not. */
 static int make_segment(const char *dir, const char *from, const struct bz_segment_header *header,
-    struct bz_segment **out, blaze_error *error)
+    bool durable, struct bz_segment **out, blaze_error *error)
 {
     char name[NAME_SIZE];
     segment_name(name, header->number);
@@ -175,9 +173,11 @@ static int make_segment(const char *dir, const char *from, const struct bz_segme
     int rc = open_in(dir, from, BZ_OPEN_WRITE | BZ_OPEN_CREATE, &segment->file, error);
     if (rc == 0)
         rc = begin_segment(segment, error);
+    if (rc == 0 && durable)
+        rc = bz_file_sync(&segment->file, error);
     if (rc == 0)
         rc = rename_in(dir, from, name, error);
-    if (rc == 0)
+    if (rc == 0 && durable)
         rc = bz_dir_sync(dir, error);
     if (rc != 0) {
         bz_segment_release(segment);
@@ -212,12 +212,12 @@ int bz_segment_prepare(
     };
     char from[NAME_SIZE];
     if (header.size == log->segment_bytes && bz_dir_list(log->dir, find_spare, from, NULL) > 0) {
-        int rc = make_segment(log->dir, from, &header, out, error);
+        int rc = make_segment(log->dir, from, &header, true, out, error);
         if (rc != BLAZE_ENOTFOUND)
             return rc; /* else: another process has just removed it */
     }
     snprintf(from, sizeof from, "new-%016" PRIx64 ".wal", header.number);
-    return make_segment(log->dir, from, &header, out, error);
+    return make_segment(log->dir, from, &header, true, out, error);
 }
 
 int bz_log_create(
@@ -229,12 +229,25 @@ int bz_log_create(
     struct bz_segment_header header = {
         .number = 1, .size = smaller(SEGMENT_FIRST, segment_bytes), .first_lsn = 1};
     struct bz_segment *segment;
-    rc = make_segment(dir, "new-0000000000000001.wal", &header, &segment, error);
+    rc = make_segment(dir, "new-0000000000000001.wal", &header, false, &segment, error);
     if (rc != 0)
         return rc;
     bz_segment_release(segment);
     *start = (struct bz_log_position){.segment = 1, .offset = BZ_SEGMENT_HEADER};
     return 0;
+}
+
+int bz_log_sync_created(const char *dir, blaze_error *error)
+{
+    char name[NAME_SIZE];
+    struct bz_file file;
+    segment_name(name, 1);
+    int rc = open_in(dir, name, BZ_OPEN_WRITE, &file, error);
+    if (rc != 0)
+        return rc;
+    rc = bz_file_sync(&file, error);
+    bz_file_close(&file);
+    return rc != 0 ? rc : bz_dir_sync(dir, error);
 }
 
 /* ---- the folder ---- */

@@ -222,6 +222,18 @@ int bz_manifest_read(
     return rc;
 }
 
+/* PATH.new; NULL: out of memory. */
+static char *name_of_new(const char *path)
+{
+    struct bz_buf name;
+    bz_buf_init(&name, 1u << 16);
+    bz_buf_printf(&name, "%s.new%c", path, 0);
+    if (name.error == 0)
+        return (char *)name.data;
+    bz_buf_release(&name);
+    return NULL;
+}
+
 static int write_new(const char *path, struct bz_bytes bytes, blaze_error *error)
 {
     struct bz_file file;
@@ -231,36 +243,57 @@ static int write_new(const char *path, struct bz_bytes bytes, blaze_error *error
     rc = bz_file_truncate(&file, 0, error);
     if (rc == 0)
         rc = bz_file_write(&file, 0, bytes.data, bytes.size, error);
-    if (rc == 0)
-        rc = bz_file_sync(&file, error);
     bz_file_close(&file);
+    if (rc != 0)
+        bz_path_remove(path, NULL);
+    return rc;
+}
+
+int bz_manifest_prepare(
+    const struct bz_manifest *manifest, const char *path, const uint8_t *key, blaze_error *error)
+{
+    struct bz_buf bytes;
+    char *new_path = name_of_new(path);
+    bz_buf_init(&bytes, MANIFEST_MAX);
+    int rc = new_path == NULL ? BLAZE_ENOMEM : bz_manifest_encode(manifest, key, &bytes);
+    rc = rc != 0 ? bz_error_code(error, rc) : write_new(new_path, bz_buf_bytes(&bytes), error);
+    bz_buf_release(&bytes);
+    bz_free(new_path);
+    return rc;
+}
+
+static int sync_new(const char *path, blaze_error *error)
+{
+    struct bz_file file;
+    int rc = bz_file_open(&file, path, BZ_OPEN_WRITE, error);
+    if (rc != 0)
+        return rc;
+    rc = bz_file_sync(&file, error);
+    bz_file_close(&file);
+    return rc;
+}
+
+int bz_manifest_replace(const char *path, blaze_error *error)
+{
+    char *new_path = name_of_new(path);
+    if (new_path == NULL)
+        return bz_error_code(error, BLAZE_ENOMEM);
+    int rc = sync_new(new_path, error);
+    if (rc == 0)
+        rc = bz_path_rename(new_path, path, error);
+    if (rc != 0)
+        bz_path_remove(new_path, NULL);
+    bz_free(new_path);
     return rc;
 }
 
 int bz_manifest_write(const struct bz_manifest *manifest, const char *path, const char *dir,
     const uint8_t *key, blaze_error *error)
 {
-    struct bz_buf bytes, made;
-    bz_buf_init(&bytes, MANIFEST_MAX);
-    bz_buf_init(&made, 1u << 16);
-    bz_buf_printf(&made, "%s.new%c", path, 0);
-    int rc = bz_manifest_encode(manifest, key, &bytes);
+    int rc = bz_manifest_prepare(manifest, path, key, error);
     if (rc == 0)
-        rc = made.error;
-    if (rc != 0) {
-        bz_error_code(error, rc);
-        goto done;
-    }
-    const char *new_path = (const char *)made.data;
-    rc = write_new(new_path, bz_buf_bytes(&bytes), error);
-    if (rc == 0)
-        rc = bz_path_rename(new_path, path, error);
-    if (rc != 0)
-        bz_path_remove(new_path, NULL);
-    else if (bz_dir_sync(dir, error) != 0)
+        rc = bz_manifest_replace(path, error);
+    if (rc == 0 && bz_dir_sync(dir, error) != 0)
         rc = bz_error_set(error, BLAZE_EFAILED, "%s: the sync of its directory failed", path);
-done:
-    bz_buf_release(&made);
-    bz_buf_release(&bytes);
     return rc;
 }

@@ -38,8 +38,13 @@ int bz_manifest_add(struct bz_manifest *manifest, const struct bz_manifest_file 
 int bz_manifest_read(
     struct bz_manifest *manifest, const char *path, const uint8_t *key, blaze_error *error);
 
-/* Replaces the file `path`, in the directory `dir`; durable, with its name. On failure the old one
- * is still there; BLAZE_EFAILED if it may be either. */
+/* Writes what the file `path` is to be under another name; then makes that durable and the file.
+ * The change is durable when the directory is synced. On failure the old file is still there. */
+int bz_manifest_prepare(
+    const struct bz_manifest *manifest, const char *path, const uint8_t *key, blaze_error *error);
+int bz_manifest_replace(const char *path, blaze_error *error);
+
+/* Both, and the sync of the directory `dir`. BLAZE_EFAILED if it may be the old file or the new. */
 int bz_manifest_write(const struct bz_manifest *manifest, const char *path, const char *dir,
     const uint8_t *key, blaze_error *error);
 

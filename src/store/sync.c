@@ -8,12 +8,16 @@
  * covered them, or until they are woken to start the next. So commits that come while a sync runs
  * share the one after it.
  *
+ * The first sync of a store that may be new also makes its names durable, before any commit in it
+ * is said to be: until then nobody was told that there is a store.
+ *
  * What snapshots see is always a prefix of the commits: all, or those before the first waiter that
  * holds them back.
  */
 
 #include "store/disk.h"
 
+#include "base/alloc.h"
 #include "base/hash.h"
 
 #define SYNCS_MAX 2u
@@ -175,6 +179,22 @@ bool bz_sync_appended(struct bz_disk *disk, uint64_t lsn, struct bz_waiter *wait
     return visible;
 }
 
+int bz_sync_names(struct bz_disk *disk, blaze_error *error)
+{
+    if (!atomic_load(&disk->names_due))
+        return 0;
+    char *parent = bz_path_join(disk->path, "..");
+    int rc = parent == NULL ? bz_error_code(error, BLAZE_ENOMEM) : bz_dir_sync(disk->path, error);
+    if (rc == 0)
+        rc = bz_dir_sync(parent, error);
+    bz_free(parent);
+    if (rc == BLAZE_EPERM)
+        rc = 0; /* a parent that may not be read: not of our making */
+    if (rc == 0)
+        atomic_store(&disk->names_due, false);
+    return rc;
+}
+
 /* With sync_lock held, which is let go of meanwhile: one sync of all that is appended. */
 static int sync_now(struct bz_disk *disk, blaze_error *error)
 {
@@ -183,7 +203,9 @@ static int sync_now(struct bz_disk *disk, blaze_error *error)
     disk->syncing++;
     disk->sync_target = target;
     pthread_mutex_unlock(&disk->sync_lock);
-    int rc = bz_file_sync(&segment->file, error);
+    int rc = bz_sync_names(disk, error);
+    if (rc == 0)
+        rc = bz_file_sync(&segment->file, error);
     bz_segment_release(segment);
     atomic_fetch_add(&disk->syncs, 1);
     pthread_mutex_lock(&disk->sync_lock);

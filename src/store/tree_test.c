@@ -44,7 +44,8 @@ static void open_base(struct fixture *f, const uint8_t *key)
     assert_int_equal(bz_base_init(&f->base, dir.path, &options, NULL), 0);
     if (key != NULL)
         assert_int_equal(bz_base_seal(&f->base, key, NULL), 0);
-    assert_int_equal(bz_base_create(&f->base, &start, NULL), 0);
+    assert_int_equal(bz_base_prepare(&f->base, &start, NULL), 0);
+    assert_int_equal(bz_base_create(&f->base, NULL), 0);
     assert_int_equal(bz_base_load(&f->base, NULL, false, &f->tree, NULL), 0);
     f->end = start;
 }

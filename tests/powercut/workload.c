@@ -80,16 +80,21 @@ static struct bz_db_options options_of(const struct plan *plan)
     };
 }
 
+/* Who finds a database knows of no promise that it stays, nor does who has made it unsynced. */
 static void open_db(struct work *work, const char *path)
 {
     blaze_error error = {0};
     struct bz_db_options options = options_of(&work->plan);
     int rc = bz_db_open(&work->db, path, &options, &error);
+    bool promised = rc == BLAZE_ENOTFOUND && work->plan.seed % 4 < 2;
     if (rc == BLAZE_ENOTFOUND) {
         options.create = true;
+        options.unsynced = !promised;
         rc = bz_db_open(&work->db, path, &options, &error);
     }
     must("open", rc, &error);
+    if (!promised)
+        must("sync", bz_store_sync(bz_db_store(work->db), &error), &error);
     record_mark(TRACE_CREATED, 0, 0);
     rc = bz_db_index_create(
         work->db, bz_bytes_text(plan_collections[PLAN_INDEXED]), "group", "by group", &error);
