@@ -170,16 +170,15 @@ int bz_rec_resolve(struct bz_arena *arena, const struct bz_rec *old, const struc
  * Merges what came into what is here (`local` may be NULL only if `remote` is complete). `remote`
  * may be partial. New writes get `arrived`. *changed says whether the state differs from local's;
  * *subsumed whether the sender had already seen all that the result has (rvv equal), so that it
- * need not be sent back. Where both have a write, local's stays. BLAZE_EPROTO if a partial record
- * comes where nothing is, or the two contradict each other so that a cell would be empty;
- * BLAZE_ELIMIT, BLAZE_ENOMEM.
+ * need not be sent back. Where both have a write, local's stays; where each says that all of the
+ * other's in a cell were superseded, the last of them. BLAZE_EPROTO if a partial record comes where
+ * nothing is, BLAZE_ELIMIT, BLAZE_ENOMEM.
  */
 int bz_rec_merge(struct bz_arena *arena, const struct bz_rec *local, const struct bz_rec *remote,
     uint64_t arrived, struct bz_rec *out, bool *changed, bool *subsumed);
 /*
  * The same where all writes up to `gone` (NULL: none) that are not in local were superseded, though
- * its rvv may not say so: it was made anew after it had been deleted and collected. Where the two
- * cannot both be, the rvv alone counts.
+ * its rvv may not say so: it was made anew after it had been deleted and collected.
  */
 struct bz_rec_merged {
     bool changed, subsumed; /* as above */

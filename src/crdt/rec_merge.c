@@ -29,7 +29,7 @@
  * once rvv covers it, never will again; and a write that is new here comes with all of its cells.
  *
  * States made up by a hostile peer may break closure. They can then lose that record's data, as an
- * honest delete could, but never an invariant: an empty cell is refused.
+ * honest delete could, but never an invariant: no cell becomes empty.
  */
 
 #include "crdt/rec_priv.h"
@@ -45,6 +45,11 @@ struct merge {
     uint16_t *from_remote;
     bool *fresh; /* by candidate */
     bool shrunk; /* a cell has lost a dot of ours and gained none */
+};
+
+struct candidate {
+    uint32_t at; /* in the result */
+    bool ours, theirs;
 };
 
 /* The distinct writes of both, sorted; ours where both have one (its arrival and body are ours). */
@@ -79,28 +84,64 @@ static int take_writes(struct merge *m, uint64_t arrived)
     return 0;
 }
 
-/* Pushes what stays of a local and a remote cell. Whether anything does. */
-static bool merge_cell(struct merge *m, const struct bz_cell *a, const struct bz_cell *b)
+static uint32_t candidate(const uint16_t *from, const struct bz_cell *cell, uint32_t member)
+{
+    return member < cell->count ? from[cell->members[member]] : UINT32_MAX;
+}
+
+/* Steps through the candidates of a local and a remote cell, in order: whether in either or both.
+ */
+static bool next_candidate(const struct merge *m, const struct bz_cell *a, const struct bz_cell *b,
+    uint32_t *i, uint32_t *j, struct candidate *out)
+{
+    uint32_t x = candidate(m->from_local, a, *i), y = candidate(m->from_remote, b, *j);
+    if (x == UINT32_MAX && y == UINT32_MAX)
+        return false;
+    out->at = x < y ? x : y;
+    out->ours = x == out->at;
+    out->theirs = y == out->at;
+    *i += out->ours;
+    *j += out->theirs;
+    return true;
+}
+
+/* By M1 a cell never becomes empty. If each side has seen and let go of what the other holds, then
+ * since something was collected where the other did not know. What was written last stays: it was
+ * not seen by any of the others. */
+static void keep_last(struct merge *m, const struct bz_cell *a, const struct bz_cell *b)
+{
+    struct candidate c;
+    const struct bz_write *writes = m->b.rec.writes;
+    uint64_t last = 0;
+    for (uint32_t i = 0, j = 0; next_candidate(m, a, b, &i, &j, &c);)
+        last = writes[c.at].stamp > last ? writes[c.at].stamp : last;
+    for (uint32_t i = 0, j = 0; next_candidate(m, a, b, &i, &j, &c);) {
+        bool stays = writes[c.at].stamp == last;
+        if (stays)
+            bz_rec_builder_push(&m->b, (uint16_t)c.at);
+        m->shrunk |= stays != c.ours;
+    }
+}
+
+/* Pushes what stays of a local and a remote cell. */
+static void merge_cell(struct merge *m, const struct bz_cell *a, const struct bz_cell *b)
 {
     size_t before = m->b.used;
+    struct candidate c;
     bool lost = false, gained = false;
-    uint32_t i = 0, j = 0;
-    while (i < a->count || j < b->count) {
-        uint32_t x = i < a->count ? m->from_local[a->members[i]] : UINT32_MAX;
-        uint32_t y = j < b->count ? m->from_remote[b->members[j]] : UINT32_MAX;
-        uint32_t dot = x < y ? x : y;
-        if (BZ_MUTANT(DROPS_CONCURRENT) && m->b.used > before && x != y)
-            m->fresh[dot] = false;
-        bool stays = x == y || m->fresh[dot];
+    for (uint32_t i = 0, j = 0; next_candidate(m, a, b, &i, &j, &c);) {
+        if (BZ_MUTANT(DROPS_CONCURRENT) && m->b.used > before && !(c.ours && c.theirs))
+            m->fresh[c.at] = false;
+        bool stays = (c.ours && c.theirs) || m->fresh[c.at];
         if (stays)
-            bz_rec_builder_push(&m->b, (uint16_t)dot);
-        lost |= x == dot && !stays;
-        gained |= x != dot && stays;
-        i += x == dot;
-        j += y == dot;
+            bz_rec_builder_push(&m->b, (uint16_t)c.at);
+        lost |= c.ours && !stays;
+        gained |= !c.ours && stays;
     }
-    m->shrunk |= lost && !gained;
-    return m->b.used > before;
+    if (m->b.used == before)
+        keep_last(m, a, b);
+    else
+        m->shrunk |= lost && !gained;
 }
 
 static void keep_cell(struct merge *m, const struct bz_cell *a)
@@ -109,12 +150,12 @@ static void keep_cell(struct merge *m, const struct bz_cell *a)
         bz_rec_builder_push(&m->b, m->from_local[a->members[i]]);
 }
 
-static bool merge_or_keep(struct merge *m, const struct bz_cell *a, const struct bz_cell *b)
+static void merge_or_keep(struct merge *m, const struct bz_cell *a, const struct bz_cell *b)
 {
     if (b != NULL)
-        return merge_cell(m, a, b);
-    keep_cell(m, a);
-    return true;
+        merge_cell(m, a, b);
+    else
+        keep_cell(m, a);
 }
 
 /* One step through the fields that have a cell here or there; a side without one is NULL. */
@@ -171,26 +212,25 @@ static int merge_init(struct merge *m, struct bz_arena *arena, const struct bz_r
     return m->from_local == NULL || m->from_remote == NULL || m->fresh == NULL ? BLAZE_ENOMEM : 0;
 }
 
-static int merge_cells(struct merge *m)
+static void merge_cells(struct merge *m)
 {
     const struct bz_rec *local = m->local, *remote = m->remote;
     const struct bz_cell *a, *b;
     struct bz_rec *rec = &m->b.rec;
-    bool ok = merge_or_keep(m, &local->life, remote->has_life ? &remote->life : NULL);
+    merge_or_keep(m, &local->life, remote->has_life ? &remote->life : NULL);
     rec->life = bz_rec_builder_cell(&m->b);
-    ok &= merge_or_keep(m, &local->rest, remote->has_rest ? &remote->rest : NULL);
+    merge_or_keep(m, &local->rest, remote->has_rest ? &remote->rest : NULL);
     rec->rest = bz_rec_builder_cell(&m->b);
     rec->has_life = rec->has_rest = true;
-    for (uint32_t i = 0, j = 0; ok && next_field(local, remote, &i, &j, &a, &b);) {
+    for (uint32_t i = 0, j = 0; next_field(local, remote, &i, &j, &a, &b);) {
         uint32_t field = a != NULL ? a->field : b->field;
         if (a == NULL)
             a = &local->rest;
         if (b == NULL && remote->has_rest)
             b = &remote->rest;
-        ok = merge_or_keep(m, a, b);
+        merge_or_keep(m, a, b);
         bz_rec_builder_field(&m->b, field);
     }
-    return ok ? 0 : BLAZE_EPROTO;
 }
 
 /* A record that is new here, or that supersedes all that is: a copy with its arrival. */
@@ -225,24 +265,23 @@ static int merge_all(struct bz_arena *arena, const struct bz_rec *local,
     int rc = merge_init(&m, arena, local, remote);
     if (rc == 0)
         rc = take_writes(&m, arrived);
-    if (rc == 0)
-        rc = merge_cells(&m);
     if (rc != 0)
         return rc;
+    merge_cells(&m);
     *shrunk = m.shrunk;
     if (m.shrunk)
         renew(&m, arrived);
     return bz_rec_builder_finish(&m.b, out);
 }
 
-/* Whether a complete record lets go of something here, though it knows no more: M1 does not hold of
- * one from which bz_rec_merge_past() has taken what was collected. */
-static bool takes_away(const struct bz_rec *remote, const struct bz_rec *local)
+/* Whether a complete record lets go of something in another, though it knows no more: M1 does not
+ * hold of one from which bz_rec_merge_past() has taken what was collected. */
+static bool takes_away(const struct bz_rec *from, const struct bz_rec *rec)
 {
     bool does = false;
-    for (uint32_t i = 0; !does && remote->has_rest && i < local->write_count; i++) {
-        struct bz_dot dot = local->writes[i].dot;
-        does = bz_vv_covers(&remote->rvv, dot) && !bz_rec_holds(remote, dot);
+    for (uint32_t i = 0; !does && from->has_rest && i < rec->write_count; i++) {
+        struct bz_dot dot = rec->writes[i].dot;
+        does = bz_vv_covers(&from->rvv, dot) && !bz_rec_holds(from, dot);
     }
     return does;
 }
@@ -268,23 +307,18 @@ int bz_rec_merge_past(struct bz_arena *arena, const struct bz_rec *local,
                     ((knows_all || BZ_MUTANT(REPLACES_CONCURRENT)) && bz_rec_is_whole(remote) &&
                         !bz_vv_covers(&local->rvv, remote->writes[0].dot));
     int rc = 0;
-    merged->changed = !nothing_new || takes_away(remote, local);
+    merged->changed = !nothing_new;
     merged->raised = !nothing_new && local != NULL && !brings_a_write(remote, local);
-    if (!merged->changed) /* M1 */
-        *out = *local;
-    else if (replaces)
+    merged->subsumed = knows_all || BZ_MUTANT(SUBSUMED_WRONGLY);
+    if (replaces && !nothing_new) {
         rc = take(arena, remote, arrived, out);
-    else
+    } else if (!nothing_new || takes_away(remote, local) ||
+               (knows_all && remote->has_rest && takes_away(local, remote))) {
         rc = merge_all(arena, local, remote, gone, arrived, out, &merged->shrunk);
-    if (rc == BLAZE_EPROTO && nothing_new) {
-        *out = *local;
-        merged->changed = false;
-        rc = 0;
-    } else if (rc == BLAZE_EPROTO && gone != NULL) {
-        rc = merge_all(arena, local, remote, NULL, arrived, out, &merged->shrunk);
+        merged->changed |= merged->shrunk;
     }
-    if (rc == 0)
-        merged->subsumed = knows_all || BZ_MUTANT(SUBSUMED_WRONGLY);
+    if (rc == 0 && !merged->changed) /* M1 */
+        *out = *local;
     return rc;
 }
 

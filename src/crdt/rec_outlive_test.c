@@ -290,13 +290,13 @@ static void what_is_here_stays_though_it_was_collected_elsewhere(void **state)
 }
 
 /* The other has seen ours, and what it wrote then was collected here: somebody has to be right. */
-static void where_both_cannot_be_what_the_other_had_seen_decides(void **state)
+static void where_both_cannot_be_the_last_decides(void **state)
 {
     (void)state;
     struct bz_rec_merged merged;
     struct bz_rec ours = put(NULL, write_of(B, 1, DOC(1, 11)));
-    struct bz_rec theirs = put(&ours, write_of(A, 1, DOC(1, 10)));
-    theirs = update(&theirs, write_of(C, 1, DOC(2, 20)));
+    struct bz_rec theirs = put(&ours, write_at(101, A, 1, DOC(1, 10)));
+    theirs = update(&theirs, write_at(102, C, 1, DOC(2, 20)));
     struct bz_rec out = merge_past(&ours, &theirs, VV({A, 1}, {C, 1}), &merged);
     assert_true(merged.changed && merged.subsumed);
     assert_false(holds(&out, B, 1));
@@ -345,7 +345,7 @@ static void a_claim_that_would_leave_nothing_changes_nothing(void **state)
     (void)state;
     struct bz_rec_merged merged;
     struct bz_rec old = put(NULL, write_of(A, 1, DOC(1, 10)));
-    struct bz_rec ours = put(&old, write_of(B, 1, DOC(1, 11)));
+    struct bz_rec ours = put(&old, write_at(101, B, 1, DOC(1, 11)));
     struct bz_rec lie = old;
     lie.rvv = ours.rvv;
     struct bz_rec out = merge_past(&ours, &lie, VV({A, 1}), &merged);
@@ -453,7 +453,7 @@ int main(void)
         TEST(a_base_whose_dot_was_seen_is_refused),
         TEST(what_was_collected_does_not_come_back_into_a_record_made_anew),
         TEST(what_is_here_stays_though_it_was_collected_elsewhere),
-        TEST(where_both_cannot_be_what_the_other_had_seen_decides),
+        TEST(where_both_cannot_be_the_last_decides),
         TEST(a_record_that_was_pruned_prunes_where_it_comes),
         TEST(what_only_claims_to_have_seen_more_is_raised),
         TEST(a_claim_that_would_leave_nothing_changes_nothing),

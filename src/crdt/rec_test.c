@@ -246,16 +246,24 @@ static void a_partial_record_where_nothing_is_breaks_the_protocol(void **state)
         bz_rec_merge(&arena, NULL, &part, 50, &out, &changed, &subsumed), BLAZE_EPROTO);
 }
 
-static void states_that_contradict_each_other_are_refused(void **state)
+/* Each says that it has superseded the other: both end with what was written last. */
+static void of_states_that_contradict_each_other_the_last_write_stays(void **state)
 {
     (void)state;
-    struct bz_rec a = put(NULL, write_of(A, 1, DOC(1, 1))), out;
-    struct bz_rec b = put(NULL, write_of(B, 1, DOC(1, 2)));
-    struct bz_dot know_a[] = {{A, 1}, {B, 1}}, know_b[] = {{A, 1}, {B, 1}, {C, 1}};
-    bool changed, subsumed;
-    a.rvv = (struct bz_vv){know_a, 2}; /* each says that it has superseded the other */
-    b.rvv = (struct bz_vv){know_b, 3};
-    assert_int_equal(bz_rec_merge(&arena, &a, &b, 50, &out, &changed, &subsumed), BLAZE_EPROTO);
+    struct bz_rec a = put(NULL, write_at(7, A, 1, DOC(1, 1))), out;
+    struct bz_rec b = put(NULL, write_at(8, B, 1, DOC(1, 2)));
+    struct bz_dot both[] = {{A, 1}, {B, 1}}, more[] = {{A, 1}, {B, 1}, {C, 1}};
+    struct bz_rec_merged merged;
+    for (uint32_t i = 2; i <= 3; i++) {
+        a.rvv = (struct bz_vv){both, 2};
+        b.rvv = (struct bz_vv){more, i};
+        assert_int_equal(bz_rec_merge_past(&arena, &a, &b, NULL, 50, &out, &merged), 0);
+        assert_true(merged.changed && merged.shrunk);
+        assert_int_equal(out.write_count, 1);
+        assert_int_equal(out.writes[0].dot.node, B);
+        assert_int_equal(bz_rec_merge_past(&arena, &b, &a, NULL, 50, &out, &merged), 0);
+        assert_false(merged.changed);
+    }
 }
 
 /* Many cells here, each of which meets a large rest from there. */
@@ -729,7 +737,7 @@ int main(void)
         cmocka_unit_test(a_merge_says_whether_anything_changed_and_whether_the_sender_knows_all),
         cmocka_unit_test(new_writes_arrive_now_and_known_ones_have_arrived_before),
         cmocka_unit_test(a_partial_record_where_nothing_is_breaks_the_protocol),
-        cmocka_unit_test(states_that_contradict_each_other_are_refused),
+        cmocka_unit_test(of_states_that_contradict_each_other_the_last_write_stays),
         cmocka_unit_test(a_merge_that_would_blow_up_is_refused),
         cmocka_unit_test(settling_replaces_the_siblings_and_leaves_life_alone),
         cmocka_unit_test(settling_does_not_bring_back_what_was_deleted_meanwhile),

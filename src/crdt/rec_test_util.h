@@ -57,6 +57,14 @@ static inline struct bz_write write_of(uint32_t node, uint64_t seq, struct bz_by
         .dot = {node, seq}, .stamp = 100, .arrived = seq, .alive = true, .body = body};
 }
 
+static inline struct bz_write write_at(
+    uint64_t stamp, uint32_t node, uint64_t seq, struct bz_bytes body)
+{
+    struct bz_write write = write_of(node, seq, body);
+    write.stamp = stamp;
+    return write;
+}
+
 static inline struct bz_rec put(const struct bz_rec *old, struct bz_write w)
 {
     struct bz_rec rec;
