@@ -127,6 +127,41 @@ static void a_stale_replica_brings_nothing_back_and_loses_nothing(void **state)
     }
 }
 
+/* A new copy reads from one that was away for too long, and learns of that half-way. */
+static void what_a_sender_gives_up_meanwhile_is_not_kept_by_a_new_copy(void **state)
+{
+    (void)state;
+    struct world w;
+    world_open(&w, 31, CHAIN, 3);
+    prepare(&w);
+    w.chunk_bytes = 4096;
+    link_up(&w, &w.link[0]);
+    insert_many(&w.site[0], 3000);
+    delete_some(&w.site[0], 2990, 10);
+    for (int i = 0; i < 6; i++)
+        pass(&w, MINUTE);
+    assert_int_equal(state_at(&w, 1).purged, 10);
+    cut_off(&w, 1);
+    delete_some(&w.site[0], 0, 1000);
+    for (int i = 0; i < 12; i++)
+        pass(&w, 5 * DAY);
+    assert_int_equal(state_at(&w, 0).purged, 1010);
+
+    link_up(&w, &w.link[1]);
+    while (state_at(&w, 2).records < 1500)
+        assert_true(step(&w));
+    assert_true(has_note(&w.site[2], 500) && has_note(&w.site[1], 500));
+    link_up(&w, &w.link[0]);
+    while (has_note(&w.site[1], 500))
+        assert_true(step(&w));
+    assert_true(state_at(&w, 2).records < 2990); /* else it was not half-way */
+    for (int i = 0; i < 4; i++)
+        pass(&w, MINUTE);
+    assert_int_equal(state_at(&w, 2).records, 1990);
+    assert_equal(&w);
+    world_close(&w);
+}
+
 static void a_comparison_moves_little(void **state)
 {
     (void)state;
@@ -422,6 +457,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(deleted_records_go_when_all_replicas_know),
         cmocka_unit_test(a_stale_replica_brings_nothing_back_and_loses_nothing),
+        cmocka_unit_test(what_a_sender_gives_up_meanwhile_is_not_kept_by_a_new_copy),
         cmocka_unit_test(a_comparison_moves_little),
         cmocka_unit_test(a_forgotten_replica_is_not_waited_for),
         cmocka_unit_test(a_shorter_retention_is_kept_to),

@@ -90,7 +90,11 @@ int bz_reconcile_heard(struct bz_session *s, const struct bz_standing *standing)
     c->collected_stamp = standing->collected_stamp;
     c->mark = mark_of(&c->collected.vv);
     c->fresh |= standing->fresh;
-    if (rc == 0 && standing->behind && !c->fresh && c->mark != c->compared) {
+    if (standing->fresh)
+        c->fresh_mark = c->mark;
+    if (rc == 0 && standing->behind && c->fresh) {
+        c->late |= c->mark != c->fresh_mark; /* it may have come before it was collected */
+    } else if (rc == 0 && standing->behind && c->mark != c->compared) {
         c->late |= s->covering.heard || c->busy;
         begin(s);
     }

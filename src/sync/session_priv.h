@@ -184,10 +184,11 @@ struct bz_reconcile {
     struct bz_vector has;       /* what the peer has, as it has told, in our numbers, */
     struct bz_vector collected; /* and what it knows to have been collected */
     uint64_t collected_stamp;
-    uint64_t mark;     /* of that */
-    uint64_t compared; /* the mark for which that was done */
-    uint64_t began;    /* where our log was then */
-    bool fresh;        /* nothing was here at first */
+    uint64_t mark;       /* of that */
+    uint64_t compared;   /* the mark for which that was done */
+    uint64_t began;      /* where our log was then */
+    bool fresh;          /* nothing was here at first */
+    uint64_t fresh_mark; /* what had been collected then */
 
     bool busy;           /* what is here may be behind */
     bool again;          /* more was collected meanwhile */
