@@ -444,12 +444,14 @@ static int is_outgrown(const struct bz_scoped *scoped, struct bz_db_txn *txn,
 
 /* What it wrote as a node that it is no more goes beyond its version vector until it has got about
  * (bz_identity_renew()). */
-static int become_full(struct bz_db_txn *txn, blaze_error *error)
+static int become_full(struct bz_db_txn *txn, const struct bz_scope_kept *was, blaze_error *error)
 {
     txn->state.position++; /* as setting a scope does */
     int rc = bz_gone_clear(txn->txn, error);
     if (rc == 0)
         rc = bz_left_clear(txn->txn, error);
+    if (rc == 0 && was->gave > 0) /* what G5 refused is to come again */
+        rc = bz_peers_void(txn->txn, false, true, error);
     return rc == 0 ? bz_untold_note(txn->db, txn->txn, error) : rc;
 }
 
@@ -468,7 +470,7 @@ int bz_scoped_end(struct bz_scoped *scoped, struct bz_db_txn *txn, struct bz_pee
     if (completes(scoped, peer, head)) {
         scoped->kept.generation = 0;
         scoped->kept_changed = true;
-        rc = become_full(txn, error);
+        rc = become_full(txn, &scoped->kept, error);
     } else if (head != NULL) {
         rc = notes_prune(txn->txn, txn, gone_prefix, GONE_A_COMMIT, error);
     }
