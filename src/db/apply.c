@@ -174,6 +174,16 @@ static int number_peer(struct bz_apply *apply, blaze_error *error)
     return rc;
 }
 
+static bool is_complete(const struct bz_rec *rec)
+{
+    return rec->has_life && rec->has_rest;
+}
+
+static int part_of_what_is_not_here(blaze_error *error)
+{
+    return bz_error_set(error, BLAZE_ENOTFOUND, "a part of a record that is not here");
+}
+
 /*
  * A record that is not here, and all of whose writes have been here, was deleted and collected: it
  * does not come back. One that holds a write that is new comes in whole; if the sender has left
@@ -189,9 +199,22 @@ static int check_absent(const struct bz_apply *apply, const struct bz_change *ch
     const struct bz_rec *rec = &change->rec;
     const struct bz_vv *past = &apply->past.vv;
     *collected = !change->anew && past->count > 0 && bz_vv_includes(past, &rec->rvv);
-    if (*collected || (rec->has_life && rec->has_rest))
+    return *collected || is_complete(rec) ? 0 : part_of_what_is_not_here(error);
+}
+
+/* The same where a record is here that is younger than one that was collected: what the sender has
+ * left out was in that one. */
+static int check_present(const struct bz_apply *apply, const struct bz_change *change,
+    const struct bz_rec *local, blaze_error *error)
+{
+    const struct bz_vv *seen = &change->rec.rvv;
+    bool lacks = false;
+    if (apply->past.vv.count == 0 || is_complete(&change->rec))
         return 0;
-    return bz_error_set(error, BLAZE_ENOTFOUND, "a part of a record that is not here");
+    for (uint32_t i = 0; !lacks && i < seen->count; i++)
+        lacks = bz_vv_covers(&apply->own, seen->entries[i]) &&
+                !bz_vv_covers(&local->rvv, seen->entries[i]);
+    return lacks ? part_of_what_is_not_here(error) : 0;
 }
 
 /*
@@ -261,8 +284,9 @@ static int apply_one(
     if (rc != 0 || drop)
         return rc;
     rc = load_past(apply, error);
-    if (rc == 0 && !found)
-        rc = check_absent(apply, change, &collected, error);
+    if (rc == 0)
+        rc = found ? check_present(apply, change, &local, error)
+                   : check_absent(apply, change, &collected, error);
     if (rc == 0 && !found && !collected)
         rc = take_absent(apply, change, &pruned, &remote, error);
     if (rc != 0 || collected)
@@ -370,17 +394,19 @@ static int take_version(struct bz_apply *apply, const struct bz_head *head, blaz
     return rc == 0 ? take_collected(apply, head, error) : rc;
 }
 
-/* What came of a walk that goes on lies beyond our version vector; with the head that ends. */
-static int settle_beyond(struct bz_apply *apply, bool head, blaze_error *error)
+/* What came of a walk that goes on lies beyond our version vector; with the head that ends.
+ * *compared: so does a comparison. */
+static int settle_beyond(struct bz_apply *apply, bool head, bool *compared, blaze_error *error)
 {
     struct bz_db_txn *txn = apply->txn;
     int rc = 0;
+    *compared = false;
     if (!head && apply->beyond.vv.count == 0)
         return 0;
     bz_arena_reset(&txn->arena);
     if (!bz_vv_includes(&apply->own, &apply->beyond.vv))
         rc = bz_beyond_raise(txn->db, txn->txn, &txn->arena, &apply->beyond.vv, error);
-    return rc != 0 ? rc : bz_beyond_covered(txn, &apply->own, error);
+    return rc != 0 ? rc : bz_beyond_covered(txn, &apply->own, compared, error);
 }
 
 /* Whether both sides have the same writes, none beyond them, and yet differ in what they show. */
@@ -406,7 +432,7 @@ int bz_apply_commit(struct bz_apply *apply, const struct bz_peer_state *peer,
 {
     struct bz_db_txn *txn = apply->txn;
     struct bz_peer_state kept = *peer;
-    bool differ = false, hearsay = false;
+    bool differ = false, hearsay = false, compared = false;
     int rc = bz_txn_usable(txn, error);
     /* Until it has got about, this copy shows something else than others with the same writes. With
      * blind copies it is such differences that bring back what was collected. */
@@ -421,7 +447,9 @@ int bz_apply_commit(struct bz_apply *apply, const struct bz_peer_state *peer,
     if (rc == 0 && head != NULL)
         rc = take_version(apply, head, error);
     if (rc == 0)
-        rc = settle_beyond(apply, head != NULL, error);
+        rc = settle_beyond(apply, head != NULL, &compared, error);
+    if (rc == 0 && compared && apply->scoped.selection == NULL)
+        rc = bz_left_clear(txn->txn, error);
     if (rc == 0)
         rc = bz_scoped_end(&apply->scoped, txn, &kept, head, error);
     if (rc == 0)
@@ -433,9 +461,11 @@ int bz_apply_commit(struct bz_apply *apply, const struct bz_peer_state *peer,
         bz_apply_abort(apply);
         return rc;
     }
-    /* A cursor alone may be lost: the peer then sends again what has no effect. */
-    enum bz_durability durability =
-        txn->state.position == apply->begin ? BZ_DURABLE_RELAXED : txn->db->apply_durability;
+    /* A cursor alone may be lost: the peer then sends again what has no effect. But records that a
+     * comparison took away are remembered by the version vector at its end. */
+    enum bz_durability durability = txn->state.position == apply->begin && !compared
+                                        ? BZ_DURABLE_RELAXED
+                                        : txn->db->apply_durability;
     txn->changed = true;
     bz_vector_release(&apply->beyond);
     bz_scoped_release(&apply->scoped);

@@ -88,14 +88,14 @@ static int raise_to(struct bz_db *db, struct bz_txn *txn, struct bz_arena *arena
     return rc != 0 ? bz_error_code(error, rc) : store(db, txn, key, &dots.vv, error);
 }
 
-static int drop_covered(
-    struct bz_db_txn *txn, struct bz_bytes key, const struct bz_vv *own, blaze_error *error)
+static int drop_covered(struct bz_db_txn *txn, struct bz_bytes key, const struct bz_vv *own,
+    bool *dropped, blaze_error *error)
 {
     struct dots dots;
     int rc = load(txn->view, key, &txn->arena, &dots, error);
     if (rc != 0 || dots.vv.count == 0 || !bz_vv_includes(own, &dots.vv))
         return rc;
-    txn->changed = true;
+    *dropped = txn->changed = true;
     return bz_txn_delete(txn->txn, BZ_MAP_META, key, error);
 }
 
@@ -120,10 +120,12 @@ int bz_untold_note(struct bz_db *db, struct bz_txn *txn, blaze_error *error)
     return bz_txn_put(txn, BZ_MAP_META, untold_key(), bz_bytes(ms, sizeof ms), error);
 }
 
-int bz_beyond_covered(struct bz_db_txn *txn, const struct bz_vv *own, blaze_error *error)
+int bz_beyond_covered(
+    struct bz_db_txn *txn, const struct bz_vv *own, bool *compared, blaze_error *error)
 {
-    int rc = drop_covered(txn, beyond_key(), own, error);
-    return rc != 0 ? rc : drop_covered(txn, compared_key(), own, error);
+    bool beyond = false;
+    int rc = drop_covered(txn, beyond_key(), own, &beyond, error);
+    return rc != 0 ? rc : drop_covered(txn, compared_key(), own, compared, error);
 }
 
 /* ---- asking ---- */

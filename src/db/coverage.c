@@ -220,15 +220,19 @@ static void lower_to(struct bz_vv *vv, const struct bz_vv *other)
     vv->count = kept;
 }
 
-int bz_purged_had(struct bz_db_txn *txn, struct bz_vv *vv, blaze_error *error)
+int bz_purged_had(struct bz_db_txn *txn, const struct bz_vv *vv, bool *all, blaze_error *error)
 {
-    struct bz_vv own;
+    struct bz_vv own, had;
     int rc =
         bz_version_vector(txn->view, txn->state.self, txn->state.seq, &txn->arena, &own, error);
     if (rc != 0)
         return rc;
-    lower_to(vv, &own);
-    return bz_purged_raise(txn, vv, txn->state.stamp, 1, error);
+    *all = bz_vv_includes(&own, vv);
+    rc = bz_vv_max(&txn->arena, vv, &(struct bz_vv){0}, &had);
+    if (rc != 0)
+        return bz_error_code(error, rc);
+    lower_to(&had, &own);
+    return bz_purged_raise(txn, &had, txn->state.stamp, 1, error);
 }
 
 int bz_collected_here(struct bz_view *view, struct bz_arena *arena, const struct bz_vv *own,

@@ -398,7 +398,7 @@ struct bz_db_txn {
     uint64_t begun; /* position of the log at the start */
     uint64_t begun_seq;
     bool notes_opening;
-    bool looked_part, part; /* part: once it was looked, whether this is a partial copy */
+    bool looked_left, left; /* once it was looked, whether something may have gone (bz_left_load) */
     bool changed;
     bool failed;
     bool outlived; /* a peer has seen more of this node than is here */
@@ -606,8 +606,8 @@ int bz_purged_load(
     struct bz_view *view, struct bz_arena *arena, struct bz_purged *out, blaze_error *error);
 int bz_purged_raise(struct bz_db_txn *txn, const struct bz_vv *vv, uint64_t stamp, uint64_t more,
     blaze_error *error);
-/* One record is gone that had seen `vv`; lowers that to what our version vector has. */
-int bz_purged_had(struct bz_db_txn *txn, struct bz_vv *vv, blaze_error *error);
+/* One record is gone that had seen `vv`: of that counts what our version vector has; *all: all. */
+int bz_purged_had(struct bz_db_txn *txn, const struct bz_vv *vv, bool *all, blaze_error *error);
 /* Of the writes of what was collected, those that have been here, by `own`, our version vector; in
  * the arena. */
 int bz_collected_here(struct bz_view *view, struct bz_arena *arena, const struct bz_vv *own,
@@ -633,7 +633,8 @@ int bz_beyond_raise(struct bz_db *db, struct bz_txn *txn, struct bz_arena *arena
 int bz_compared_raise(struct bz_db_txn *txn, const struct bz_vv *vv, blaze_error *error);
 int bz_compared_is(struct bz_view *view, bool *out, blaze_error *error);
 /* Forgets what `own`, our version vector, includes by now. */
-int bz_beyond_covered(struct bz_db_txn *txn, const struct bz_vv *own, blaze_error *error);
+int bz_beyond_covered(
+    struct bz_db_txn *txn, const struct bz_vv *own, bool *compared, blaze_error *error);
 /* Something is to be told whatever version vectors say (collect.c), or writes of our own may be
  * claimed by nobody (bz_identity_renew). */
 int bz_untold_note(struct bz_db *db, struct bz_txn *txn, blaze_error *error);
@@ -706,8 +707,9 @@ int bz_gone_note(struct bz_db_txn *txn, uint32_t collection, const blaze_id *id,
 int bz_gone_since(struct bz_view *view, struct bz_arena *arena, uint32_t collection,
     const blaze_id *id, const struct bz_vv *rvv, bool *out, blaze_error *error);
 
-/* What a record with writes of this node had seen when it went, until it is here again; *out is
- * empty if there was none. Nothing is left of it once we are a full copy, or another node. */
+/* What a record with writes of this node had seen when it went, until it is here again, or one that
+ * a comparison took away, until our version vector says so; *out is empty if there was none.
+ * Nothing is left of it once we are a full copy, or another node. */
 int bz_left_load(struct bz_view *view, struct bz_arena *arena, uint32_t collection,
     const blaze_id *id, struct bz_vv *out, blaze_error *error);
 int bz_left_note(struct bz_db_txn *txn, uint32_t collection, const blaze_id *id,

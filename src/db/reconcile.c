@@ -166,15 +166,18 @@ static int remove_one(
     struct bz_txn_collection *collection = NULL;
     struct bz_stored stored;
     struct bz_rec rec;
-    bool there = false;
+    bool there = false, all = false;
     bz_arena_reset(&txn->arena);
     int rc = bz_txn_collection_load(txn, number, &collection, error);
     if (rc == 0)
         rc = bz_txn_record_load(txn, number, id, &stored, &rec, &there, error);
     if (rc == 0)
         rc = bz_drop_record(txn, collection, id, &stored, &rec, error);
-    /* What else the peer has collected is ours once its version vector is. */
-    return rc == 0 ? bz_purged_had(txn, &rec.rvv, error) : rc;
+    /* What else the peer has collected is ours once its version vector is. Until then it is noted
+     * for who writes the record anew. */
+    if (rc == 0)
+        rc = bz_purged_had(txn, &rec.rvv, &all, error);
+    return rc == 0 && !all ? bz_left_note(txn, number, id, &rec.rvv, error) : rc;
 }
 
 static int change_found(struct comparison *c, struct bz_db_txn *txn, uint32_t collection,

@@ -556,6 +556,63 @@ static void what_came_without_its_head_lies_beyond_the_version_vector(void **sta
     net_close(&net);
 }
 
+/* The range of all ids; `there` are those from 2 on. */
+static void compare_with_one_that_collected_record_1(struct bz_db *db, struct bz_db *peer)
+{
+    struct bz_replica replica, other;
+    struct bz_arena arena;
+    struct bz_standing standing = {.collected_stamp = UINT64_MAX};
+    struct bz_range range = {.collection = bz_bytes_text("c"), .whole = true};
+    blaze_id there[19];
+    struct bz_bytes node;
+    blaze_id id;
+    uint64_t removed = 0;
+    bz_arena_init(&arena);
+    memset(&range.last, 0xff, sizeof range.last);
+    for (uint32_t i = 0; i < 19; i++)
+        there[i] = id_of(i + 2);
+    must(bz_db_replica_open(db, &replica, error));
+    must(bz_db_replica_open(peer, &other, error));
+    must(other.ops->version(other.context, &arena, &standing.has));
+    for (uint32_t i = 0; i < standing.has.count; i++) {
+        struct bz_dot *dot = &standing.has.entries[i];
+        must(other.ops->meaning(other.context, BZ_TERM_NODE, dot->node, &node));
+        memcpy(&id, node.data, sizeof id);
+        must(bz_catalog_node(db->catalog, &id, &dot->node));
+    }
+    standing.collected = standing.has;
+    must(
+        replica.ops->range_compare(replica.context, &range, there, 19, &standing, &removed, error));
+    assert_int_equal(removed, 1);
+    bz_db_replica_close(&replica);
+    bz_db_replica_close(&other);
+    bz_arena_release(&arena);
+}
+
+/* Though its version vector does not say yet that the delete was here. */
+static void who_makes_a_record_anew_that_a_comparison_took_away_has_seen_it(void **state)
+{
+    (void)state;
+    struct net net;
+    net_open(&net, 9);
+    for (unsigned i = 0; i < 2; i++) {
+        write_json(net.db[0], INSERT, "c", 1, "{\"a\":1}");
+        delete_one_of(net.db[0], "c", 1);
+    }
+    for (uint32_t i = 2; i < 21; i++)
+        write_json(net.db[0], INSERT, "c", i, "{\"a\":1}");
+    assert_false(send_changes(net.db[0], net.db[1], 7, 1).reached);
+    compare_with_one_that_collected_record_1(net.db[1], net.db[0]);
+    write_json(net.db[1], INSERT, "c", 1, "{\"a\":2}");
+    send_changes(net.db[1], net.db[0], 10, 0);
+    expect_json(net.db[0], "c", 1, "{\"a\":2}");
+    assert_int_equal(told_to_one_who_has_all(net.db[0], false), 0); /* it is not torn */
+    assert_true(send_changes(net.db[0], net.db[1], 10, 0).reached);
+    expect_equal(net.db[0], net.db[1]);
+    check_all(net.db[1]);
+    net_close(&net);
+}
+
 /* Who finds without more that it was put back cannot tell how much of what it wrote others have. */
 static void what_a_copy_wrote_before_it_was_put_back_lies_beyond_what_it_claims(void **state)
 {
@@ -595,6 +652,7 @@ int main(void)
         cmocka_unit_test(bad_names_are_refused),
         cmocka_unit_test(a_digest_that_differs_at_equal_versions_is_told),
         cmocka_unit_test(what_came_without_its_head_lies_beyond_the_version_vector),
+        cmocka_unit_test(who_makes_a_record_anew_that_a_comparison_took_away_has_seen_it),
         cmocka_unit_test(what_a_copy_wrote_before_it_was_put_back_lies_beyond_what_it_claims),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

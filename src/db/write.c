@@ -374,15 +374,26 @@ static int supersede_collected(
     return rc == BLAZE_ENOMEM ? bz_error_code(error, rc) : rc;
 }
 
-/* What was here of the same id, and was let go of with writes of this node (G5 in scoped.c). */
+static int may_be_left(struct bz_db_txn *txn, bool *out, blaze_error *error)
+{
+    int rc = txn->looked_left ? 0 : bz_scope_is_set(txn->view, &txn->left, error);
+    if (rc == 0 && !txn->looked_left && !txn->left)
+        rc = bz_compared_is(txn->view, &txn->left, error);
+    txn->looked_left = rc == 0;
+    *out = txn->left;
+    return rc;
+}
+
+/* What was here of the same id, and was let go of with writes of this node (G5 in scoped.c), or of
+ * which our version vector does not tell yet (reconcile.c). */
 static int supersede_left(struct bz_db_txn *txn, const struct target *target, struct bz_rec *rec,
     bool *left, blaze_error *error)
 {
     struct bz_vv had;
-    int rc = txn->looked_part ? 0 : bz_scope_is_set(txn->view, &txn->part, error);
-    txn->looked_part = rc == 0;
+    bool may = false;
+    int rc = may_be_left(txn, &may, error);
     *left = false;
-    if (rc != 0 || !txn->part)
+    if (rc != 0 || !may)
         return rc;
     rc = bz_left_load(txn->view, &txn->arena, target->collection->number, target->id, &had, error);
     if (rc != 0 || had.count == 0 || BZ_MUTANT(LEFT_UNSEEN))
