@@ -178,7 +178,8 @@ int bz_rec_merge(struct bz_arena *arena, const struct bz_rec *local, const struc
     uint64_t arrived, struct bz_rec *out, bool *changed, bool *subsumed);
 /*
  * The same where all writes up to `gone` (NULL: none) that are not in local were superseded, though
- * its rvv may not say so: it was made anew after it had been deleted and collected.
+ * its rvv may not say so: it was made anew after it had been deleted and collected. Where the two
+ * cannot both be, the rvv alone counts.
  */
 struct bz_rec_merged {
     bool changed, subsumed; /* as above */

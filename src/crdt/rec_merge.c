@@ -43,8 +43,9 @@ struct merge {
     const struct bz_vv *gone; /* NULL, or what local has seen besides */
     uint16_t *from_local;     /* index of its writes -> candidate */
     uint16_t *from_remote;
-    bool *fresh; /* by candidate */
-    bool shrunk; /* a cell has lost a dot of ours and gained none */
+    bool *fresh;   /* by candidate */
+    bool shrunk;   /* a cell has lost a dot of ours and gained none */
+    bool disputed; /* keep_last() was needed */
 };
 
 struct candidate {
@@ -113,6 +114,7 @@ static void keep_last(struct merge *m, const struct bz_cell *a, const struct bz_
     struct candidate c;
     const struct bz_write *writes = m->b.rec.writes;
     uint64_t last = 0;
+    m->disputed = true;
     for (uint32_t i = 0, j = 0; next_candidate(m, a, b, &i, &j, &c);)
         last = writes[c.at].stamp > last ? writes[c.at].stamp : last;
     for (uint32_t i = 0, j = 0; next_candidate(m, a, b, &i, &j, &c);) {
@@ -257,17 +259,28 @@ static void renew(struct merge *m, uint64_t arrived)
         m->b.rec.writes[i].arrived = arrived;
 }
 
+static int merge_as_far(struct bz_arena *arena, const struct bz_rec *local,
+    const struct bz_rec *remote, const struct bz_vv *gone, uint64_t arrived, struct merge *m)
+{
+    *m = (struct merge){.gone = gone};
+    int rc = merge_init(m, arena, local, remote);
+    if (rc == 0)
+        rc = take_writes(m, arrived);
+    if (rc == 0)
+        merge_cells(m);
+    return rc;
+}
+
 static int merge_all(struct bz_arena *arena, const struct bz_rec *local,
     const struct bz_rec *remote, const struct bz_vv *gone, uint64_t arrived, struct bz_rec *out,
     bool *shrunk)
 {
-    struct merge m = {.gone = gone};
-    int rc = merge_init(&m, arena, local, remote);
-    if (rc == 0)
-        rc = take_writes(&m, arrived);
+    struct merge m;
+    int rc = merge_as_far(arena, local, remote, gone, arrived, &m);
+    if (rc == 0 && m.disputed && gone != NULL)
+        rc = merge_as_far(arena, local, remote, NULL, arrived, &m);
     if (rc != 0)
         return rc;
-    merge_cells(&m);
     *shrunk = m.shrunk;
     if (m.shrunk)
         renew(&m, arrived);

@@ -290,7 +290,7 @@ static void what_is_here_stays_though_it_was_collected_elsewhere(void **state)
 }
 
 /* The other has seen ours, and what it wrote then was collected here: somebody has to be right. */
-static void where_both_cannot_be_the_last_decides(void **state)
+static void where_both_cannot_be_what_the_other_had_seen_decides(void **state)
 {
     (void)state;
     struct bz_rec_merged merged;
@@ -453,7 +453,7 @@ int main(void)
         TEST(a_base_whose_dot_was_seen_is_refused),
         TEST(what_was_collected_does_not_come_back_into_a_record_made_anew),
         TEST(what_is_here_stays_though_it_was_collected_elsewhere),
-        TEST(where_both_cannot_be_the_last_decides),
+        TEST(where_both_cannot_be_what_the_other_had_seen_decides),
         TEST(a_record_that_was_pruned_prunes_where_it_comes),
         TEST(what_only_claims_to_have_seen_more_is_raised),
         TEST(a_claim_that_would_leave_nothing_changes_nothing),
