@@ -138,8 +138,8 @@ static const struct sim_node *node_under(const struct sim_world *w, uint32_t ide
     return NULL;
 }
 
-/* That a replica had all of a deleted record, and every write that it has made since has seen it.
- */
+/* That a replica had all of a deleted record, and every write that it has made since has seen it. A
+ * base is none: it stands for what was there. */
 static void check_awaited(
     struct sim_node *node, uint32_t other, uint32_t record, const struct sim_seen *deleted)
 {
@@ -151,8 +151,9 @@ static void check_awaited(
             record, other);
     for (uint32_t i = 0; i < r->count; i++) {
         const struct sim_write *write = &w->writes[r->writes[i]];
-        if (write->identity == other && !write->replaced && !write->cut && !sim_bit(deleted, i) &&
-            !sim_bit(&r->gone, i) && !is_subset(deleted, &write->seen, &r->gone))
+        if (write->identity == other && !write->replaced && !write->cut && !write->based &&
+            !sim_bit(deleted, i) && !sim_bit(&r->gone, i) &&
+            !is_subset(deleted, &write->seen, &r->gone))
             sim_fail(w, "node %u collects record %u, to which identity %u has written meanwhile",
                 node->number, record, other);
     }

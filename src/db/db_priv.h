@@ -717,6 +717,8 @@ int bz_left_note(struct bz_db_txn *txn, uint32_t collection, const blaze_id *id,
 int bz_left_erase(
     struct bz_db_txn *txn, uint32_t collection, const blaze_id *id, blaze_error *error);
 int bz_left_clear(struct bz_txn *txn, blaze_error *error);
+/* In META; a record's key follows. */
+struct bz_bytes bz_left_prefix(void);
 
 /* Whether a peer, which has acknowledged our log up to `acked`, has all that we let go of. */
 bool bz_scope_keeps(const struct bz_scope_kept *kept, const blaze_id *peer, uint64_t acked);

@@ -16,7 +16,7 @@
 #define CHANGED_A_COMMIT 256u
 #define LOOKED_AT        4096u /* a commit */
 
-/* The first key of a range. */
+/* The first key of a range, behind what all of them begin with. */
 static struct bz_bytes start_key(
     uint8_t out[BZ_RECORD_KEY_SIZE + 1], uint32_t collection, const struct bz_range *range)
 {
@@ -27,15 +27,20 @@ static struct bz_bytes start_key(
     return key;
 }
 
-/* The id under a cursor, if it is in the range. */
-static bool in_range(
-    const struct bz_cursor *cursor, uint32_t collection, const struct bz_range *range, blaze_id *id)
+static bool key_in_range(
+    struct bz_bytes key, uint32_t collection, const struct bz_range *range, blaze_id *id)
 {
-    struct bz_bytes key = bz_cursor_key(cursor);
     if (key.size != BZ_RECORD_KEY_SIZE || bz_load32be(key.data) != collection)
         return false;
     memcpy(id, key.data + 4, sizeof *id);
     return memcmp(id, &range->last, sizeof *id) <= 0;
+}
+
+/* The id under a cursor, if it is in the range. */
+static bool in_range(
+    const struct bz_cursor *cursor, uint32_t collection, const struct bz_range *range, blaze_id *id)
+{
+    return key_in_range(bz_cursor_key(cursor), collection, range, id);
 }
 
 static int decode(
@@ -47,13 +52,52 @@ static int decode(
     return rc != 0 ? rc : bz_stored_decode(arena, &stored, id, out, NULL);
 }
 
-static int sum_up(struct bz_cursor *cursor, uint32_t collection, const struct bz_range *range,
+/* ---- what is here ---- */
+
+/* One of the two things that are listed: records, and what a comparison took away of which our
+ * version vector does not tell yet. Who compares with us would take that for gone without our ever
+ * having had it. */
+struct listed {
+    struct bz_cursor *cursor; /* NULL: there is nothing */
+    struct bz_bytes prefix;
+    bool there;
+    blaze_id id;
+};
+
+static int listed_at(struct listed *l, int rc, uint32_t collection, const struct bz_range *range)
+{
+    l->there = false;
+    if (rc != 0)
+        return rc == BLAZE_END ? 0 : rc;
+    struct bz_bytes key = bz_cursor_key(l->cursor);
+    if (key.size >= l->prefix.size && memcmp(key.data, l->prefix.data, l->prefix.size) == 0)
+        l->there = key_in_range(bz_bytes(key.data + l->prefix.size, key.size - l->prefix.size),
+            collection, range, &l->id);
+    return 0;
+}
+
+static int listed_open(struct listed *l, struct bz_view *view, enum bz_map map,
+    struct bz_bytes prefix, uint32_t collection, const struct bz_range *range)
+{
+    uint8_t key[16 + BZ_RECORD_KEY_SIZE + 1];
+    int rc = bz_cursor_open(view, map, &l->cursor, NULL);
+    if (rc != 0)
+        return rc;
+    l->prefix = prefix;
+    memcpy(key, prefix.data, prefix.size);
+    struct bz_bytes start = start_key(key + prefix.size, collection, range);
+    rc = bz_cursor_seek(l->cursor, bz_bytes(key, prefix.size + start.size), NULL);
+    return listed_at(l, rc, collection, range);
+}
+
+static int sum_up(struct listed both[2], uint32_t collection, const struct bz_range *range,
     struct bz_range_sum *out)
 {
-    uint8_t key[BZ_RECORD_KEY_SIZE + 1];
-    blaze_id id;
-    int rc = bz_cursor_seek(cursor, start_key(key, collection, range), NULL);
-    for (; rc == 0 && in_range(cursor, collection, range, &id); rc = bz_cursor_next(cursor, NULL)) {
+    int rc = 0;
+    while (rc == 0 && (both[0].there || both[1].there)) {
+        bool second = !both[0].there ||
+                      (both[1].there && memcmp(&both[1].id, &both[0].id, sizeof(blaze_id)) < 0);
+        blaze_id id = both[second].id;
         if (out->count == out->max) {
             out->more = true;
             return 0;
@@ -63,15 +107,35 @@ static int sum_up(struct bz_cursor *cursor, uint32_t collection, const struct bz
         out->count++;
         out->last = id;
         bz_hash128_add(&out->digest, bz_hash128(&id, sizeof id, 0));
+        for (int i = 0; rc == 0 && i < 2; i++) {
+            if (both[i].there && memcmp(&both[i].id, &id, sizeof id) == 0)
+                rc = listed_at(&both[i], bz_cursor_next(both[i].cursor, NULL), collection, range);
+        }
     }
-    return rc == BLAZE_END ? 0 : rc;
+    return rc;
+}
+
+static int list_range(struct bz_view *view, uint32_t collection, const struct bz_range *range,
+    struct bz_range_sum *out)
+{
+    struct listed both[2] = {{0}};
+    bool compared = false;
+    int rc = bz_compared_is(view, &compared, NULL);
+    if (rc == 0)
+        rc = listed_open(&both[0], view, BZ_MAP_RECORDS, bz_bytes("", 0), collection, range);
+    if (rc == 0 && compared)
+        rc = listed_open(&both[1], view, BZ_MAP_META, bz_left_prefix(), collection, range);
+    if (rc == 0)
+        rc = sum_up(both, collection, range, out);
+    bz_cursor_close(both[0].cursor);
+    bz_cursor_close(both[1].cursor);
+    return rc;
 }
 
 int bz_range_list(void *context, const struct bz_range *range, struct bz_range_sum *out)
 {
     struct bz_db *db = context;
     struct bz_read *read = NULL;
-    struct bz_cursor *cursor = NULL;
     uint32_t collection;
     out->count = 0;
     out->digest = (struct bz_hash128){0};
@@ -79,12 +143,8 @@ int bz_range_list(void *context, const struct bz_range *range, struct bz_range_s
     int rc = bz_read_begin(db, &read, NULL);
     if (rc != 0)
         return rc;
-    if (bz_catalog_collection(db->catalog, range->collection, &collection) == 0) {
-        rc = bz_cursor_open(read->view, BZ_MAP_RECORDS, &cursor, NULL);
-        if (rc == 0)
-            rc = sum_up(cursor, collection, range, out);
-        bz_cursor_close(cursor);
-    }
+    if (bz_catalog_collection(db->catalog, range->collection, &collection) == 0)
+        rc = list_range(read->view, collection, range, out);
     bz_read_end(read);
     return rc;
 }

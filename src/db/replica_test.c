@@ -589,7 +589,26 @@ static void compare_with_one_that_collected_record_1(struct bz_db *db, struct bz
     bz_arena_release(&arena);
 }
 
-/* Though its version vector does not say yet that the delete was here. */
+static bool is_listed(struct bz_db *db, uint32_t n)
+{
+    struct bz_replica replica;
+    struct bz_range range = {.collection = bz_bytes_text("c"), .whole = true};
+    blaze_id ids[32], id = id_of(n);
+    struct bz_range_sum sum = {.max = 32, .ids = ids};
+    bool is = false;
+    memset(&range.last, 0xff, sizeof range.last);
+    must(bz_db_replica_open(db, &replica, error));
+    assert_int_equal(replica.ops->range_list(replica.context, &range, &sum), 0);
+    for (uint64_t i = 0; i < sum.count; i++) {
+        assert_true(i == 0 || memcmp(&ids[i - 1], &ids[i], sizeof id) < 0);
+        is |= memcmp(&ids[i], &id, sizeof id) == 0;
+    }
+    bz_db_replica_close(&replica);
+    return is;
+}
+
+/* Though its version vector does not say yet that the delete was here. Until it does, nobody else
+ * is to take the record for gone by this copy's word. */
 static void who_makes_a_record_anew_that_a_comparison_took_away_has_seen_it(void **state)
 {
     (void)state;
@@ -603,6 +622,8 @@ static void who_makes_a_record_anew_that_a_comparison_took_away_has_seen_it(void
         write_json(net.db[0], INSERT, "c", i, "{\"a\":1}");
     assert_false(send_changes(net.db[0], net.db[1], 7, 1).reached);
     compare_with_one_that_collected_record_1(net.db[1], net.db[0]);
+    assert_int_equal(state_of(net.db[1]).dead, 0);
+    assert_true(is_listed(net.db[1], 1));
     write_json(net.db[1], INSERT, "c", 1, "{\"a\":2}");
     send_changes(net.db[1], net.db[0], 10, 0);
     expect_json(net.db[0], "c", 1, "{\"a\":2}");

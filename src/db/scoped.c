@@ -231,6 +231,11 @@ int bz_gone_clear(struct bz_txn *txn, blaze_error *error)
 
 /* ---- what has gone with writes of ours ---- */
 
+struct bz_bytes bz_left_prefix(void)
+{
+    return bz_bytes(left_prefix, sizeof left_prefix);
+}
+
 int bz_left_load(struct bz_view *view, struct bz_arena *arena, uint32_t collection,
     const blaze_id *id, struct bz_vv *out, blaze_error *error)
 {
