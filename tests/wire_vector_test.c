@@ -147,6 +147,7 @@ static int describe_ack(struct bz_bytes payload, struct bz_buf *text, struct bz_
         return rc;
     bz_buf_printf(text, "chunks %llu position %llu window %llu waiting %llu", NUMBER(a.chunks),
         NUMBER(a.position), NUMBER(a.window), NUMBER(a.waiting));
+    bz_buf_printf(text, "%s", a.lacks ? " lacks" : "");
     bz_ack_encode(again, &a);
     return 0;
 }

@@ -120,7 +120,8 @@ BLAZE_API int blaze_flush(blaze_db *db, blaze_error *error);
 /*
  * What there is to know, as one JSON object: database, node, role, records, collections {name:
  * records}, vv {node: writes}, blind, partial,
- * scope {collection: filter} of a partial copy, digest, conflicts, deleted {waiting, collected,
+ * scope {collection: filter} of a partial copy, unreadable {count, records [{record, collection,
+ * writer, sealed}]} if there are any, digest, conflicts, deleted {waiting, collected,
  * retention_days}, replicas [{node, seen, stale}], peers [...], links [...], storage {...},
  * warnings
  * [...], sealed, and damaged, if blaze_damage() is not NULL. *out is released with blaze_free().
@@ -144,27 +145,30 @@ BLAZE_API int blaze_set_retention(blaze_db *db, uint64_t ms, blaze_error *error)
  * is heard of again. BLAZE_ENOTFOUND if none is known. */
 BLAZE_API int blaze_forget(blaze_db *db, const blaze_id *node, blaze_error *error);
 
-/* A threshold of blaze_open_options that is crossed, before a limit is reached (docs/limits.md). */
+/* A threshold of blaze_open_options that is crossed, before a limit is reached (docs/limits.md); or
+ * that records were left out which came through a blind hub and that nobody can read as a member
+ * has sealed them (docs/replication.md). */
 typedef enum blaze_warning_kind {
     BLAZE_WARNING_DATABASE_SIZE = 0, /* in status: "database_size" */
     BLAZE_WARNING_LOG_SIZE = 1,      /* "log_size" */
-    BLAZE_WARNING_FREE_DISK = 2      /* "free_disk" */
+    BLAZE_WARNING_FREE_DISK = 2,     /* "free_disk" */
+    BLAZE_WARNING_UNREADABLE = 3     /* "unreadable" */
 } blaze_warning_kind;
 
 typedef struct blaze_warning {
     blaze_warning_kind kind;
-    uint64_t value, threshold; /* in bytes */
+    uint64_t value, threshold; /* in bytes; of unreadable records the number of them, and 1 */
     const char *text;          /* what it is and what to do; borrowed during the call */
 } blaze_warning;
 
 /*
  * Has `callback` called when a threshold is crossed, soon if one is already; again only after it
- * was well clear of it in between. It is looked at after checkpoints, when the log grows, and on
- * blaze_status(), so no write takes longer for it; opened read-only, on blaze_status() alone. The
- * call comes on the thread of the observers, with no lock held: it may read and write, and set or
- * remove the callback, but not close the database. A second callback replaces the first, NULL
- * removes it; then no call is running any more when this returns, unless it is made from within
- * one. A database in memory never warns. BLAZE_ENOMEM.
+ * was well clear of it in between. It is looked at after checkpoints, when the log grows, when a
+ * record has been left out, and on blaze_status(), so no write takes longer for it; opened
+ * read-only, on blaze_status() alone. The call comes on the thread of the observers, with no lock
+ * held: it may read and write, and set or remove the callback, but not close the database. A second
+ * callback replaces the first, NULL removes it; then no call is running any more when this returns,
+ * unless it is made from within one. A database in memory never warns. BLAZE_ENOMEM.
  */
 BLAZE_API int blaze_set_warning_callback(blaze_db *db,
     void (*callback)(void *context, const blaze_warning *warning), void *context,

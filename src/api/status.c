@@ -4,6 +4,8 @@
  *
  *   {"database":ID, "node":ID, "role":"client", "records":N, "conflicts":N, "digest":HEX,
  *    "position":N, "writes":N, "blind":false, "unsettled":N (only if not 0),
+ *    "unreadable":{"count":N,"records":[{"record":ID,"collection":NAME,"writer":ID,
+ *      "sealed":true}, ...]} (only if there are any; some of them),
  *    "partial":true, "scope":{COLLECTION:FILTER, ...},
  *    "collections":{NAME:N, ...}, "vv":{NODE:N, ...},
  *    "peers":[{"node":ID,"cursor":N,"reached":N,"state":"caught up","seen":RFC 3339}, ...],
@@ -175,6 +177,43 @@ static int append_deleted(struct bz_buf *out, struct bz_read *read, blaze_error 
     return bz_read_replicas(read, on_replica, &(struct list){.out = out}, error);
 }
 
+#define UNREADABLE_TOLD 100u
+
+struct unreadable {
+    struct list list;
+    unsigned told;
+};
+
+static int on_unreadable(void *context, const struct bz_illegible_record *record)
+{
+    struct unreadable *unreadable = context;
+    struct bz_buf *out = next(&unreadable->list);
+    bz_buf_printf(out, "{\"record\":");
+    append_id(out, &record->id);
+    if (record->collection.size > 0) {
+        bz_buf_printf(out, ",\"collection\":");
+        bz_api_json_text(out, record->collection);
+    }
+    bz_buf_printf(out, ",\"writer\":");
+    append_id(out, &record->writer);
+    bz_buf_printf(out, ",\"sealed\":%s}", record->forged ? "false" : "true");
+    return ++unreadable->told < UNREADABLE_TOLD ? BLAZE_OK : BLAZE_END;
+}
+
+/* Records that were left out, until they are here. */
+static int append_unreadable(struct bz_buf *out, struct bz_read *read, blaze_error *error)
+{
+    struct unreadable unreadable = {.list.out = out};
+    uint64_t count = 0;
+    int rc = bz_read_illegible_count(read, &count, error);
+    if (rc != BLAZE_OK || count == 0)
+        return rc;
+    bz_buf_printf(out, ",\"unreadable\":{\"count\":%" PRIu64 ",\"records\":[", count);
+    rc = bz_read_illegible(read, on_unreadable, &unreadable, error);
+    bz_buf_printf(out, "]}");
+    return rc;
+}
+
 static int append_all(struct bz_buf *out, blaze_db *db, struct bz_read *read, blaze_error *error)
 {
     int rc = append_head(out, db, read, error);
@@ -186,6 +225,9 @@ static int append_all(struct bz_buf *out, blaze_db *db, struct bz_read *read, bl
     uint64_t unsettled = bz_db_unsettled(db->db);
     if (unsettled > 0)
         bz_buf_printf(out, ",\"unsettled\":%" PRIu64, unsettled);
+    rc = append_unreadable(out, read, error);
+    if (rc != BLAZE_OK)
+        return rc;
     bool partial = false;
     bz_buf_printf(out, ",\"blind\":%s", identity.blind ? "true" : "false");
     rc = bz_api_scope_json(out, read, &partial, error);

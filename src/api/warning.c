@@ -6,7 +6,7 @@
 
 static const char *kind_name(enum bz_warning_kind kind)
 {
-    static const char *const names[] = {"database_size", "log_size", "free_disk"};
+    static const char *const names[] = {"database_size", "log_size", "free_disk", "unreadable"};
     return names[kind];
 }
 

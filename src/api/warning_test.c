@@ -2,6 +2,7 @@
 
 /* Thresholds that warn: in the status, and by callback. How full the disk is, the test says. */
 
+#include "api_priv.h"
 #include "os/os.h"
 
 #include "cmocka_all.h"
@@ -62,14 +63,19 @@ static blaze_open_options silent(void)
     return options;
 }
 
-static blaze_db *open_new(blaze_open_options options)
+static blaze_db *open_with(blaze_open_options options)
 {
     blaze_db *db;
     blaze_error error;
-    options.create = 1;
     if (blaze_open(&db, path, &options, &error) != BLAZE_OK)
         fail_msg("%s", error.text);
     return db;
+}
+
+static blaze_db *open_new(blaze_open_options options)
+{
+    options.create = 1;
+    return open_with(options);
 }
 
 static void close_db(blaze_db *db)
@@ -371,6 +377,74 @@ static void a_database_in_memory_never_warns(void **state)
     assert_int_equal(told.calls, 0);
 }
 
+/* What a session does with a record that nobody can read, written by another node. */
+static void leave_out(blaze_db *db, uint64_t seq, const blaze_id *id)
+{
+    static const blaze_id peer = {{1}}, writer = {{2}};
+    struct bz_replica replica;
+    struct bz_apply *apply;
+    struct bz_identity identity;
+    struct bz_peer_state state = {.cursor = seq};
+    struct bz_dot dot = {.seq = seq};
+    struct bz_change change = {.id = *id};
+    bool changed = false;
+    blaze_error error;
+    bz_db_identity(db->db, &identity);
+    assert_int_equal(bz_db_replica_open(db->db, &replica, &error), 0);
+    assert_int_equal(replica.ops->apply_begin(replica.context, &peer, &apply, &error), 0);
+    assert_int_equal(replica.ops->resolve(
+                         apply, BZ_TERM_COLLECTION, bz_bytes_text("c"), &change.collection, &error),
+        0);
+    assert_int_equal(replica.ops->resolve(
+                         apply, BZ_TERM_NODE, bz_bytes(&writer, sizeof writer), &dot.node, &error),
+        0);
+    change.rec.rvv = change.illegible = (struct bz_vv){&dot, 1};
+    assert_int_equal(replica.ops->apply_change(apply, &change, &changed, &error), 0);
+    assert_true(changed);
+    assert_int_equal(replica.ops->node_number(replica.context, &identity.node, &state.self), 0);
+    assert_int_equal(replica.ops->apply_commit(apply, &state, NULL, NULL, &error), 0);
+    bz_db_replica_close(&replica);
+}
+
+static void write_whole(blaze_db *db, const blaze_id *id)
+{
+    blaze_doc *doc;
+    blaze_error error;
+    assert_int_equal(blaze_doc_new(&doc), BLAZE_OK);
+    assert_int_equal(blaze_put(db, "c", id, doc, &error), BLAZE_OK);
+    blaze_doc_free(doc);
+}
+
+static void that_records_were_left_out_is_told_once_until_they_are_there(void **state)
+{
+    (void)state;
+    struct told told = {0};
+    const blaze_id ids[] = {{{7}}, {{8}}, {{9}}};
+    blaze_db *db = open_new(silent());
+    set_callback(db, &told);
+    assert_int_equal(warned(db, "unreadable", 0), -1);
+    leave_out(db, 1, &ids[0]);
+    WAIT_UNTIL(told.calls == 1);
+    assert_int_equal(told.kind, BLAZE_WARNING_UNREADABLE);
+    assert_int_equal(told.value, 1);
+    leave_out(db, 2, &ids[1]);
+    assert_int_equal(warned(db, "unreadable", 1), 2);
+    close_db(db);
+
+    /* It is kept with the database. */
+    told.calls = 0;
+    db = open_with(silent());
+    set_callback(db, &told);
+    WAIT_UNTIL(told.calls == 1);
+    assert_int_equal(told.value, 2);
+    write_whole(db, &ids[0]);
+    assert_int_equal(warned(db, "unreadable", 1), 1);
+    write_whole(db, &ids[1]);
+    assert_int_equal(warned(db, "unreadable", 1), -1);
+    leave_out(db, 3, &ids[2]);
+    close_db(db);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -384,6 +458,7 @@ int main(void)
         TEST(it_calls_once_and_again_only_after_it_was_well_clear),
         TEST(after_recovery_it_calls_again),
         TEST(a_callback_may_write_ask_and_end_itself),
+        TEST(that_records_were_left_out_is_told_once_until_they_are_there),
         TEST(a_database_in_memory_never_warns),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -78,6 +78,7 @@ struct bz_head {
     uint64_t purged;        /* ours: another number whenever more is known to have been collected */
     struct bz_vv collected; /* a peer's: of all that it has told was collected, the greatest dots */
     uint64_t collected_stamp;
+    bool opaque;   /* a peer's: it is blind, and of what it told some may have been left out */
     bool partial;  /* the log holds writes beyond vv: parts of what others are still sending */
     bool scoped;   /* of a partial replica: vv says what it has been shown within its scope */
     uint32_t self; /* ours: our own number; else 0 */
@@ -98,7 +99,15 @@ struct bz_change {
     struct bz_rec rec;
     enum bz_change_kind kind;
     bool anew; /* of a peer that tells everything anew, since we show something else than it */
+    /* Incoming, through a blind peer: the greatest dots of those of its writes that nobody can read
+     * as they were sealed. Their bodies are empty here. Where that is all of it, rec has nothing
+     * but its rvv. */
+    struct bz_vv illegible;
+    bool forged; /* no member has sealed them, as far as can be told */
 };
+
+/* In a change: its collection has a name that nobody can read. */
+#define BZ_COLLECTION_NONE UINT32_MAX
 
 /* Of a cursor in our log. */
 enum bz_recognition {
@@ -230,10 +239,14 @@ struct bz_replica_ops {
         void *context, const blaze_id *peer, struct bz_apply **out, blaze_error *error);
     int (*resolve)(struct bz_apply *apply, enum bz_term term, struct bz_bytes meaning,
         uint32_t *number, blaze_error *error);
-    /* *changed: whether anything is different here now. */
+    /* *changed: whether anything is different here now, or has been noted: a record that holds more
+     * than is here, and is illegible, is noted and left out. */
     int (*apply_change)(
         struct bz_apply *apply, const struct bz_change *change, bool *changed, blaze_error *error);
-    /* Commits together with the peer's cursor; with a head, also takes over its version vector.
+    /* Whether records that were left out so far are still missing. NULL: there are none. */
+    int (*apply_lacks)(struct bz_apply *apply, bool *out, blaze_error *error);
+    /* Commits together with the peer's cursor; with a head, also takes over its version vector, of
+     * an opaque one without the entries of nodes of which it may hold what was left out.
      * *diverged (only with a head): version vectors are equal, neither side holds anything beyond
      * its own, and the digests differ. Consumes `apply`, as abort does, whatever it returns. */
     int (*apply_commit)(struct bz_apply *apply, const struct bz_peer_state *peer,
@@ -284,6 +297,12 @@ struct bz_replica_ops {
 
     /* Our version vector now, in the arena. */
     int (*version)(void *context, struct bz_arena *arena, struct bz_vv *out);
+    /* The greatest dots of the records that were left out: where the version vector does not cover
+     * one, it stands still. NULL: there are none. */
+    int (*left_out)(void *context, struct bz_arena *arena, struct bz_vv *out);
+    /* Whether a blind peer's log is to be read from its start once more, since what was left out
+     * may be there as it should be by now; then this counts as done for a day. NULL: never. */
+    int (*left_out_again)(void *context, bool *out, blaze_error *error);
     /* The number of ours for a node id, adding nothing: BLAZE_ENOTFOUND. */
     int (*node_number)(void *context, const blaze_id *node, uint32_t *out);
 

@@ -19,6 +19,7 @@ struct bz_apply {
     uint32_t peer_number;
     uint64_t begin;          /* position of our log at the start */
     bool untold;             /* a change is (collect.c), or differs from what others may have */
+    bool left_out;           /* a record was (illegible.c) */
     bool begun;              /* a record has come: the next three are loaded */
     struct bz_vv own;        /* our version vector, which only the head changes */
     struct bz_purged past;   /* of the writes of what was collected, those that have been here */
@@ -184,6 +185,12 @@ static int part_of_what_is_not_here(blaze_error *error)
     return bz_error_set(error, BLAZE_ENOTFOUND, "a part of a record that is not here");
 }
 
+static bool was_collected(const struct bz_apply *apply, const struct bz_change *change)
+{
+    const struct bz_vv *past = &apply->past.vv;
+    return !change->anew && past->count > 0 && bz_vv_includes(past, &change->rec.rvv);
+}
+
 /*
  * A record that is not here, and all of whose writes have been here, was deleted and collected: it
  * does not come back. One that holds a write that is new comes in whole; if the sender has left
@@ -197,8 +204,7 @@ static int check_absent(const struct bz_apply *apply, const struct bz_change *ch
     bool *collected, blaze_error *error)
 {
     const struct bz_rec *rec = &change->rec;
-    const struct bz_vv *past = &apply->past.vv;
-    *collected = !change->anew && past->count > 0 && bz_vv_includes(past, &rec->rvv);
+    *collected = was_collected(apply, change);
     return *collected || is_complete(rec) ? 0 : part_of_what_is_not_here(error);
 }
 
@@ -260,6 +266,36 @@ static int note_beyond(struct bz_apply *apply, const struct bz_vv *vv, blaze_err
     return rc == 0 ? 0 : bz_error_code(error, rc);
 }
 
+/* Whether it holds more than is here, and some of that cannot be read. What is illegible of what is
+ * here already does not matter: of that, what is here stays. */
+static bool is_illegible(const struct bz_change *change, const struct bz_rec *local)
+{
+    return change->illegible.count > 0 &&
+           !(local != NULL && bz_vv_includes(&local->rvv, &change->illegible));
+}
+
+static int leave_out(struct bz_apply *apply, const struct bz_change *change, bool found,
+    bool *changed, blaze_error *error)
+{
+    if (!found && was_collected(apply, change))
+        return 0;
+    int rc = bz_illegible_note(apply->txn, change, changed, error);
+    apply->left_out |= *changed;
+    return rc;
+}
+
+/* Nobody can tell what it is called that the record is in. */
+static int apply_nowhere(
+    struct bz_apply *apply, const struct bz_change *change, bool *changed, blaze_error *error)
+{
+    bz_arena_reset(&apply->txn->arena);
+    int rc = check_seen(apply, &change->rec.rvv, error);
+    if (rc == 0)
+        rc = load_past(apply, error);
+    bool wanted = apply->scoped.selection == NULL;
+    return rc == 0 && wanted ? leave_out(apply, change, false, changed, error) : rc;
+}
+
 static int apply_one(
     struct bz_apply *apply, const struct bz_change *change, bool *changed, blaze_error *error)
 {
@@ -284,6 +320,8 @@ static int apply_one(
     if (rc != 0 || drop)
         return rc;
     rc = load_past(apply, error);
+    if (rc == 0 && is_illegible(change, found ? &local : NULL))
+        return leave_out(apply, change, found, changed, error);
     if (rc == 0)
         rc = found ? check_present(apply, change, &local, error)
                    : check_absent(apply, change, &collected, error);
@@ -326,10 +364,17 @@ int bz_apply_change(
     bool different = false;
     int rc = bz_txn_usable(apply->txn, error);
     if (rc == 0)
-        rc = bz_txn_result(apply->txn, apply_one(apply, change, &different, error));
+        rc = bz_txn_result(apply->txn, change->collection == BZ_COLLECTION_NONE
+                                           ? apply_nowhere(apply, change, &different, error)
+                                           : apply_one(apply, change, &different, error));
     if (rc == 0)
         *changed = different;
     return rc;
+}
+
+int bz_apply_lacks(struct bz_apply *apply, bool *out, blaze_error *error)
+{
+    return bz_illegible_any(apply->txn->view, out, error);
 }
 
 void bz_apply_from(struct bz_apply *apply, bool scoped, uint64_t acked)
@@ -369,28 +414,42 @@ static int take_collected(struct bz_apply *apply, const struct bz_head *head, bl
     return bz_purged_raise(txn, &head->collected, head->collected_stamp, 0, error);
 }
 
+/* Takes over an entry of a version vector, unless one of the records that were left out had seen
+ * more of its node than we have: then we may not have all up to there. */
+static int take_entry(struct bz_db_txn *txn, struct bz_dot entry,
+    const struct bz_illegible *illegible, blaze_error *error)
+{
+    uint64_t have = 0;
+    int rc = bz_version_load(txn->view, entry.node, &have, error);
+    bool stands = bz_vv_get(&illegible->seen, entry.node) > have;
+    if (rc != 0 || have >= entry.seq || stands)
+        return rc;
+    return bz_version_store(txn->txn, entry.node, entry.seq, error);
+}
+
 /* Takes over the version vector of a head that we have reached; `own` is what it is then. */
 static int take_version(struct bz_apply *apply, const struct bz_head *head, blaze_error *error)
 {
     struct bz_db_txn *txn = apply->txn;
     const struct bz_vv *vv = &head->vv;
+    struct bz_illegible illegible = {0};
     bool takes = false;
+    bz_arena_reset(&txn->arena);
     int rc = check_seen(apply, vv, error);
     if (rc == 0)
         rc = bz_scoped_takes_version(&apply->scoped, txn, vv, &takes, error);
+    if (rc == 0 && head->opaque)
+        rc = bz_illegible_load(txn->view, &txn->arena, &illegible, error);
     for (uint32_t i = 0; rc == 0 && takes && i < vv->count; i++) {
-        struct bz_dot entry = vv->entries[i];
-        uint64_t have = 0;
-        if (entry.node == txn->state.self)
-            continue;
-        rc = bz_version_load(txn->view, entry.node, &have, error);
-        if (rc == 0 && have < entry.seq)
-            rc = bz_version_store(txn->txn, entry.node, entry.seq, error);
+        if (vv->entries[i].node != txn->state.self)
+            rc = take_entry(txn, vv->entries[i], &illegible, error);
     }
     if (rc == 0)
         rc = bz_version_vector(
             txn->view, txn->state.self, txn->state.seq, &apply->scoped.arena, &apply->own, error);
     bz_arena_reset(&txn->arena);
+    if (rc == 0 && !head->opaque)
+        rc = bz_illegible_covered(txn, &apply->own, error);
     return rc == 0 ? take_collected(apply, head, error) : rc;
 }
 
@@ -469,7 +528,10 @@ int bz_apply_commit(struct bz_apply *apply, const struct bz_peer_state *peer,
     txn->changed = true;
     bz_vector_release(&apply->beyond);
     bz_scoped_release(&apply->scoped);
+    struct bz_db *db = txn->db;
     rc = bz_db_commit(txn, durability, error);
+    if (rc == 0 && apply->left_out)
+        bz_health_ask(db);
     bz_free(apply);
     if (rc == 0 && diverged != NULL)
         *diverged = differ;

@@ -4,14 +4,16 @@
  * When this copy may show something else than another with the same version vector, though nothing
  * is wrong, so that their digests are not to be compared:
  *
- *   beyond    it holds writes that its version vector does not cover: what a peer has sent of a
- * walk whose head has not come yet, or whose own vector did not cover it either. Noted are their
- * greatest dots, until the version vector includes them; or, since that peer may never come back,
- * for a day from when there were more of them compared  it has let go of records that a peer has no
- * trace of (reconcile.c): until the version vector includes what that peer had untold    a record
- * changed here though no version vector says so (collect.c), or a copy of a part became another
- * node, some of whose former writes may be claimed by nobody: for a day, in which that should have
- * got about
+ *   beyond     it holds writes that its version vector does not cover: what a peer has sent of a
+ *              walk whose head has not come yet, or whose own vector did not cover it either.
+ *              Noted are their greatest dots, until the version vector includes them; or, since
+ *              that peer may never come back, for a day from when there were more of them
+ *   compared   it has let go of records that a peer has no trace of (reconcile.c): until the
+ *              version vector includes what that peer had
+ *   untold     a record changed here though no version vector says so (collect.c), or a copy of
+ *              a part became another node, some of whose former writes may be claimed by nobody:
+ *              for a day, in which that should have got about
+ *   illegible  records were left out (illegible.c): until they are here
  */
 
 #include "db/db_priv.h"
@@ -132,10 +134,7 @@ int bz_beyond_covered(
 
 int bz_compared_is(struct bz_view *view, bool *out, blaze_error *error)
 {
-    struct bz_bytes value;
-    int rc = bz_view_get(view, BZ_MAP_META, compared_key(), &value, error);
-    *out = rc == 0;
-    return rc == BLAZE_ENOTFOUND ? 0 : rc;
+    return bz_meta_is_there(view, compared_key(), out, error);
 }
 
 static int is_untold(struct bz_view *view, uint64_t now, bool *out, blaze_error *error)
@@ -159,13 +158,15 @@ int bz_beyond_is(struct bz_db *db, struct bz_view *view, struct bz_arena *arena,
     bool *out, blaze_error *error)
 {
     uint64_t now = db->wall_ms(db->context);
-    bool beyond = false, compared = false, untold = false;
+    bool beyond = false, compared = false, untold = false, illegible = false;
     int rc = load_whether(view, beyond_key(), arena, now, patient, &beyond, error);
     if (rc == 0)
         rc = load_whether(view, compared_key(), arena, now, patient, &compared, error);
     if (rc == 0)
         rc = is_untold(view, now, &untold, error);
     if (rc == 0)
-        *out = beyond || compared || untold;
+        rc = bz_illegible_any(view, &illegible, error);
+    if (rc == 0)
+        *out = beyond || compared || untold || illegible;
     return rc;
 }

@@ -156,17 +156,6 @@ static struct bz_bytes retention_key(void)
     return bz_bytes_text("setting/retention");
 }
 
-/* Whether there is a value, whatever it is. */
-static int is_noted(struct bz_view *view, struct bz_bytes key, bool *out, blaze_error *error)
-{
-    struct bz_bytes value;
-    int rc = bz_view_get(view, BZ_MAP_META, key, &value, error);
-    if (rc != 0 && rc != BLAZE_ENOTFOUND)
-        return rc;
-    *out = rc == 0;
-    return 0;
-}
-
 int bz_purged_load(
     struct bz_view *view, struct bz_arena *arena, struct bz_purged *out, blaze_error *error)
 {
@@ -254,7 +243,7 @@ int bz_collected_here(struct bz_view *view, struct bz_arena *arena, const struct
 int bz_hearsay_load(struct bz_db *db, struct bz_view *view, bool *out, blaze_error *error)
 {
     *out = true;
-    return db->identity.blind ? 0 : is_noted(view, blind_key(), out, error);
+    return db->identity.blind ? 0 : bz_meta_is_there(view, blind_key(), out, error);
 }
 
 /* ---- the retention ---- */

@@ -372,13 +372,14 @@ enum bz_warning_kind {
     BZ_WARNING_DATABASE_SIZE,
     BZ_WARNING_LOG_SIZE,
     BZ_WARNING_FREE_DISK,
+    BZ_WARNING_ILLEGIBLE,
     BZ_WARNING_KINDS
 };
 
 struct bz_warning {
     enum bz_warning_kind kind;
-    uint64_t value, threshold; /* in bytes */
-    char text[256];            /* what to do */
+    uint64_t value, threshold; /* in bytes; of illegible records the number of them, and 1 */
+    char text[512];            /* what to do */
 };
 
 /* Those of which the thresholds are crossed now; their number. None in memory. */
@@ -421,6 +422,18 @@ int bz_read_replicas(struct bz_read *read,
     blaze_error *error);
 /* Deleted records no longer wait for this replica, unless it is heard of again. BLAZE_ENOTFOUND. */
 int bz_db_forget(struct bz_db *db, const blaze_id *node, blaze_error *error);
+
+/* A record that was left out, since nobody can read what came of it through a blind peer. */
+struct bz_illegible_record {
+    blaze_id id;
+    struct bz_bytes collection; /* its name, borrowed during the call; none if that is illegible */
+    blaze_id writer;            /* of what cannot be read, or of one of several */
+    bool forged;                /* no member has sealed it as it came, as far as can be told */
+};
+int bz_read_illegible(struct bz_read *read,
+    int (*each)(void *context, const struct bz_illegible_record *record), void *context,
+    blaze_error *error);
+int bz_read_illegible_count(struct bz_read *read, uint64_t *out, blaze_error *error);
 
 /* A step of the collection of deleted records that all replicas know to be deleted: removes up to
  * some hundred. Adds to *collected; *more: call again. */

@@ -27,6 +27,7 @@
  *   health.c    warnings of sizes
  *   coverage.c  what every replica is known to have
  *   beyond.c    when equal version vectors do not mean the same
+ *   illegible.c records that nobody can read as they came
  *   collect.c   removing deleted records that everybody knows to be deleted
  *   reconcile.c comparing records range by range
  *   replica.c   sending changes
@@ -120,6 +121,9 @@ int bz_dead_store(struct bz_txn *txn, uint64_t position, bool dead, blaze_error 
 int bz_log_decode(const struct bz_cursor *cursor, struct bz_log_entry *out, blaze_error *error);
 /* Stands on the first entry after `position`; BLAZE_END. */
 int bz_log_seek(struct bz_cursor *cursor, uint64_t position, blaze_error *error);
+
+/* Whether `meta` has an entry, whatever it is. */
+int bz_meta_is_there(struct bz_view *view, struct bz_bytes key, bool *out, blaze_error *error);
 
 struct bz_bytes bz_record_key(
     uint8_t out[BZ_RECORD_KEY_SIZE], uint32_t collection, const blaze_id *id);
@@ -399,6 +403,7 @@ struct bz_db_txn {
     uint64_t begun_seq;
     bool notes_opening;
     bool looked_left, left; /* once it was looked, whether something may have gone (bz_left_load) */
+    bool looked_illegible, illegible; /* likewise, whether something may be left out */
     bool changed;
     bool failed;
     bool outlived; /* a peer has seen more of this node than is here */
@@ -643,6 +648,31 @@ int bz_untold_note(struct bz_db *db, struct bz_txn *txn, blaze_error *error);
 int bz_beyond_is(struct bz_db *db, struct bz_view *view, struct bz_arena *arena, bool patient,
     bool *out, blaze_error *error);
 
+/* ---- illegible.c ---- */
+
+struct bz_illegible {
+    uint64_t count;    /* records */
+    uint64_t asked_ms; /* when they were last asked for, or the first of them came */
+    struct bz_vv seen; /* of what they, and some before them, had seen the greatest dots */
+};
+int bz_illegible_load(
+    struct bz_view *view, struct bz_arena *arena, struct bz_illegible *out, blaze_error *error);
+int bz_illegible_any(struct bz_view *view, bool *out, blaze_error *error);
+/* A record is left out as it came. *news: it was not known that it holds so much. */
+int bz_illegible_note(
+    struct bz_db_txn *txn, const struct bz_change *change, bool *news, blaze_error *error);
+/* A record is here, having seen this: forgets the note of it, unless that had seen more. */
+int bz_illegible_settle(struct bz_db_txn *txn, uint32_t collection, const blaze_id *id,
+    const struct bz_vv *rvv, blaze_error *error);
+/* All notes go, if `own`, our version vector, includes what they had seen. */
+int bz_illegible_covered(struct bz_db_txn *txn, const struct bz_vv *own, blaze_error *error);
+/* What a whole write replaces besides what is here; in the arena. */
+int bz_illegible_dots(struct bz_db_txn *txn, uint32_t collection, const blaze_id *id,
+    struct bz_vv *out, blaze_error *error);
+
+/* For replicas: see crdt/replica.h. */
+int bz_illegible_again(void *context, bool *out, blaze_error *error);
+
 /* ---- reconcile.c; for replicas ---- */
 
 int bz_range_list(void *context, const struct bz_range *range, struct bz_range_sum *out);
@@ -798,6 +828,7 @@ int bz_apply_resolve(struct bz_apply *apply, enum bz_term term, struct bz_bytes 
     uint32_t *number, blaze_error *error);
 int bz_apply_change(
     struct bz_apply *apply, const struct bz_change *change, bool *changed, blaze_error *error);
+int bz_apply_lacks(struct bz_apply *apply, bool *out, blaze_error *error);
 void bz_apply_from(struct bz_apply *apply, bool scoped, uint64_t acked);
 int bz_apply_marker(
     struct bz_apply *apply, const struct bz_change *change, bool *changed, blaze_error *error);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Warnings: thresholds that lie before the limits.
+ * Warnings: thresholds that lie before the limits, and records that had to be left out.
  *
  * What a database takes is looked at when it may have changed much: after a checkpoint, when the
  * log has got another segment (the store tells of both), and when its status is asked for. A commit
@@ -20,11 +20,44 @@
 
 /* ---- what holds ---- */
 
+struct left_out {
+    uint64_t count;
+    char first[256]; /* what one of them is */
+};
+
 struct sizes {
     struct bz_store_stats store;
     uint64_t database;
     uint64_t disk, room; /* of the file system; 0, UINT64_MAX: not known */
+    struct left_out left_out;
 };
+
+static int name_first(void *context, const struct bz_illegible_record *record)
+{
+    struct left_out *out = context;
+    char id[BLAZE_ID_TEXT_SIZE], writer[BLAZE_ID_TEXT_SIZE];
+    blaze_id_format(&record->id, id);
+    blaze_id_format(&record->writer, writer);
+    bool named = record->collection.size > 0;
+    snprintf(out->first, sizeof out->first, "record %s of %.*s%s %s node %s", id,
+        named ? (int)(record->collection.size < 64 ? record->collection.size : 64) : 0,
+        named ? (const char *)record->collection.data : "",
+        named ? "," : "a collection whose name cannot be read,",
+        record->forged ? "as no member has sealed it, said to be of" : "as sealed by", writer);
+    return BLAZE_END;
+}
+
+/* What cannot be looked up is not told of. */
+static void look_left_out(struct bz_db *db, struct left_out *out)
+{
+    struct bz_read *read = NULL;
+    *out = (struct left_out){0};
+    if (bz_read_begin(db, &read, NULL) != 0)
+        return;
+    if (bz_read_illegible_count(read, &out->count, NULL) == 0 && out->count > 0)
+        bz_read_illegible(read, name_first, out, NULL);
+    bz_read_end(read);
+}
 
 static void measure(struct bz_db *db, struct sizes *out)
 {
@@ -36,6 +69,7 @@ static void measure(struct bz_db *db, struct sizes *out)
         out->disk = fs.size_bytes;
         out->room = fs.free_bytes;
     }
+    look_left_out(db, &out->left_out);
 }
 
 /* "1.5 GiB" */
@@ -72,6 +106,10 @@ static void fill_in(
         out->value = sizes->room;
         out->threshold = least_room(thresholds, sizes->disk);
         break;
+    case BZ_WARNING_ILLEGIBLE:
+        out->value = sizes->left_out.count;
+        out->threshold = 1;
+        break;
     case BZ_WARNING_KINDS:
         break;
     }
@@ -85,6 +123,8 @@ static bool crossed(const struct bz_warning *warning, uint64_t part)
         return false;
     if (warning->kind == BZ_WARNING_FREE_DISK)
         return warning->value < warning->threshold + part;
+    if (warning->kind == BZ_WARNING_ILLEGIBLE)
+        return warning->value >= warning->threshold;
     return warning->value > warning->threshold - part;
 }
 
@@ -111,6 +151,12 @@ static void describe(struct bz_warning *out, const struct sizes *sizes)
     case BZ_WARNING_FREE_DISK:
         snprintf(out->text, sizeof out->text,
             "the disk has %s left, less than %s: make room before writing fails", value, threshold);
+        break;
+    case BZ_WARNING_ILLEGIBLE:
+        snprintf(out->text, sizeof out->text,
+            "%" PRIu64 " that came through a blind hub cannot be read, such as %s: everything else "
+            "goes on; write it anew, whole (put), there or here",
+            out->value, sizes->left_out.first);
         break;
     case BZ_WARNING_KINDS:
         break;

@@ -100,6 +100,20 @@ static int version(void *context, struct bz_arena *arena, struct bz_vv *out)
     return rc;
 }
 
+static int left_out(void *context, struct bz_arena *arena, struct bz_vv *out)
+{
+    struct bz_illegible illegible;
+    struct bz_read *read = NULL;
+    int rc = bz_read_begin(context, &read, NULL);
+    if (rc != 0)
+        return rc;
+    rc = bz_illegible_load(read->view, arena, &illegible, NULL);
+    bz_read_end(read);
+    if (rc == 0)
+        *out = illegible.seen;
+    return rc;
+}
+
 static int node_number(void *context, const blaze_id *node, uint32_t *out)
 {
     return bz_catalog_node(((struct bz_db *)context)->catalog, node, out);
@@ -367,6 +381,7 @@ static const struct bz_replica_ops replica_ops = {
     .apply_begin_now = bz_apply_begin_now,
     .resolve = bz_apply_resolve,
     .apply_change = bz_apply_change,
+    .apply_lacks = bz_apply_lacks,
     .apply_commit = bz_apply_commit,
     .apply_abort = bz_apply_abort,
     .outlived = outlived,
@@ -381,6 +396,8 @@ static const struct bz_replica_ops replica_ops = {
     .only_from = bz_only_from,
     .came_since = bz_came_since,
     .version = version,
+    .left_out = left_out,
+    .left_out_again = bz_illegible_again,
     .node_number = node_number,
     .scope = bz_replica_scope,
     .apply_from = bz_apply_from,

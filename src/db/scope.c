@@ -85,10 +85,7 @@ int bz_scope_load(
 
 int bz_scope_is_set(struct bz_view *view, bool *out, blaze_error *error)
 {
-    struct bz_bytes value;
-    int rc = bz_view_get(view, BZ_MAP_META, kept_key(), &value, error);
-    *out = rc == 0;
-    return rc == BLAZE_ENOTFOUND ? 0 : rc;
+    return bz_meta_is_there(view, kept_key(), out, error);
 }
 
 int bz_scope_store(struct bz_txn *txn, const struct bz_scope_kept *kept, blaze_error *error)

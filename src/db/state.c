@@ -413,6 +413,16 @@ int bz_log_seek(struct bz_cursor *cursor, uint64_t position, blaze_error *error)
     return bz_cursor_seek(cursor, log_key(key, position + 1), error);
 }
 
+/* ---- what there is once ---- */
+
+int bz_meta_is_there(struct bz_view *view, struct bz_bytes key, bool *out, blaze_error *error)
+{
+    struct bz_bytes value;
+    int rc = bz_view_get(view, BZ_MAP_META, key, &value, error);
+    *out = rc == 0;
+    return rc == BLAZE_ENOTFOUND ? 0 : rc;
+}
+
 /* ---- records ---- */
 
 struct bz_bytes bz_record_key(

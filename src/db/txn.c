@@ -164,7 +164,7 @@ static int begin(struct bz_db *db, bool now, struct bz_db_txn **out, blaze_error
     txn->read.view = txn->view;
     txn->begun = txn->state.position;
     txn->begun_seq = txn->state.seq;
-    txn->notes_opening = txn->looked_left = false;
+    txn->notes_opening = txn->looked_left = txn->looked_illegible = false;
     txn->changed = false;
     txn->failed = txn->outlived = false;
     *out = txn;

@@ -196,6 +196,8 @@ int bz_write_record(struct bz_db_txn *txn, struct bz_txn_collection *collection,
         txn, collection, id, before.alive ? old : NULL, after.alive ? rec : NULL, error);
     if (rc == 0)
         rc = write_all(txn, &before, &after, &entry, old == NULL ? 0 : old_stored->position, error);
+    if (rc == 0)
+        rc = bz_illegible_settle(txn, collection->number, id, &rec->rvv, error);
     if (rc != 0) {
         txn->failed = true; /* half a change is in the transaction */
         return rc;
@@ -403,6 +405,18 @@ static int supersede_left(struct bz_db_txn *txn, const struct target *target, st
     return rc == 0 ? 0 : bz_error_code(error, rc);
 }
 
+/* What came of it and nobody can read: see illegible.c. */
+static int supersede_illegible(
+    struct bz_db_txn *txn, const struct target *target, struct bz_rec *rec, blaze_error *error)
+{
+    struct bz_vv dots;
+    int rc = bz_illegible_dots(txn, target->collection->number, target->id, &dots, error);
+    if (rc != 0 || dots.count == 0)
+        return rc;
+    rc = bz_vv_max(&txn->arena, &rec->rvv, &dots, &rec->rvv);
+    return rc == 0 ? 0 : bz_error_code(error, rc);
+}
+
 static int put_whole(
     struct bz_db_txn *txn, struct target *target, struct bz_bytes body, blaze_error *error)
 {
@@ -416,6 +430,8 @@ static int put_whole(
         rc = supersede_collected(txn, target->id, &rec, error);
     if (rc == 0 && !target->found)
         rc = supersede_left(txn, target, &rec, &left, error);
+    if (rc == 0)
+        rc = supersede_illegible(txn, target, &rec, error);
     if (rc == 0)
         rc = store_write(txn, target, &write, &rec, error);
     return rc == 0 && left ? bz_left_erase(txn, target->collection->number, target->id, error) : rc;

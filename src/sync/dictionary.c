@@ -103,7 +103,7 @@ int bz_dictionaries_sample(
     struct bz_dictionaries *d, struct bz_bytes sample, struct bz_dictionary **made)
 {
     *made = NULL;
-    if (d->tried || d->count > 0 || sample.size > SAMPLE_LONGEST)
+    if (d->tried || d->mute || d->count > 0 || sample.size > SAMPLE_LONGEST)
         return 0;
     if (d->sizes == NULL)
         d->sizes = bz_malloc(SAMPLES_MAX * sizeof *d->sizes);
@@ -123,7 +123,7 @@ int bz_dictionaries_sample(
 
 const struct ZSTD_CDict_s *bz_dictionaries_compress(struct bz_dictionaries *d)
 {
-    if (d->count == 0)
+    if (d->count == 0 || d->mute)
         return NULL;
     struct bz_dictionary *used = &d->list[d->used];
     if (used->compress == NULL)

@@ -34,6 +34,7 @@ struct bz_dictionaries {
     struct bz_dictionary list[BZ_DICTIONARIES_MAX];
     uint32_t count;
     uint32_t used; /* to compress with */
+    bool mute;     /* with none, since the peer has it not and no room for another */
     bool tried;    /* training; once is enough */
     struct bz_buf samples;
     size_t *sizes; /* of each sample */

@@ -13,6 +13,7 @@ enum { HELLO_ENROLS = 1, HELLO_BLIND = 2 };
 enum { ENROL_ACCESS = 0, ENROL_SECRET = 1 };
 enum { PROOF_MEMBER = 1 };
 enum { GOODBYE_FINAL = 1 };
+enum { ACK_LACKS = 1 };
 enum { PACE_LAZY = 1 };
 enum { HEAD_PARTIAL = 1, HEAD_SCOPED = 2, HEAD_CLAIMS = 4 };
 enum {
@@ -271,6 +272,8 @@ void bz_ack_encode(struct bz_buf *out, const struct bz_ack *ack)
     bz_buf_append_varint(out, ack->position);
     bz_buf_append_varint(out, ack->window);
     bz_buf_append_varint(out, ack->waiting);
+    if (ack->lacks)
+        bz_buf_append8(out, ACK_LACKS);
 }
 
 int bz_ack_decode(struct bz_bytes payload, struct bz_ack *out)
@@ -280,6 +283,8 @@ int bz_ack_decode(struct bz_bytes payload, struct bz_ack *out)
     out->position = bz_read_varint(&r);
     out->window = bz_read_varint(&r);
     out->waiting = bz_read_varint(&r);
+    uint8_t flags = bz_reader_left(&r) > 0 ? bz_read8(&r) : 0;
+    out->lacks = (flags & ACK_LACKS) != 0;
     return r.ok && out->window > 0 ? 0 : BLAZE_EPROTO;
 }
 

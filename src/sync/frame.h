@@ -150,6 +150,7 @@ struct bz_ack {
     uint64_t position; /* of the sender's log, durably applied */
     uint64_t window;   /* as in WELCOME, from now on */
     uint64_t waiting;  /* bytes of CHANGES that have come and are not dealt with */
+    bool lacks;        /* something of what was sent is missing: no head counts as reached */
 };
 void bz_ack_encode(struct bz_buf *out, const struct bz_ack *ack);
 int bz_ack_decode(struct bz_bytes payload, struct bz_ack *out);

@@ -266,6 +266,24 @@ int bz_handshake_ask(struct bz_session *s, blaze_error *error)
     return rc != 0 ? bz_error_code(error, rc) : 0;
 }
 
+/* What was left out may be as it should be by now. */
+static int ask_again(struct bz_session *s, blaze_error *error)
+{
+    const struct bz_replica_ops *ops = s->replica.ops;
+    struct bz_incoming *in = &s->in;
+    bool again = false;
+    if (!s->opaque.active || ops->left_out_again == NULL || in->cursor == 0)
+        return 0;
+    int rc = ops->left_out_again(s->replica.context, &again, error);
+    if (!again)
+        return rc;
+    in->known = in->cursor;
+    in->known_trail = in->trail;
+    in->trail = (struct bz_trail){0};
+    in->cursor = in->reached = 0;
+    return rc;
+}
+
 /* The peer is proven: tells it where we stand, and where to go on. */
 static int settle(struct bz_session *s, blaze_error *error)
 {
@@ -283,6 +301,9 @@ static int settle(struct bz_session *s, blaze_error *error)
         s->in.held = known.held;
     }
     s->in.scope = known.scope;
+    rc = ask_again(s, error);
+    if (rc != 0)
+        return rc;
     rc = send_welcome(s);
     if (rc != 0)
         return bz_error_code(error, rc);

@@ -116,15 +116,48 @@ static int define(struct bz_session *s, struct bz_apply *apply,
     if (definition->term == BZ_TERM_DICTIONARY && s->opaque.active)
         return bz_opaque_learn(s, apply, meaning, error);
     int rc = s->opaque.active ? bz_opaque_name(s, definition->term, meaning, &meaning) : 0;
-    if (rc != 0)
-        return bz_error_set(error, rc, "the peer gives a name that no member has given it");
-    rc = s->replica.ops->resolve(apply, definition->term, meaning, &ours, error);
-    if (rc != 0)
+    if (rc == 0)
+        rc = s->replica.ops->resolve(apply, definition->term, meaning, &ours, error);
+    else if (!bz_opaque_illegible(rc))
+        bz_error_code(error, rc);
+    bool illegible =
+        s->opaque.active && definition->term != BZ_TERM_NODE && bz_opaque_illegible(rc);
+    if (rc != 0 && !illegible)
         return rc;
     if (definition->term == BZ_TERM_DICTIONARY)
         bz_opaque_there(s, bz_bytes(meaning.data, BZ_DICTIONARY_NAME));
-    rc = bz_terms_learn(&s->in.terms, definition->term, definition->number, ours);
+    rc = illegible ? bz_terms_learn_illegible(&s->in.terms, definition->term, definition->number)
+                   : bz_terms_learn(&s->in.terms, definition->term, definition->number, ours);
     return rc != 0 ? bz_error_set(error, rc, "the peer defines a number twice") : 0;
+}
+
+/* A record of which no more can be told than that it is there: some name in it is illegible. */
+static int hide(struct bz_session *s, struct bz_change *change)
+{
+    struct bz_renaming to = {our_node, our_field, &s->in.terms};
+    struct bz_rec rec = {.rvv = change->rec.rvv};
+    int rc = bz_rec_rename(&s->in.arena, &rec, &to, &change->rec);
+    change->illegible = change->rec.rvv;
+    change->forged = true;
+    return rc;
+}
+
+/* A record in our numbers. */
+static int read_record(
+    struct bz_session *s, const struct bz_record *record, struct bz_change *change, bool *hidden)
+{
+    struct bz_incoming *in = &s->in;
+    int64_t collection = bz_terms_ours(&in->terms, BZ_TERM_COLLECTION, record->collection);
+    *hidden = collection == BLAZE_EAUTH;
+    if (collection < 0 && !*hidden)
+        return (int)collection;
+    change->collection = *hidden ? BZ_COLLECTION_NONE : (uint32_t)collection;
+    int rc = bz_rec_decode(&in->arena, record->rec, 0, &change->rec);
+    if (rc != 0)
+        return rc;
+    rc = *hidden ? 0 : localize(s, &change->rec);
+    *hidden |= s->opaque.active && bz_opaque_illegible(rc);
+    return *hidden ? hide(s, change) : rc;
 }
 
 static int apply_record(struct bz_session *s, struct bz_apply *apply,
@@ -132,20 +165,15 @@ static int apply_record(struct bz_session *s, struct bz_apply *apply,
 {
     struct bz_incoming *in = &s->in;
     struct bz_change change = {.id = record->id, .anew = in->anew};
+    bool hidden = false;
     bz_arena_reset(&in->arena);
-    int64_t collection = bz_terms_ours(&in->terms, BZ_TERM_COLLECTION, record->collection);
-    int rc = collection < 0 ? (int)collection : 0;
-    if (rc == 0)
-        rc = bz_rec_decode(&in->arena, record->rec, 0, &change.rec);
-    if (rc == 0)
-        rc = localize(s, &change.rec);
+    int rc = read_record(s, record, &change, &hidden);
     if (rc == BLAZE_ENOMEM)
         return bz_error_code(error, rc);
     if (rc != 0)
         return bz_error_set(error, BLAZE_EPROTO, "the peer sent a malformed record");
-    change.collection = (uint32_t)collection;
-    if (s->opaque.active)
-        rc = bz_opaque_open(s, &in->arena, apply, &change, &change.rec, error);
+    if (s->opaque.active && !hidden)
+        rc = bz_opaque_open(s, &in->arena, apply, &change, error);
     if (rc != 0)
         return rc;
     bool changed = false;
@@ -213,6 +241,7 @@ static int read_head(struct bz_session *s, struct bz_body_reader *body, struct b
     head->digest = fixed.digest;
     head->records = fixed.records;
     head->partial = fixed.partial;
+    head->opaque = s->opaque.active;
     return bz_scope_head(s, &fixed, head);
 }
 
@@ -232,23 +261,39 @@ struct bz_peer_state bz_incoming_peer(const struct bz_session *s)
     };
 }
 
+/* Whether something that the peer has sent is missing here, so that no head of it is reached in
+ * full: of what it believes to be here it leaves parts out. */
+static int find_lacks(struct bz_session *s, struct bz_apply *apply, bool *lacks, blaze_error *error)
+{
+    const struct bz_replica_ops *ops = s->replica.ops;
+    bool asks = s->opaque.active && ops->apply_lacks != NULL;
+    return asks ? ops->apply_lacks(apply, lacks, error) : 0;
+}
+
 /* Commits what brings us to `to`; with the head, if that is the peer's. */
 static int commit(struct bz_session *s, struct bz_apply *apply, uint64_t to,
     const struct bz_trail *openings, const struct bz_head *head, bool *diverged, blaze_error *error)
 {
     struct bz_peer_state state = bz_incoming_peer(s);
+    bool lacks = false;
+    int rc = find_lacks(s, apply, &lacks, error);
+    if (rc != 0) {
+        s->replica.ops->apply_abort(apply);
+        return rc;
+    }
     state.cursor = to;
     if (to > 0) {
         state.trail = s->in.trail;
         state.known = 0;
     }
     if (head != NULL) {
-        state.reached = to;
+        state.reached = lacks ? state.reached : to;
         state.held = 0;
     }
     bz_trail_add(&state.trail, openings);
-    int rc = s->replica.ops->apply_commit(apply, &state, head, diverged, error);
+    rc = s->replica.ops->apply_commit(apply, &state, head, diverged, error);
     if (rc == 0) {
+        s->in.lacks = lacks;
         s->in.cursor = state.cursor;
         s->in.reached = state.reached;
         s->in.trail = to > 0 ? state.trail : s->in.trail;
@@ -431,7 +476,8 @@ void bz_incoming_ack(struct bz_session *s)
     struct bz_ack ack = {.chunks = in->chunks,
         .position = in->cursor,
         .window = in->window,
-        .waiting = in->waiting + (s->input.size - s->input_scanned)};
+        .waiting = in->waiting + (s->input.size - s->input_scanned),
+        .lacks = in->lacks};
     bz_ack_encode(&s->scratch, &ack);
     bz_session_send(s, BZ_FRAME_ACK);
 }

@@ -311,13 +311,25 @@ static int take_entry(struct bz_session *s, const struct bz_have *have)
     return rc;
 }
 
-/* Whether something is not here that is due. */
+/* Our version vector, and what was left out on the way, of which it says nothing. */
+static int load_version(struct bz_session *s, struct bz_vv *vv, struct bz_vv *left_out)
+{
+    const struct bz_replica_ops *ops = s->replica.ops;
+    *left_out = (struct bz_vv){0};
+    bz_arena_reset(&s->in.arena);
+    int rc = ops->version(s->replica.context, &s->in.arena, vv);
+    return rc == 0 && ops->left_out != NULL
+               ? ops->left_out(s->replica.context, &s->in.arena, left_out)
+               : rc;
+}
+
+/* Whether something is not here that is due. Of a node whose entry stands still that is not known,
+ * and what comes again and again would not be here either. */
 static int lacks(struct bz_session *s, bool *out)
 {
     struct bz_lazy *l = &s->lazy;
-    struct bz_vv vv;
-    bz_arena_reset(&s->in.arena);
-    int rc = s->replica.ops->version(s->replica.context, &s->in.arena, &vv);
+    struct bz_vv vv, left_out;
+    int rc = load_version(s, &vv, &left_out);
     *out = false;
     for (uint32_t i = 0; rc == 0 && !*out && i < l->name_count; i++) {
         struct bz_lazy_name *name = &l->names[i];
@@ -325,6 +337,9 @@ static int lacks(struct bz_session *s, bool *out)
         if (due.seq <= name->here)
             continue;
         rc = s->replica.ops->node_number(s->replica.context, &name->id, &due.node);
+        bool stands = rc == 0 && bz_vv_get(&left_out, due.node) > bz_vv_get(&vv, due.node);
+        if (stands)
+            continue;
         *out = rc == BLAZE_ENOTFOUND || (rc == 0 && !bz_vv_covers(&vv, due));
         rc = rc == BLAZE_ENOTFOUND ? 0 : rc;
         if (rc == 0 && !*out)

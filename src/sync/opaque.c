@@ -6,7 +6,9 @@
  * place it has bytes that are the same for the same name; and bodies, which are sealed together
  * with all that is told of their write in clear: in which collection and record it stands, which
  * dot it has, when, by whom and whether alive. So it can leave out what it has and bring up what it
- * had before, and can make nothing.
+ * had before, and can make nothing. Nor can it look into what it hands on: a member that is broken
+ * or of ill will, which has the keys, may have sealed what nobody can read. That must hold up
+ * nobody else, so such a write is handed to the replica without a body, and as illegible.
  *
  * Bodies are sealed anew by each member that sends them, for a member keeps them in clear: one
  * write may have several sealed forms, and a blind node keeps the one that it has.
@@ -142,15 +144,19 @@ bool bz_opaque_is_there(const struct bz_session *s, const uint8_t *name)
 static void choose(struct bz_session *s)
 {
     struct bz_dictionaries *d = &s->opaque.dictionaries;
+    d->mute = s->out.there.full;
     for (uint32_t i = d->count; i-- > 0;) {
-        if (bz_opaque_is_there(s, d->list[i].name))
-            d->used = i;
+        if (!bz_opaque_is_there(s, d->list[i].name))
+            continue;
+        d->used = i;
+        d->mute = false;
     }
 }
 
 void bz_opaque_there(struct bz_session *s, struct bz_bytes names)
 {
     struct bz_dictionaries_there *there = &s->out.there;
+    there->full |= names.size / BZ_DICTIONARY_NAME >= BZ_DICTIONARIES_MAX;
     for (size_t at = 0; at + BZ_DICTIONARY_NAME <= names.size; at += BZ_DICTIONARY_NAME) {
         if (there->count < BZ_DICTIONARIES_MAX && !bz_opaque_is_there(s, names.data + at))
             memcpy(there->names[there->count++], names.data + at, BZ_DICTIONARY_NAME);
@@ -168,18 +174,18 @@ int bz_opaque_learn(
         rc = bz_dictionaries_add(&s->opaque.dictionaries, dictionary, meaning.data);
     if (rc == 0) {
         bz_opaque_there(s, bz_bytes(meaning.data, BZ_DICTIONARY_NAME));
-        return s->replica.ops->resolve(apply, BZ_TERM_DICTIONARY, meaning, &number, error);
+        rc = s->replica.ops->resolve(apply, BZ_TERM_DICTIONARY, meaning, &number, error);
+        return bz_opaque_illegible(rc) ? 0 : rc; /* there is no room for it */
     }
-    if (rc == BLAZE_ENOMEM)
-        return bz_error_code(error, rc);
-    return bz_error_set(error, rc, "the peer gives a dictionary that is none");
+    return bz_opaque_illegible(rc) ? 0 : bz_error_code(error, rc);
 }
 
 struct bz_bytes bz_opaque_to_tell(struct bz_session *s)
 {
     struct bz_opaque *q = &s->opaque;
     const struct bz_dictionary *used = &q->dictionaries.list[q->dictionaries.used];
-    if (q->told || q->dictionaries.count == 0 || bz_opaque_is_there(s, used->name))
+    if (q->told || q->dictionaries.count == 0 || q->dictionaries.mute ||
+        bz_opaque_is_there(s, used->name))
         return bz_bytes(NULL, 0);
     return used->bytes;
 }
@@ -350,47 +356,51 @@ static int open_write(struct bz_session *s, struct bz_arena *arena, struct resol
     if (rc != 0)
         return rc == BLAZE_ECORRUPT ? BLAZE_EAUTH : rc;
     rc = bz_form_read(&q->form, bz_buf_bytes(&q->plain), number_of_field, resolving, &body);
+    if (rc == 0 && write->kind != 0)
+        rc = BLAZE_EPROTO; /* of a later version */
     if (rc != 0)
         return rc;
     write->body = body.size == 0 ? body : bz_arena_copy(arena, body);
     return body.size > 0 && write->body.data == NULL ? BLAZE_ENOMEM : 0;
 }
 
-/* Says which record it is, that somebody can do something about it. */
-static int cannot_open(const struct bz_session *s, const struct bz_change *change,
-    const struct bz_rec *rec, uint32_t write, int rc, blaze_error *error)
+bool bz_opaque_illegible(int code)
 {
-    char record[BLAZE_ID_TEXT_SIZE], node[BLAZE_ID_TEXT_SIZE];
-    struct bz_bytes meaning;
-    blaze_id writer;
-    blaze_id_format(&change->id, record);
-    if (rc == BLAZE_EAUTH)
-        return bz_error_set(error, rc,
-            "the blind peer gave record %s as no member has sealed it: it is damaged or forged",
-            record);
-    if (rc != BLAZE_EPROTO || write == rec->write_count ||
-        s->replica.ops->meaning(
-            s->replica.context, BZ_TERM_NODE, rec->writes[write].dot.node, &meaning) != 0)
-        return bz_error_code(error, rc);
-    memcpy(&writer, meaning.data, sizeof writer);
-    return bz_error_set(error, rc, "record %s is malformed as node %s sealed it", record,
-        blaze_id_format(&writer, node));
+    return code == BLAZE_EAUTH || code == BLAZE_EPROTO || code == BLAZE_EINVAL ||
+           code == BLAZE_ELIMIT;
+}
+
+/* Adds a write to those that are illegible; they come in the order of their dots. */
+static void note_illegible(struct bz_change *change, struct bz_write *write, int why)
+{
+    struct bz_vv *noted = &change->illegible;
+    if (noted->count == 0 || noted->entries[noted->count - 1].node != write->dot.node)
+        noted->count++;
+    noted->entries[noted->count - 1] = write->dot;
+    change->forged |= why == BLAZE_EAUTH;
+    write->body = bz_bytes(NULL, 0);
+    write->kind = 0;
 }
 
 int bz_opaque_open(struct bz_session *s, struct bz_arena *arena, struct bz_apply *apply,
-    const struct bz_change *change, struct bz_rec *rec, blaze_error *error)
+    struct bz_change *change, blaze_error *error)
 {
     struct resolving resolving = {.s = s, .apply = apply, .error = error};
-    struct bz_rec opened = *rec;
+    struct bz_rec *rec = &change->rec;
     const uint8_t *tag;
     int rc = find_tag(s, change->collection, &tag);
     if (rc == 0)
-        rc = copy_writes(arena, &opened);
-    uint32_t i = 0;
-    while (rc == 0 && i < opened.write_count &&
-           (rc = open_write(s, arena, &resolving, change, tag, &opened.writes[i])) == 0)
-        i++;
-    if (rc == 0)
-        *rec = opened;
-    return rc == 0 || resolving.failed != 0 ? rc : cannot_open(s, change, &opened, i, rc, error);
+        rc = copy_writes(arena, rec);
+    change->illegible = (struct bz_vv){
+        bz_arena_alloc(arena, (rec->write_count + 1) * sizeof *change->illegible.entries), 0};
+    if (rc == 0 && change->illegible.entries == NULL)
+        rc = BLAZE_ENOMEM;
+    for (uint32_t i = 0; rc == 0 && i < rec->write_count; i++) {
+        rc = open_write(s, arena, &resolving, change, tag, &rec->writes[i]);
+        if (bz_opaque_illegible(rc)) {
+            note_illegible(change, &rec->writes[i], rc);
+            rc = 0;
+        }
+    }
+    return rc == 0 || rc == resolving.failed ? rc : bz_error_code(error, rc);
 }

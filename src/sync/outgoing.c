@@ -199,7 +199,7 @@ int bz_outgoing_ack(struct bz_session *s, const struct bz_ack *ack, blaze_error 
         if (chunk->round != o->round)
             continue;
         o->position_acked = chunk->to;
-        if (chunk->head || BZ_MUTANT(FIELDS_BY_CURSOR))
+        if ((chunk->head && !ack->lacks) || BZ_MUTANT(FIELDS_BY_CURSOR))
             o->reached = chunk->to;
         int rc = chunk->claims ? take_claim(s, chunk) : 0;
         if (rc != 0)

@@ -75,6 +75,7 @@ struct bz_sent_chunk {
 struct bz_dictionaries_there {
     uint8_t names[BZ_DICTIONARIES_MAX][BZ_DICTIONARY_NAME];
     uint32_t count;
+    bool full; /* it takes no more of them */
 };
 
 /* Our changes, on their way to the peer. */
@@ -141,6 +142,7 @@ struct bz_incoming {
     bool withheld;  /* it carried `withheld_head`, which waits for a comparison; its vv is `vv` */
     struct bz_head withheld_head;
     bool anew;       /* this round is because of a difference that should not be */
+    bool lacks;      /* something is missing that was illegible when it came */
     uint64_t cursor; /* of the peer's log, applied here */
     uint64_t reached;
     uint32_t self;         /* number of the node that we are to the peer */
@@ -339,7 +341,7 @@ int bz_opaque_names(struct bz_session *s, struct bz_buf *out);
 /* The names of those that the peer has. */
 void bz_opaque_there(struct bz_session *s, struct bz_bytes names);
 bool bz_opaque_is_there(const struct bz_session *s, const uint8_t *name);
-/* A dictionary that the peer tells, which is kept. */
+/* A dictionary that the peer tells, which is kept, unless it is none. */
 int bz_opaque_learn(
     struct bz_session *s, struct bz_apply *apply, struct bz_bytes meaning, blaze_error *error);
 /* Whether the peer may have a dictionary to tell where there is none yet, as it does in its first
@@ -350,10 +352,11 @@ struct bz_bytes bz_opaque_to_tell(struct bz_session *s);
 /* The record with sealed bodies, in the arena. */
 int bz_opaque_seal(struct bz_session *s, struct bz_arena *arena, const struct bz_change *change,
     struct bz_rec *out);
-/* Opens the bodies of a record in our numbers, in the arena. BLAZE_EAUTH if no member has sealed
- * them for where they stand, BLAZE_EPROTO if they are malformed. */
+/* Opens the bodies of a record in our numbers, in the arena, and notes those that are illegible. */
 int bz_opaque_open(struct bz_session *s, struct bz_arena *arena, struct bz_apply *apply,
-    const struct bz_change *change, struct bz_rec *rec, blaze_error *error);
+    struct bz_change *change, blaze_error *error);
+/* Whether a code says that something that came is illegible, and not that something failed here. */
+bool bz_opaque_illegible(int code);
 
 /* ---- lazy.c ---- */
 void bz_lazy_init(struct bz_session *s);

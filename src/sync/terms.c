@@ -3,7 +3,8 @@
 
 #include "base/alloc.h"
 
-#define UNKNOWN UINT32_MAX
+#define UNKNOWN   UINT32_MAX
+#define ILLEGIBLE (UINT32_MAX - 1)
 
 /* The next table size that holds `number`: doubling, in whole bytes of bits. */
 static uint32_t grown(uint32_t count, uint32_t number)
@@ -71,9 +72,15 @@ int bz_terms_learn(
     return 0;
 }
 
+int bz_terms_learn_illegible(struct bz_terms_learnt *learnt, enum bz_term term, uint32_t theirs)
+{
+    return bz_terms_learn(learnt, term, theirs, ILLEGIBLE);
+}
+
 int64_t bz_terms_ours(const struct bz_terms_learnt *learnt, enum bz_term term, uint32_t theirs)
 {
     if (theirs >= learnt->count[term] || learnt->ours[term][theirs] == UNKNOWN)
         return BLAZE_EPROTO;
-    return learnt->ours[term][theirs];
+    int64_t ours = learnt->ours[term][theirs];
+    return ours == ILLEGIBLE ? BLAZE_EAUTH : ours;
 }

@@ -33,7 +33,9 @@ void bz_terms_learnt_release(struct bz_terms_learnt *learnt);
 /* BLAZE_EPROTO if the peer has defined this number before; BLAZE_ENOMEM. */
 int bz_terms_learn(
     struct bz_terms_learnt *learnt, enum bz_term term, uint32_t theirs, uint32_t ours);
-/* Our number, or BLAZE_EPROTO if it was never defined. */
+/* The same for a number whose meaning nobody can read. */
+int bz_terms_learn_illegible(struct bz_terms_learnt *learnt, enum bz_term term, uint32_t theirs);
+/* Our number; BLAZE_EPROTO if it was never defined, BLAZE_EAUTH if it is illegible. */
 int64_t bz_terms_ours(const struct bz_terms_learnt *learnt, enum bz_term term, uint32_t theirs);
 
 #endif

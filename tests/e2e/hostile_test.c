@@ -2,7 +2,8 @@
 /*
  * A member that knows the secret, is let in by a hub that runs, and then does what it should not:
  * its session ends with its reason, or is held within bounds; those who sync meanwhile do not
- * notice, and the databases are unharmed.
+ * notice, and the databases are unharmed. Or it keeps to the protocol, and seals what nobody can
+ * read: they are told so, and go on.
  *
  * The member is a session of the library until it is let in. From then on frames are made by hand.
  */
@@ -55,6 +56,7 @@ struct deed {
     void (*act)(struct member *m);
     void (*go_on)(struct member *m);    /* when there is room to write again, or NULL */
     void (*answered)(struct member *m); /* a PONG has come, or NULL */
+    bool seals; /* it keeps to all rules but that of how to seal: it syncs */
 };
 
 /* ---- on the loop ---- */
@@ -245,6 +247,37 @@ static void turn_hostile(struct member *m)
     m->deed->act(m);
 }
 
+/* ---- what it seals is authentic, for it has the keys, and nobody can read it ---- */
+
+static const struct bz_seal_ops *honest_seal;
+
+static int seal_rubbish(void *sealer, const blaze_id *node, struct bz_bytes more,
+    struct bz_bytes body, struct bz_buf *out)
+{
+    (void)body;
+    return honest_seal->seal_body(sealer, node, more, bz_bytes_text("\xff no form of a body"), out);
+}
+
+static int seal_no_dictionary(
+    void *sealer, enum bz_term term, struct bz_bytes name, struct bz_buf *out)
+{
+    return honest_seal->seal_name(sealer, term,
+        term == BZ_TERM_DICTIONARY ? bz_bytes_text("no dictionary of any kind") : name, out);
+}
+
+static struct bz_seal_ops bad_seal;
+
+static void seal_badly(struct member *m)
+{
+    honest_seal = m->auth.seal;
+    bad_seal = *honest_seal;
+    bad_seal.seal_body = seal_rubbish;
+    bad_seal.seal_name = seal_no_dictionary;
+    m->auth.seal = &bad_seal;
+}
+
+static const struct deed bad_sealing = {.what = "seals badly", .seals = true};
+
 static void drive(struct member *m)
 {
     struct bz_session_status status;
@@ -255,8 +288,11 @@ static void drive(struct member *m)
         write_bytes(m, output.data, output.size);
         bz_session_sent(m->session, output.size);
         bz_session_status(m->session, &status);
-    } while (more && status.phase == BZ_SESSION_HANDSHAKE);
-    if (status.phase == BZ_SESSION_CATCHING_UP || status.phase == BZ_SESSION_LIVE)
+    } while (more && (m->deed->seals || status.phase == BZ_SESSION_HANDSHAKE));
+    if (m->deed->seals && status.phase == BZ_SESSION_LIVE)
+        NOTE(m->in = true);
+    else if (!m->deed->seals && status.phase != BZ_SESSION_HANDSHAKE &&
+             status.phase != BZ_SESSION_CLOSED)
         turn_hostile(m);
 }
 
@@ -340,6 +376,8 @@ static void member_begin(struct member *m, const struct deed *deed, const char *
         bz_db_replica_open(m->db, &m->replica, &error) != 0 || bz_loop_open(&m->loop, &error) != 0)
         fail_msg("%s", error.text);
     m->auth = bz_keys_auth(&m->keys);
+    if (deed->seals)
+        seal_badly(m);
     bz_loop_call(m->loop, connect_on_loop, m);
     WAIT_UNTIL(m->in || m->over);
     assert_true(m->in);
@@ -473,11 +511,59 @@ static void whatever_a_member_does_to_a_trusted_hub_by_unix_nobody_else_notices(
     misbehave(w, text(w, "unix:%s/hub.sock", w->dir), "--trusted");
 }
 
+/* What status says of the one record that was left out. */
+static void assert_left_out(struct world *w, const char *name, const char *record)
+{
+    const char *node = json_at(w, must(w, "status", MEMBER, NULL), "node");
+    const char *status = must(w, "status", name, NULL);
+    assert_string_equal(json_at(w, status, "unreadable.count"), "1");
+    assert_non_null(strstr(status, text(w, "\"record\":\"%s\"", record)));
+    assert_non_null(strstr(status, text(w, "\"collection\":\"c\",\"writer\":\"%s\"", node)));
+    assert_non_null(strstr(status, "\"kind\":\"unreadable\",\"value\":1"));
+    assert_non_null(strstr(status, "write it anew"));
+}
+
+static void what_a_member_seals_badly_stops_nobody_else(void **state)
+{
+    struct world *w = *state;
+    struct member m;
+    struct hub hub = start_logging_hub(w, "hub", "tcp://127.0.0.1:0", NULL);
+    must(w, "create", "a.blz", NULL);
+    const char *code = json_at(w, must(w, "share", "a.blz", hub.url, NULL), "code");
+    must(w, "join", "b.blz", code, NULL);
+    must(w, "join", MEMBER, code, NULL);
+    const char *bad = json_at(w, must(w, "insert", MEMBER, "c", "{\"from\":\"it\"}", NULL), "_id");
+    member_begin(&m, &bad_sealing, hub.url);
+    member_end(&m);
+
+    /* Twice, since who met it once met it each time. */
+    for (int i = 0; i < 2; i++) {
+        write_and_sync(w);
+        assert_left_out(w, "a.blz", bad);
+        assert_left_out(w, "b.blz", bad);
+    }
+    must(w, "join", "late.blz", code, NULL);
+    assert_same(w, "a.blz", "late.blz");
+    assert_left_out(w, "late.blz", bad);
+
+    /* Somebody writes it whole, and all have it. */
+    must(w, "put", "b.blz", "c", bad, "{\"from\":\"b\"}", NULL);
+    const char *all[] = {"b.blz", "a.blz", "late.blz", MEMBER};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        must(w, "sync", all[i], NULL);
+        assert_same(w, "b.blz", all[i]);
+        assert_null(strstr(must(w, "status", all[i], NULL), "unreadable"));
+        must(w, "check", all[i], NULL);
+    }
+    stop_hub(&hub);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, world_begin, world_end)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        TEST(what_a_member_seals_badly_stops_nobody_else),
         TEST(whatever_a_member_does_to_a_blind_hub_by_tcp_nobody_else_notices),
         TEST(whatever_a_member_does_to_a_trusted_hub_by_unix_nobody_else_notices),
     };

@@ -56,8 +56,8 @@ static void print_warnings(const blaze_value *warnings)
 static int print_status_table(const char *json)
 {
     static const char *const order[] = {"database", "node", "role", "records", "conflicts",
-        "digest", "blind", "partial", "scope", "sealed", "collections", "vv", "peers", "links",
-        "storage"};
+        "digest", "blind", "partial", "scope", "sealed", "unreadable", "collections", "vv", "peers",
+        "links", "storage"};
     blaze_doc *doc;
     blaze_value all, value;
     int rc = blaze_doc_from_json(&doc, json, strlen(json), NULL);
