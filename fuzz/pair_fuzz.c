@@ -106,6 +106,7 @@ static void make_frame(struct story *s, uint8_t how)
         bz_resume_encode(&payload, &(struct bz_resume){.round = a & 3,
                                        .epoch = b & 1 ? fake_id(b) : (blaze_id){{0}},
                                        .position = c,
+                                       .as_of = c + (a >> 2),
                                        .reached = c / 2});
         break;
     case 2:
@@ -138,6 +139,7 @@ static void make_changes(struct story *s, uint8_t how)
         .packing = (enum bz_packing)(flags >> 3 & 3), .more = flags & 2, .round = flags >> 2 & 1};
     chunk.from = bz_read8(&s->left);
     chunk.to = chunk.from + bz_read8(&s->left);
+    chunk.as_of = chunk.to + (flags >> 5);
     chunk.raw_size = bz_read8(&s->left);
     size = size < bz_reader_left(&s->left) ? size : bz_reader_left(&s->left);
     chunk.body = bz_read_bytes(&s->left, size);

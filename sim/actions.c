@@ -523,29 +523,10 @@ static uint32_t who_knows(
         bool loaded = load_known(w, l, node, image, &known);
         uint32_t other = l->nodes[l->nodes[0] == node->number];
         bool meets = !node->portable || !sim_is_part(&w->nodes[other]);
-        if (loaded && meets && !w->nodes[other].put_back && known.cursor > image->position)
+        if (loaded && meets && !w->nodes[other].put_back && known.as_of > image->position)
             knowing |= 1u << other;
     }
     return knowing;
-}
-
-/* Whether somebody is, or may be, in the middle of a log that an image has as far: records that
- * have changed since will be, in that log, where it has been already. See "What is not promised" in
- * docs/replication.md. */
-static bool is_being_read(
-    const struct sim_world *w, const struct sim_node *node, const struct sim_image *image)
-{
-    struct bz_peer_state known;
-    for (uint32_t i = 0; i < SIM_LINKS; i++) {
-        const struct sim_link *l = &w->links[i];
-        bool ours = l->used && (l->nodes[0] == node->number || l->nodes[1] == node->number);
-        if (ours && w->nodes[l->nodes[l->nodes[0] == node->number]].db == NULL)
-            return true;
-        if (load_known(w, l, node, image, &known) && known.cursor > known.reached &&
-            known.cursor <= image->position)
-            return true;
-    }
-    return false;
 }
 
 /* A copy of a directory that was not opened yet still has what is about to be lost. */
@@ -566,7 +547,7 @@ static void do_put_back(struct sim_world *w)
 {
     struct sim_node *node = some_node(w);
     if (node == NULL || !is_backed_up(node) || w->options.disk || !has_identities(w) ||
-        is_copied(w, node, node->backup.identity) || is_being_read(w, node, &node->backup))
+        is_copied(w, node, node->backup.identity))
         return;
     const struct sim_image *image = &node->backup;
     bool known = sim_is_known(w, image->identity, image->seq);

@@ -377,6 +377,11 @@ static inline uint64_t fake_changes_position(struct bz_changes *w)
     return w->walked;
 }
 
+static inline uint64_t fake_changes_end(struct bz_changes *w)
+{
+    return w->end;
+}
+
 static inline int fake_changes_head(struct bz_changes *w, struct bz_head *out)
 {
     *out = w->head;
@@ -524,6 +529,7 @@ static const struct bz_replica_ops fake_ops = {
     .changes_next = fake_changes_next,
     .changes_position = fake_changes_position,
     .changes_head = fake_changes_head,
+    .changes_end = fake_changes_end,
     .changes_close = fake_changes_close,
     .apply_begin = fake_apply_begin,
     .apply_begin_now = fake_apply_begin_now,

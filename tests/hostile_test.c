@@ -88,9 +88,11 @@ static void changes_from_elsewhere(struct world *w, struct link *l)
     struct bz_buf payload;
     (void)w;
     bz_buf_init(&payload, 1000);
-    bz_chunk_encode(
-        &payload, &(struct bz_chunk){
-                      .more = true, .from = 1u << 20, .to = 1u << 21, .body = bz_bytes("\0", 2)});
+    bz_chunk_encode(&payload, &(struct bz_chunk){.more = true,
+                                  .from = 1u << 20,
+                                  .to = 1u << 21,
+                                  .as_of = 1u << 21,
+                                  .body = bz_bytes("\0", 2)});
     send_payload(l, BZ_FRAME_CHANGES, &payload);
 }
 
@@ -102,7 +104,7 @@ static void counts_that_lie(struct world *w, struct link *l)
     struct bz_chunk chunk = {.more = true,
         .from = pipe_status(&l->pipe, 1).position_acked,
         .body = bz_bytes("\xff\xff\xff\xff\x0f\0", 6)};
-    chunk.to = chunk.from + 1;
+    chunk.to = chunk.as_of = chunk.from + 1;
     bz_chunk_encode(&payload, &chunk);
     send_payload(l, BZ_FRAME_CHANGES, &payload);
 }

@@ -382,28 +382,6 @@ static void a_scope_beyond_the_limits_is_refused_before_it_is_understood(void **
     bz_buf_release(&scope);
 }
 
-static void what_a_log_is_recognized_by_comes_with_a_cursor_of_nothing(void **state)
-{
-    (void)state;
-    struct bz_buf payload;
-    struct bz_buf scope;
-    struct bz_resume out, resume = {.known = 9, .known_trail = {2, {{7, 70}, {3, 30}}}};
-    scope_bytes(&scope, "notes", "");
-    resume.scope = bz_buf_bytes(&scope);
-    bz_buf_init(&payload, 1000);
-    bz_resume_encode(&payload, &resume);
-    assert_int_equal(bz_resume_decode(bz_buf_bytes(&payload), &out), 0);
-    assert_int_equal(out.known, 9);
-    assert_int_equal(out.known_trail.count, 2);
-    assert_int_equal(out.known_trail.marks[1].id, 30);
-    bz_buf_clear(&payload);
-    resume.known = 7; /* its newest opening begins later */
-    bz_resume_encode(&payload, &resume);
-    assert_int_equal(decode(&payload), BLAZE_EPROTO);
-    bz_buf_release(&payload);
-    bz_buf_release(&scope);
-}
-
 /* A scope that is sound as bytes and is none for whoever has to ask it. */
 static void a_peer_whose_scope_cannot_be_understood_is_told_why(void **state)
 {
@@ -477,7 +455,6 @@ int main(void)
         cmocka_unit_test(who_writes_anew_what_it_has_let_go_of_has_seen_that),
         cmocka_unit_test(what_was_sent_and_let_go_of_comes_back_to_who_is_a_full_one_since),
         cmocka_unit_test(a_scope_beyond_the_limits_is_refused_before_it_is_understood),
-        cmocka_unit_test(what_a_log_is_recognized_by_comes_with_a_cursor_of_nothing),
         cmocka_unit_test(a_peer_whose_scope_cannot_be_understood_is_told_why),
         cmocka_unit_test(markers_that_are_malformed_are_refused),
     };

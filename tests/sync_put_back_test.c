@@ -359,6 +359,118 @@ static void writes_that_were_never_made_are_told_of(void **state)
     }
 }
 
+/* ---- who had come only part of the way ---- */
+
+/* A record that changes leaves its place in the log, and who has come past that does not have it
+ * yet; put back, it stands there again. */
+static void read_a_part(struct fixture *f, struct link *l)
+{
+    f->w.chunk_bytes = 200;
+    link_up(&f->w, l);
+    while (bz_db_position(l->ends[1]->db) < 8)
+        assert_true(pipe_step(&l->pipe));
+    link_down(l);
+    assert_true(bz_db_position(l->ends[1]->db) < 16);
+    assert_false(has_note(l->ends[1], 3));
+}
+
+static void who_had_come_a_part_of_the_way_misses_nothing(bool blind, uint32_t after)
+{
+    struct fixture f = {0};
+    world_open_with(&f.w, 90 + after, STAR, 3, blind ? 1 : 0);
+    struct link *writes = &f.w.link[0], *reads = &f.w.link[1];
+    write_notes(&f.w.site[1], 0, 20, "before");
+    assert_false(meet_once(&f, 0));
+    struct bz_memory_image *image = take(&f, 0);
+    blaze_id node = node_of(&f.w.site[0]);
+    write_notes(&f.w.site[1], 3, 1, "changed");
+    assert_false(meet_once(&f, 0));
+    link_down(writes);
+    read_a_part(&f, reads);
+    reopen(&f, 0, image);
+    if (!blind)
+        write_notes(&f.w.site[0], 40, after, "after");
+    /* As long as the writer is away, nobody else has what the reader missed. */
+    assert_true(meet_once(&f, 1));
+    blaze_id renewed = node_of(&f.w.site[0]);
+    assert_memory_not_equal(&node, &renewed, sizeof node);
+    assert_false(meet_once(&f, 1));
+    for (uint32_t n = 0; n < 20; n++)
+        assert_true(has_note(&f.w.site[2], n));
+    meet_all(&f);
+    for (uint32_t i = 0; i < 3; i++)
+        assert_int_equal(bz_db_check(f.w.site[i].db, NULL, NULL, NULL), 0);
+    close_world(&f);
+}
+
+static void who_was_reading_a_log_that_is_put_back_misses_nothing(void **state)
+{
+    (void)state;
+    who_had_come_a_part_of_the_way_misses_nothing(false, 0);
+    who_had_come_a_part_of_the_way_misses_nothing(false, 8);
+    who_had_come_a_part_of_the_way_misses_nothing(true, 0);
+}
+
+/* Not so if the log is what it was: who has come a part of the way goes on there. */
+static void who_was_reading_the_log_of_a_process_that_ends_goes_on(void **state)
+{
+    (void)state;
+    struct fixture f;
+    open_world(&f, 99, CHAIN, 2);
+    struct link *l = &f.w.link[0];
+    write_notes(&f.w.site[0], 0, 20, "before");
+    write_notes(&f.w.site[0], 3, 1, "changed");
+    blaze_id node = node_of(&f.w.site[0]);
+    for (uint32_t turn = 0; turn < 3; turn++) {
+        if (turn == 0)
+            read_a_part(&f, l);
+        reopen(&f, 0, NULL);
+        write_notes(&f.w.site[0], 5 + turn, 1, "changed by another process");
+    }
+    uint64_t had = bz_db_position(f.w.site[1].db);
+    assert_false(meet_once(&f, 0));
+    assert_int_equal(pipe_status(&l->pipe, 0).sent_records, 20 - had + 3);
+    blaze_id same = node_of(&f.w.site[0]);
+    assert_memory_equal(&node, &same, sizeof node);
+    meet_all(&f);
+    close_world(&f);
+}
+
+static void take_collections(struct site *s, const char *const *names, size_t count)
+{
+    struct bz_buf scope;
+    bz_buf_init(&scope, BZ_SCOPE_BYTES_MAX);
+    for (size_t i = 0; i < count; i++)
+        bz_scope_append(
+            &scope, &(struct bz_scope_item){bz_bytes_text(names[i]), bz_bytes(NULL, 0)});
+    assert_int_equal(bz_db_scope_set(s->db, bz_buf_bytes(&scope), NULL), 0);
+    bz_buf_release(&scope);
+}
+
+/* What it has under the scope before it need not be sent again; unless the log has others there. */
+static void a_partial_copy_that_takes_more_misses_nothing_of_a_log_that_is_put_back(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"notes", "people"};
+    struct fixture f;
+    open_world(&f, 95, CHAIN, 2);
+    take_collections(&f.w.site[1], names, 1);
+    write_notes(&f.w.site[0], 0, 10, "before");
+    assert_false(meet_once(&f, 0));
+    struct bz_memory_image *image = take(&f, 0);
+    write_notes(&f.w.site[0], 20, 6, "lost");
+    assert_false(meet_once(&f, 0));
+    link_down(&f.w.link[0]);
+    take_collections(&f.w.site[1], names, 2);
+    reopen(&f, 0, image);
+    write_notes(&f.w.site[0], 40, 6, "after");
+    while (meet_once(&f, 0))
+        ;
+    assert_notes(&f, 0, 10);
+    assert_notes(&f, 40, 6);
+    close_world(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -368,6 +480,9 @@ int main(void)
         cmocka_unit_test(it_is_found_out_by_who_wants_another_part_now),
         cmocka_unit_test(writes_that_were_never_made_are_told_of),
         cmocka_unit_test(a_process_that_ends_and_begins_anew_is_the_same_node),
+        cmocka_unit_test(who_was_reading_a_log_that_is_put_back_misses_nothing),
+        cmocka_unit_test(who_was_reading_the_log_of_a_process_that_ends_goes_on),
+        cmocka_unit_test(a_partial_copy_that_takes_more_misses_nothing_of_a_log_that_is_put_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

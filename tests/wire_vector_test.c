@@ -115,7 +115,8 @@ static int describe_resume(struct bz_bytes payload, struct bz_buf *text, struct 
         return rc;
     bz_buf_printf(text, "round %llu", NUMBER(r.round));
     say_hex(text, "epoch", &r.epoch, 16);
-    bz_buf_printf(text, " position %llu reached %llu", NUMBER(r.position), NUMBER(r.reached));
+    bz_buf_printf(text, " position %llu as of %llu reached %llu", NUMBER(r.position),
+        NUMBER(r.as_of), NUMBER(r.reached));
     say_trail(text, &r.trail);
     bz_resume_encode(again, &r);
     while (bz_summary_next(&r.summary, &node, &seq) == 0) {
@@ -226,6 +227,8 @@ static int describe_changes(struct bz_bytes payload, struct bz_buf *text, struct
         return rc;
     bz_buf_printf(text, "round %llu from %llu to %llu %s", NUMBER(c.round), NUMBER(c.from),
         NUMBER(c.to), c.more ? "more" : "to the head");
+    if (c.more)
+        bz_buf_printf(text, " of %llu", NUMBER(c.as_of));
     say_trail(text, &c.openings);
     bz_chunk_encode(again, &c);
     static const char *const packings[] = {"", "LZ4", "zstd", "zstd going on"};

@@ -212,8 +212,11 @@ static void be_left_at(blaze_db *db, uint64_t cursor, bool head)
     struct bz_apply *apply;
     bool diverged;
     const blaze_id node = {{7}};
-    struct bz_peer_state peer = {
-        .epoch = {{1}}, .cursor = cursor, .reached = head ? cursor : 0, .seen_ms = 1};
+    struct bz_peer_state peer = {.epoch = {{1}},
+        .cursor = cursor,
+        .as_of = cursor,
+        .reached = head ? cursor : 0,
+        .seen_ms = 1};
     struct bz_head at = {.position = cursor, .partial = true};
     OK(bz_db_replica_open(db->db, &replica, &error));
     OK(replica.ops->apply_begin(replica.context, &node, &apply, &error));

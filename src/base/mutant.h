@@ -41,6 +41,7 @@
     X(LIFE_UNLISTED, "a conflict of life is not listed")                                           \
     X(OPENING_NOT_NOTED, "a copy that was put back notes no opening of its own")                   \
     X(FORK_UNNOTICED, "no new identity when a peer's cursor is of a log that is no more")          \
+    X(AS_OF_CURSOR, "of a cursor it is not kept as of which state of the log it was given")        \
     X(NOT_REISSUED, "what was written since the copy was put back keeps its dots")                 \
     X(LOGS_NOT_REREAD, "who was put back does not ask again for what it had given others")         \
     X(FORMER_NODE_GOES_ON, "sessions go on under the name of a node that is no more")              \

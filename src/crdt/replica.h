@@ -32,8 +32,8 @@ struct bz_opening_mark {
     uint64_t id; /* random; 0: none */
 };
 
-/* What is remembered of the openings that a cursor has passed: the newest first, which is that of
- * the cursor, and of older ones the fewer the further back. */
+/* What is remembered of the openings of a log up to a position: the newest first, which is that of
+ * the position, and of older ones the fewer the further back. */
 #define BZ_TRAIL_MAX 8u
 struct bz_trail {
     uint32_t count;
@@ -49,11 +49,12 @@ bool bz_trail_read(struct bz_reader *r, uint64_t position, struct bz_trail *trai
 struct bz_peer_state {
     blaze_id epoch;        /* which log the positions below are of; all zero: none yet */
     uint64_t cursor;       /* applied here up to this position */
+    uint64_t as_of;        /* the newest head of a log from which that was read: what had left a
+                              position by then was not given; at least the cursor */
     uint64_t reached;      /* the last head of theirs that was fully reached here, 0: none */
     uint64_t seen_ms;      /* wall clock of the last contact */
     blaze_id database;     /* reserved: all zero */
-    struct bz_trail trail; /* of the cursor, or of `known` */
-    uint64_t known; /* of a log that is read anew, before anything came: where the cursor was */
+    struct bz_trail trail; /* of `as_of` */
     bool scoped;    /* it is a partial replica: it is not to be counted on for anything but its
                        own writes */
     uint64_t held;  /* applied here up to this position under the scope before the present one */
@@ -109,10 +110,10 @@ struct bz_change {
 /* In a change: its collection has a name that nobody can read. */
 #define BZ_COLLECTION_NONE UINT32_MAX
 
-/* Of a cursor in our log. */
+/* Of a peer's cursor in our log. */
 enum bz_recognition {
     BZ_CURSOR_GOOD,
-    BZ_CURSOR_VOID,     /* what it belongs to is forgotten */
+    BZ_CURSOR_VOID,     /* what it was read from is forgotten */
     BZ_CURSOR_OUTLIVED, /* this copy was put back to an older state */
 };
 
@@ -223,7 +224,9 @@ struct bz_replica_ops {
     uint64_t (*changes_position)(struct bz_changes *changes);
     /* The head of the walk's snapshot, borrowed until close. */
     int (*changes_head)(struct bz_changes *changes, struct bz_head *out);
-    /* The openings after that of `told`, up to that of a position to which the walk has come; where
+    /* The position of that head alone. */
+    uint64_t (*changes_end)(struct bz_changes *changes);
+    /* The openings after that of `told`, up to that of a position that the snapshot has; where
      * there are many, the last. NULL, as recognize, if the replica keeps none. */
     int (*changes_openings)(struct bz_changes *changes, const struct bz_opening_mark *told,
         uint64_t position, struct bz_trail *out);
@@ -263,9 +266,9 @@ struct bz_replica_ops {
     int (*outlived)(
         void *context, const blaze_id *former, const struct bz_trail *trail, blaze_error *error);
 
-    /* Whether a cursor in our log, with its trail, is of the log as it is. */
+    /* Whether the log had a head at `as_of`, with that trail, on its way to what it is. */
     int (*recognize)(
-        void *context, uint64_t cursor, const struct bz_trail *trail, enum bz_recognition *out);
+        void *context, uint64_t as_of, const struct bz_trail *trail, enum bz_recognition *out);
 
     /* What we know of what replicas have, our own row first, for a peer that is told; in the arena.
      * NULL, as learn and the ranges, if the replica does not collect. */

@@ -314,8 +314,8 @@ int bz_opening_decode(const struct bz_cursor *cursor, struct bz_opening *out, bl
 int bz_opening_note(struct bz_db_txn *txn, blaze_error *error);
 /* A new log epoch begins at a position, and its openings. */
 int bz_openings_renew(struct bz_db *db, struct bz_txn *txn, uint64_t position, blaze_error *error);
-/* Whether a cursor of a log whose head is `position` belongs to what its trail says. */
-int bz_opening_recognize(struct bz_view *view, uint64_t position, uint64_t cursor,
+/* Whether a log whose head is `position` had one at `as_of`, in the opening that a trail says. */
+int bz_opening_recognize(struct bz_view *view, uint64_t position, uint64_t as_of,
     const struct bz_trail *trail, enum bz_recognition *out, blaze_error *error);
 
 /* Since when this copy goes on apart from what it was before it was put back. */
@@ -721,9 +721,8 @@ int bz_scope_load(
 /* We are another node from now on. *gave: of the one before something may have been let go of. */
 int bz_scope_renew(
     struct bz_db *db, struct bz_txn *txn, uint64_t position, bool *gave, blaze_error *error);
-/* The peers' logs are to be read again; `held`: what was read of them counts as it was; `known`: by
- * how far that was they are recognized. */
-int bz_peers_void(struct bz_txn *txn, bool held, bool known, blaze_error *error);
+/* The peers' logs are to be read again; `held`: what was read of them counts as it was. */
+int bz_peers_void(struct bz_txn *txn, bool held, blaze_error *error);
 int bz_scope_is_set(struct bz_view *view, bool *out, blaze_error *error);
 int bz_scope_store(struct bz_txn *txn, const struct bz_scope_kept *kept, blaze_error *error);
 /* Forgets which records were found to be out of scope; see scoped.c. */

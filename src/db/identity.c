@@ -338,7 +338,7 @@ static int become_another(struct bz_db_txn *txn, const struct bz_trail *trail, b
     /* Peers did not give us what the former node had given them, before it was put back or after
      * it; they do now, as what another wrote. */
     if (rc == 0 && !BZ_MUTANT(LOGS_NOT_REREAD))
-        rc = bz_peers_void(txn->txn, false, false, error);
+        rc = bz_peers_void(txn->txn, false, error);
     return rc != 0 ? rc : bz_opening_reissue(txn, &fork, error);
 }
 

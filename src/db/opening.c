@@ -7,8 +7,10 @@
  * The first commit that moves the log in each opening of the database for writing notes a random
  * id, under the position after which it begins. A copy that is put back is opened anew, so from
  * there on its log has openings that the former one has not. Who takes our changes keeps, with its
- * cursor, which opening the cursor belongs to, and gives it back: where our log has another one
- * there, the cursor is of a log that is no more.
+ * cursor, as of which head of our log it was given what lies before that, and in which opening the
+ * head was, and gives both back: where our log ends before, or has another opening there, the
+ * cursor is of a log that is no more. The opening of the cursor itself would not do: what had
+ * changed by then beyond the cursor was not given before it, and may stand there again.
  *
  * Then this copy goes on as another node (bz_identity_renew()). What it has written since it was
  * put back may stand under dots that the former one has given to other writes. Nobody has been sent
@@ -181,14 +183,14 @@ int bz_openings_renew(struct bz_db *db, struct bz_txn *txn, uint64_t position, b
 
 /* ---- recognizing ---- */
 
-int bz_opening_recognize(struct bz_view *view, uint64_t position, uint64_t cursor,
+int bz_opening_recognize(struct bz_view *view, uint64_t position, uint64_t as_of,
     const struct bz_trail *trail, enum bz_recognition *out, blaze_error *error)
 {
     struct bz_opening here;
-    *out = cursor > position ? BZ_CURSOR_OUTLIVED : BZ_CURSOR_GOOD;
-    if (cursor == 0 || cursor > position)
+    *out = as_of > position ? BZ_CURSOR_OUTLIVED : BZ_CURSOR_GOOD;
+    if (as_of == 0 || as_of > position)
         return 0;
-    int rc = bz_opening_at(view, cursor, &here, error);
+    int rc = bz_opening_at(view, as_of, &here, error);
     if (rc != 0)
         return rc;
     if (here.mark.id == 0 || trail->count == 0)

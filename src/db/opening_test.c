@@ -58,13 +58,13 @@ static struct openings openings_of(struct bz_db *db)
     return found;
 }
 
-static enum bz_recognition recognize(struct bz_db *db, uint64_t cursor, uint64_t start, uint64_t id)
+static enum bz_recognition recognize(struct bz_db *db, uint64_t as_of, uint64_t start, uint64_t id)
 {
     struct bz_read *read = NULL;
     struct bz_trail trail = {1, {{start, id}}};
     enum bz_recognition out = BZ_CURSOR_GOOD;
     must(bz_read_begin(db, &read, error));
-    must(bz_opening_recognize(read->view, bz_db_position(db), cursor, &trail, &out, error));
+    must(bz_opening_recognize(read->view, bz_db_position(db), as_of, &trail, &out, error));
     bz_read_end(read);
     return out;
 }

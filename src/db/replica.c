@@ -126,7 +126,7 @@ static int outlived(
 }
 
 static int recognize(
-    void *context, uint64_t cursor, const struct bz_trail *trail, enum bz_recognition *out)
+    void *context, uint64_t as_of, const struct bz_trail *trail, enum bz_recognition *out)
 {
     struct bz_read *read = NULL;
     const struct bz_state *state = NULL;
@@ -135,9 +135,9 @@ static int recognize(
         return rc;
     rc = bz_read_load_state(read, &state, NULL);
     if (rc == 0)
-        rc = bz_opening_recognize(read->view, state->position, cursor, trail, out, NULL);
+        rc = bz_opening_recognize(read->view, state->position, as_of, trail, out, NULL);
     bz_read_end(read);
-    if (BZ_MUTANT(FORK_UNNOTICED) && cursor <= bz_db_position(context))
+    if (BZ_MUTANT(FORK_UNNOTICED) && as_of <= bz_db_position(context))
         *out = BZ_CURSOR_GOOD;
     return rc;
 }
@@ -360,6 +360,11 @@ static int changes_head(struct bz_changes *changes, struct bz_head *out)
     return rc;
 }
 
+static uint64_t changes_end(struct bz_changes *changes)
+{
+    return changes->state->position;
+}
+
 static int changes_openings(struct bz_changes *changes, const struct bz_opening_mark *told,
     uint64_t position, struct bz_trail *out)
 {
@@ -375,6 +380,7 @@ static const struct bz_replica_ops replica_ops = {
     .changes_next = changes_next,
     .changes_position = changes_position,
     .changes_head = changes_head,
+    .changes_end = changes_end,
     .changes_openings = changes_openings,
     .changes_close = changes_close,
     .apply_begin = bz_apply_begin,

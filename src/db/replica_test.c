@@ -398,7 +398,7 @@ static void a_sound_change_of_a_stranger_is_taken(void **state)
     hostile_open(&h, empty_document());
     must(h.replica.ops->apply_change(h.apply, &h.change, &changed, error));
     assert_true(changed);
-    struct bz_peer_state peer = {.cursor = 1};
+    struct bz_peer_state peer = {.cursor = 1, .as_of = 1};
     must(h.replica.ops->apply_commit(h.apply, &peer, NULL, NULL, error));
     expect_json(h.net.db[0], "d", 2, "{}");
     bz_arena_release(&h.arena);

@@ -124,7 +124,7 @@ static int add_node(void *context, const blaze_id *node, const struct bz_peer_st
     return nodes->error;
 }
 
-int bz_peers_void(struct bz_txn *txn, bool held, bool known, blaze_error *error)
+int bz_peers_void(struct bz_txn *txn, bool held, blaze_error *error)
 {
     struct bz_buf nodes;
     bz_buf_init(&nodes, (size_t)1 << 30);
@@ -137,9 +137,7 @@ int bz_peers_void(struct bz_txn *txn, bool held, bool known, blaze_error *error)
         memcpy(&node, nodes.data + at, sizeof node);
         rc = bz_peer_load(bz_txn_view(txn), &node, &peer, error);
         peer.held = held ? peer.cursor : 0;
-        peer.known = !known ? 0 : peer.cursor > 0 ? peer.cursor : peer.known;
-        peer.trail = known ? peer.trail : (struct bz_trail){0};
-        peer.cursor = peer.reached = 0;
+        peer.cursor = peer.reached = 0; /* what its log is recognized by stays */
         if (rc == 0)
             rc = bz_peer_store(txn, &node, &peer, error);
     }
@@ -165,7 +163,7 @@ static int void_version(struct bz_db *db, struct bz_txn *txn, blaze_error *error
 /* What we were shown says nothing any more; `held`: what was read of the logs is still here. */
 static int forget_shown(struct bz_db *db, struct bz_txn *txn, bool held, blaze_error *error)
 {
-    int rc = BZ_MUTANT(WIDER_NOT_REREAD) ? 0 : bz_peers_void(txn, held, true, error);
+    int rc = BZ_MUTANT(WIDER_NOT_REREAD) ? 0 : bz_peers_void(txn, held, error);
     if (rc == 0)
         rc = void_version(db, txn, error);
     return rc == 0 ? bz_gone_clear(txn, error) : rc;

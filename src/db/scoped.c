@@ -456,7 +456,7 @@ static int become_full(struct bz_db_txn *txn, const struct bz_scope_kept *was, b
     if (rc == 0)
         rc = bz_left_clear(txn->txn, error);
     if (rc == 0 && was->gave > 0) /* what G5 refused is to come again */
-        rc = bz_peers_void(txn->txn, false, true, error);
+        rc = bz_peers_void(txn->txn, false, error);
     return rc == 0 ? bz_untold_note(txn->db, txn->txn, error) : rc;
 }
 

@@ -14,7 +14,6 @@
 #define ENTRY_MAX     64u
 #define PEER_SCOPED   1u
 #define PEER_HELD     2u /* held is not 0 and is given */
-#define PEER_KNOWN    4u /* the same of known */
 #define FLAG_SUBSUMED 1u
 #define FLAG_DEAD     2u
 #define ORIGIN_SHIFT  2u
@@ -269,6 +268,7 @@ static int peer_decode(struct bz_bytes value, struct bz_peer_state *out, blaze_e
     struct bz_peer_state peer = {0};
     peer.epoch = read_id(&r);
     peer.cursor = bz_read_varint(&r);
+    peer.as_of = bz_read_varint(&r);
     peer.reached = bz_read_varint(&r);
     peer.seen_ms = bz_read_varint(&r);
     uint8_t flags = bz_read8(&r);
@@ -276,12 +276,8 @@ static int peer_decode(struct bz_bytes value, struct bz_peer_state *out, blaze_e
     peer.database = read_id(&r);
     if ((flags & PEER_HELD) != 0)
         peer.held = bz_read_varint(&r);
-    if ((flags & PEER_KNOWN) != 0)
-        peer.known = bz_read_varint(&r);
-    bool trail = bz_trail_read(&r, UINT64_MAX, &peer.trail);
-    bool sound = trail && flags < 2 * PEER_KNOWN &&
-                 (peer.held != 0) == ((flags & PEER_HELD) != 0) &&
-                 (peer.known != 0) == ((flags & PEER_KNOWN) != 0);
+    bool sound = bz_trail_read(&r, peer.as_of, &peer.trail) && peer.cursor <= peer.as_of &&
+                 flags < 2 * PEER_HELD && (peer.held != 0) == ((flags & PEER_HELD) != 0);
     if (!read_all(&r) || format != PEER_FORMAT || !sound)
         return bz_error_set(error, BLAZE_ECORRUPT, "what is known of a peer is corrupt");
     *out = peer;
@@ -308,15 +304,13 @@ int bz_peer_store(
     *p++ = PEER_FORMAT;
     p = put_id(p, &peer->epoch);
     p = bz_varint_put(p, peer->cursor);
+    p = bz_varint_put(p, peer->as_of);
     p = bz_varint_put(p, peer->reached);
     p = bz_varint_put(p, peer->seen_ms);
-    *p++ = (uint8_t)((peer->scoped ? PEER_SCOPED : 0) | (peer->held > 0 ? PEER_HELD : 0) |
-                     (peer->known > 0 ? PEER_KNOWN : 0));
+    *p++ = (uint8_t)((peer->scoped ? PEER_SCOPED : 0) | (peer->held > 0 ? PEER_HELD : 0));
     p = put_id(p, &peer->database);
     if (peer->held > 0)
         p = bz_varint_put(p, peer->held);
-    if (peer->known > 0)
-        p = bz_varint_put(p, peer->known);
     p = put_trail(p, &peer->trail);
     return bz_txn_put(txn, BZ_MAP_PEERS, bz_bytes(node, sizeof *node),
         bz_bytes(value, (size_t)(p - value)), error);

@@ -325,6 +325,7 @@ static inline int exchange_chunk(
     if (rc == BLAZE_END)
         rc = 0;
     known->cursor = e->from.ops->changes_position(changes);
+    known->as_of = e->from.ops->changes_end(changes);
     if (rc == 0 && at_head) {
         rc = e->from.ops->changes_head(changes, &head);
         known->cursor = known->reached = head.position;

@@ -64,6 +64,25 @@ static void a_chunk_told_twice_ends_the_session(void **state)
     end_scene(&s);
 }
 
+/* A log has no head that is older than one that it had. */
+static void a_log_that_goes_back_ends_the_session(void **state)
+{
+    (void)state;
+    for (uint64_t later = 19; later <= 20; later++) {
+        struct scene s;
+        begin_scene(&s);
+        shake_hands(&s, BZ_FRAME_CHANGES);
+        send_chunk(&s, (struct bz_chunk){.more = true, .to = 10, .as_of = 20});
+        send_chunk(&s, (struct bz_chunk){.more = true, .from = 10, .to = 12, .as_of = later});
+        if (later < 20)
+            assert_ended(&s, BLAZE_EPROTO);
+        else
+            assert_int_equal(status_of(&s).phase, BZ_SESSION_CATCHING_UP);
+        assert_int_equal(s.fake->peers[0].state.as_of, 20);
+        end_scene(&s);
+    }
+}
+
 static void numbers_without_a_definition_end_the_session(void **state)
 {
     (void)state;
@@ -306,7 +325,8 @@ static void sending_beyond_the_credit_ends_the_session(void **state)
     /* Many chunks in one go, without waiting for a single acknowledgement. */
     for (uint64_t i = 0; wire.size <= 4100; i++) {
         bz_buf_clear(&s.out);
-        struct bz_chunk chunk = {.more = true, .from = i, .to = i + 1, .body = bz_buf_bytes(&body)};
+        struct bz_chunk chunk = {
+            .more = true, .from = i, .to = i + 1, .as_of = i + 1, .body = bz_buf_bytes(&body)};
         bz_chunk_encode(&s.out, &chunk);
         bz_frame_append(&wire, BZ_FRAME_CHANGES, bz_buf_bytes(&s.out));
     }
@@ -627,6 +647,7 @@ int main(void)
         cmocka_unit_test(an_honest_chunk_is_taken),
         cmocka_unit_test(positions_that_do_not_follow_end_the_session),
         cmocka_unit_test(a_chunk_told_twice_ends_the_session),
+        cmocka_unit_test(a_log_that_goes_back_ends_the_session),
         cmocka_unit_test(numbers_without_a_definition_end_the_session),
         cmocka_unit_test(definitions_that_cannot_be_end_the_session),
         cmocka_unit_test(two_numbers_for_one_node_in_a_record_end_the_session),

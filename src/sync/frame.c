@@ -222,6 +222,7 @@ void bz_resume_encode(struct bz_buf *out, const struct bz_resume *resume)
     bz_buf_append_varint(out, resume->round);
     bz_buf_append(out, &resume->epoch, sizeof resume->epoch);
     bz_buf_append_varint(out, resume->position);
+    bz_buf_append_varint(out, resume->as_of);
     bz_buf_append_varint(out, resume->reached);
     bz_buf_append_sized(out, resume->summary);
     bz_trail_append(out, &resume->trail);
@@ -234,10 +235,11 @@ int bz_resume_decode(struct bz_bytes payload, struct bz_resume *out)
     out->round = bz_read_varint(&r);
     read_into(&r, &out->epoch, sizeof out->epoch);
     out->position = bz_read_varint(&r);
+    out->as_of = bz_read_varint(&r);
     out->reached = bz_read_varint(&r);
     out->summary = bz_read_sized(&r);
-    if (!bz_trail_read(&r, out->position, &out->trail) || out->reached > out->position ||
-        bz_resume_scope_decode(&r, out) != 0)
+    if (!bz_trail_read(&r, out->as_of, &out->trail) || out->position > out->as_of ||
+        out->reached > out->position || bz_resume_scope_decode(&r, out) != 0)
         return BLAZE_EPROTO;
     /* Read through once, so that a summary is taken whole or not at all. */
     struct bz_bytes rest = out->summary;
@@ -368,6 +370,8 @@ void bz_chunk_encode(struct bz_buf *out, const struct bz_chunk *chunk)
     bz_buf_append_varint(out, chunk->round);
     bz_buf_append_varint(out, chunk->from);
     bz_buf_append_varint(out, chunk->to);
+    if (chunk->more)
+        bz_buf_append_varint(out, chunk->as_of);
     if (chunk->packing != BZ_PACKING_NONE)
         bz_buf_append_varint(out, chunk->raw_size);
     if (chunk->openings.count > 0)
@@ -386,14 +390,16 @@ int bz_chunk_decode(struct bz_bytes payload, struct bz_chunk *out)
     out->round = bz_read_varint(&r);
     out->from = bz_read_varint(&r);
     out->to = bz_read_varint(&r);
+    out->as_of = out->more ? bz_read_varint(&r) : out->to;
     if (out->packing != BZ_PACKING_NONE)
         out->raw_size = bz_read_varint(&r);
     if ((flags & CHUNK_OPENING) != 0)
-        known &= bz_trail_read(&r, out->to, &out->openings) && out->openings.count > 0;
+        known &= bz_trail_read(&r, out->as_of, &out->openings) && out->openings.count > 0;
     out->body = bz_bytes(r.p, bz_reader_left(&r));
     if (out->packing == BZ_PACKING_NONE)
         out->raw_size = out->body.size;
-    bool sane = known && out->from <= out->to && out->raw_size <= BZ_FRAME_MAX;
+    bool sane =
+        known && out->from <= out->to && out->to <= out->as_of && out->raw_size <= BZ_FRAME_MAX;
     return r.ok && sane ? 0 : BLAZE_EPROTO;
 }
 

@@ -122,18 +122,15 @@ struct bz_resume {
     uint64_t round;          /* 0 at first, then one more each time */
     blaze_id epoch;          /* of the log that the positions are of */
     uint64_t position;       /* go on after this one */
+    uint64_t as_of;          /* see bz_peer_state; at least `position` */
     uint64_t reached;        /* the last head reached in full, at most `position` */
     struct bz_bytes summary; /* empty unless a cursor cannot be used */
-    struct bz_trail trail;   /* of the position */
+    struct bz_trail trail;   /* of `as_of` */
     /* Of a partial replica; there only if scope is not empty (crdt/scope.h; checked). */
     bool whole;                    /* complete records only */
     bool empty;                    /* it has nothing yet */
     uint64_t held;                 /* it was sent all up to here under `before` */
     struct bz_bytes scope, before; /* `before` empty: everything, if held is not 0 */
-    /* Where `position` is 0, since another part is wanted now: what it was before, to recognize the
-     * log by. 0: nothing. */
-    uint64_t known;
-    struct bz_trail known_trail;
 };
 void bz_resume_encode(struct bz_buf *out, const struct bz_resume *resume);
 int bz_resume_decode(struct bz_bytes payload, struct bz_resume *out);
@@ -182,8 +179,9 @@ struct bz_chunk {
     bool markers;             /* the body has a section of them */
     uint64_t round;           /* of the RESUME that it answers */
     uint64_t from, to;        /* positions (from, to] */
+    uint64_t as_of;           /* head of the log that was read; `to`, if there is no more */
     uint64_t raw_size;        /* of the body, unpacked */
-    struct bz_trail openings; /* up to that which `to` belongs to, where there are new ones */
+    struct bz_trail openings; /* up to that which `as_of` belongs to, where there are new ones */
     struct bz_bytes body;
 };
 void bz_chunk_encode(struct bz_buf *out, const struct bz_chunk *chunk);

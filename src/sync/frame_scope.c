@@ -15,27 +15,12 @@ void bz_resume_scope_encode(struct bz_buf *out, const struct bz_resume *resume)
         out, (uint8_t)((resume->whole ? SCOPE_WHOLE : 0) | (resume->empty ? SCOPE_EMPTY : 0)));
     bz_buf_append_varint(out, resume->held);
     bz_buf_append_sized(out, resume->before);
-    if (resume->known == 0)
-        return;
-    bz_buf_append_varint(out, resume->known);
-    bz_trail_append(out, &resume->known_trail);
-}
-
-/* It may be missing. */
-static int read_known(struct bz_reader *r, struct bz_resume *out)
-{
-    if (bz_reader_left(r) == 0)
-        return 0;
-    out->known = bz_read_varint(r);
-    bool sound = r->ok && (out->known == 0 || bz_trail_read(r, out->known, &out->known_trail));
-    return sound ? 0 : BLAZE_EPROTO;
 }
 
 int bz_resume_scope_decode(struct bz_reader *r, struct bz_resume *out)
 {
     out->whole = out->empty = false;
-    out->held = out->known = 0;
-    out->known_trail.count = 0;
+    out->held = 0;
     out->before = bz_bytes(NULL, 0);
     out->scope = bz_read_sized(r);
     if (!r->ok || out->scope.size == 0)
@@ -47,8 +32,7 @@ int bz_resume_scope_decode(struct bz_reader *r, struct bz_resume *out)
     out->before = bz_read_sized(r);
     if (!r->ok || bz_scope_check(out->scope) != 0)
         return BLAZE_EPROTO;
-    int rc = bz_scope_check(out->before);
-    return rc == 0 ? read_known(r, out) : rc;
+    return bz_scope_check(out->before);
 }
 
 /* ---- markers ---- */

@@ -242,10 +242,9 @@ int bz_handshake_ask(struct bz_session *s, blaze_error *error)
         .round = s->in.round,
         .epoch = s->peer_epoch,
         .position = s->in.cursor,
+        .as_of = s->in.as_of,
         .reached = s->in.reached,
         .trail = s->in.trail,
-        .known = s->in.known,
-        .known_trail = s->in.known_trail,
     };
     bz_buf_init(&summary, BZ_FRAME_CONTROL_MAX / 2);
     bz_arena_init(&arena);
@@ -275,12 +274,8 @@ static int ask_again(struct bz_session *s, blaze_error *error)
     if (!s->opaque.active || ops->left_out_again == NULL || in->cursor == 0)
         return 0;
     int rc = ops->left_out_again(s->replica.context, &again, error);
-    if (!again)
-        return rc;
-    in->known = in->cursor;
-    in->known_trail = in->trail;
-    in->trail = (struct bz_trail){0};
-    in->cursor = in->reached = 0;
+    if (again)
+        in->cursor = in->reached = 0;
     return rc;
 }
 
@@ -295,9 +290,9 @@ static int settle(struct bz_session *s, blaze_error *error)
         return bz_error_code(error, rc);
     if (memcmp(&known.epoch, &s->peer_epoch, sizeof known.epoch) == 0) {
         s->in.cursor = known.cursor + (BZ_MUTANT(CURSOR_OFF_BY_ONE) && known.cursor > 0);
+        s->in.as_of = known.as_of > s->in.cursor ? known.as_of : s->in.cursor;
         s->in.reached = known.reached < known.cursor ? known.reached : known.cursor;
-        *(known.cursor > 0 ? &s->in.trail : &s->in.known_trail) = known.trail;
-        s->in.known = known.known;
+        s->in.trail = known.trail;
         s->in.held = known.held;
     }
     s->in.scope = known.scope;

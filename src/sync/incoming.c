@@ -250,10 +250,10 @@ struct bz_peer_state bz_incoming_peer(const struct bz_session *s)
     return (struct bz_peer_state){
         .epoch = s->peer_epoch,
         .cursor = s->in.cursor,
+        .as_of = s->in.as_of,
         .reached = s->in.reached,
         .seen_ms = s->wall_ms,
-        .trail = s->in.known > 0 ? s->in.known_trail : s->in.trail,
-        .known = s->in.known,
+        .trail = s->in.trail,
         .scoped = s->out.scoped,
         .held = s->in.held,
         .scope = s->in.scope,
@@ -270,9 +270,9 @@ static int find_lacks(struct bz_session *s, struct bz_apply *apply, bool *lacks,
     return asks ? ops->apply_lacks(apply, lacks, error) : 0;
 }
 
-/* Commits what brings us to `to`; with the head, if that is the peer's. */
-static int commit(struct bz_session *s, struct bz_apply *apply, uint64_t to,
-    const struct bz_trail *openings, const struct bz_head *head, bool *diverged, blaze_error *error)
+/* Commits what brings us to where the chunk leads; with the head, if that is the peer's. */
+static int commit(struct bz_session *s, struct bz_apply *apply, const struct bz_chunk *chunk,
+    const struct bz_head *head, bool *diverged, blaze_error *error)
 {
     struct bz_peer_state state = bz_incoming_peer(s);
     bool lacks = false;
@@ -281,23 +281,20 @@ static int commit(struct bz_session *s, struct bz_apply *apply, uint64_t to,
         s->replica.ops->apply_abort(apply);
         return rc;
     }
-    state.cursor = to;
-    if (to > 0) {
-        state.trail = s->in.trail;
-        state.known = 0;
-    }
+    state.cursor = chunk->to;
+    state.as_of = chunk->as_of;
     if (head != NULL) {
-        state.reached = lacks ? state.reached : to;
+        state.reached = lacks ? state.reached : chunk->to;
         state.held = 0;
     }
-    bz_trail_add(&state.trail, openings);
+    bz_trail_add(&state.trail, &chunk->openings);
     rc = s->replica.ops->apply_commit(apply, &state, head, diverged, error);
     if (rc == 0) {
         s->in.lacks = lacks;
         s->in.cursor = state.cursor;
+        s->in.as_of = state.as_of;
         s->in.reached = state.reached;
-        s->in.trail = to > 0 ? state.trail : s->in.trail;
-        s->in.known = state.known;
+        s->in.trail = state.trail;
         s->in.held = state.held;
         s->in.at_head = head != NULL;
         if (head != NULL)
@@ -313,7 +310,6 @@ static int ask_from(struct bz_session *s, uint64_t cursor, blaze_error *error)
     s->in.begun = s->in.at_head = s->in.withheld = false;
     s->in.cursor = cursor;
     s->in.reached = 0;
-    s->in.trail = cursor == 0 ? (struct bz_trail){0} : s->in.trail;
     bz_terms_learnt_release(&s->in.terms);
     bz_vector_release(&s->in.vv);
     bz_lazy_reset(s);
@@ -348,7 +344,7 @@ static int begin_apply(struct bz_session *s, struct bz_apply **apply, blaze_erro
 
 int bz_incoming_release_head(struct bz_session *s, blaze_error *error)
 {
-    static const struct bz_trail none = {0};
+    struct bz_chunk nothing = {.to = s->in.cursor, .as_of = s->in.as_of};
     struct bz_head head = s->in.withheld_head;
     struct bz_apply *apply;
     bool diverged = false, wait = false;
@@ -361,7 +357,7 @@ int bz_incoming_release_head(struct bz_session *s, blaze_error *error)
     s->in.withheld = false;
     rc = begin_apply(s, &apply, error);
     if (rc == 0)
-        rc = commit(s, apply, s->in.cursor, &none, &head, &diverged, error);
+        rc = commit(s, apply, &nothing, &head, &diverged, error);
     return rc == 0 && diverged ? on_diverged(s, error) : rc;
 }
 
@@ -396,7 +392,7 @@ static int apply_chunk(
         return rc;
     }
     bool take = !chunk->more && !wait;
-    rc = commit(s, apply, chunk->to, &chunk->openings, take ? &head : NULL, &diverged, error);
+    rc = commit(s, apply, chunk, take ? &head : NULL, &diverged, error);
     if (rc != 0)
         return rc;
     s->in.begun = true;
@@ -406,11 +402,17 @@ static int apply_chunk(
     return diverged ? on_diverged(s, error) : 0;
 }
 
-/* Whether the chunk goes on where the last one ended. The first of a round may also start at 0: our
- * position was of no use to the peer. */
+/* The first of a round may start at 0, because we asked for that or since our position was of no
+ * use to the peer. All openings are then told anew. */
+static bool is_anew(const struct bz_incoming *in, const struct bz_chunk *chunk)
+{
+    return !in->begun && chunk->from == 0;
+}
+
+/* Whether the chunk goes on where the last one ended, and its log where that was. */
 static bool follows(const struct bz_incoming *in, const struct bz_chunk *chunk)
 {
-    return chunk->from == in->cursor || (!in->begun && chunk->from == 0);
+    return is_anew(in, chunk) || (chunk->from == in->cursor && chunk->as_of >= in->as_of);
 }
 
 static int take_chunk(struct bz_session *s, struct bz_bytes payload, blaze_error *error)
@@ -426,10 +428,10 @@ static int take_chunk(struct bz_session *s, struct bz_bytes payload, blaze_error
     if (chunk.round > in->round || !follows(in, &chunk))
         return bz_error_set(
             error, BLAZE_EPROTO, "the peer's changes do not go on where they ended");
-    if (chunk.from < in->cursor) {
-        in->reached = 0;
+    if (chunk.from < in->cursor)
+        in->reached = in->held = 0;
+    if (is_anew(in, &chunk))
         in->trail = (struct bz_trail){0};
-    }
     struct bz_trail trail = in->trail;
     if (!bz_trail_add(&trail, &chunk.openings))
         return bz_error_set(error, BLAZE_EPROTO, "the peer's openings do not follow each other");

@@ -126,13 +126,12 @@ static int outlived(struct bz_session *s, const struct bz_trail *trail, blaze_er
                          "and fetches with the next connection what it has lost");
 }
 
-/* Whether a cursor is of our log as it is. */
-static int recognize(
-    struct bz_session *s, uint64_t cursor, const struct bz_trail *trail, enum bz_recognition *out)
+/* Whether the cursor is of our log on its way to what it is. */
+static int recognize(struct bz_session *s, const struct bz_resume *resume, enum bz_recognition *out)
 {
     if (s->replica.ops->recognize != NULL)
-        return s->replica.ops->recognize(s->replica.context, cursor, trail, out);
-    bool beyond = cursor > s->replica.ops->position(s->replica.context);
+        return s->replica.ops->recognize(s->replica.context, resume->as_of, &resume->trail, out);
+    bool beyond = resume->as_of > s->replica.ops->position(s->replica.context);
     *out = beyond ? BZ_CURSOR_OUTLIVED : BZ_CURSOR_GOOD;
     return 0;
 }
@@ -152,20 +151,18 @@ int bz_outgoing_resume(struct bz_session *s, const struct bz_resume *resume, bla
     bz_vector_release(&o->heads);
     bool usable = memcmp(&resume->epoch, &s->self.epoch, sizeof resume->epoch) == 0;
     enum bz_recognition as = BZ_CURSOR_GOOD;
-    bool anew = resume->position == 0 && resume->known > 0;
-    const struct bz_trail *trail = anew ? &resume->known_trail : &resume->trail;
-    int rc = usable ? recognize(s, anew ? resume->known : resume->position, trail, &as) : 0;
+    int rc = usable ? recognize(s, resume, &as) : 0;
     if (rc != 0)
         return bz_error_code(error, rc);
     if (as == BZ_CURSOR_OUTLIVED && s->replica.ops->outlived != NULL)
-        return outlived(s, trail, error);
+        return outlived(s, &resume->trail, error);
     usable &= as == BZ_CURSOR_GOOD;
     o->asked = true;
     o->round = resume->round;
     o->told = o->walked = o->position_acked = usable ? resume->position : 0;
     o->reached = usable ? resume->reached : 0;
-    o->opening =
-        usable && resume->trail.count > 0 ? resume->trail.marks[0] : (struct bz_opening_mark){0};
+    o->opening = o->told > 0 && resume->trail.count > 0 ? resume->trail.marks[0]
+                                                        : (struct bz_opening_mark){0};
     o->head_due = true;
     o->unclaimed = false;
     o->claimable = 0;
@@ -445,14 +442,14 @@ static int tell_head(struct bz_session *s, const struct bz_head *head)
     return rc;
 }
 
-/* The openings up to which the chunk leads, where they are news. */
-static int find_openings(struct bz_session *s, struct bz_trail *out)
+/* The openings up to that of the head that the chunk is read from, where they are news. */
+static int find_openings(struct bz_session *s, uint64_t as_of, struct bz_trail *out)
 {
     struct bz_outgoing *o = &s->out;
     out->count = 0;
     if (s->replica.ops->changes_openings == NULL)
         return 0;
-    int rc = s->replica.ops->changes_openings(o->walk, &o->opening, o->walked, out);
+    int rc = s->replica.ops->changes_openings(o->walk, &o->opening, as_of, out);
     if (rc == 0 && out->count > 0)
         o->opening = out->marks[0];
     return rc;
@@ -463,9 +460,11 @@ static int make_frame(struct bz_session *s, const struct bz_head *head)
 {
     struct bz_outgoing *o = &s->out;
     struct bz_trail openings;
+    uint64_t as_of =
+        head != NULL || BZ_MUTANT(AS_OF_CURSOR) ? o->walked : s->replica.ops->changes_end(o->walk);
     int rc = head != NULL ? tell_head(s, head) : 0;
     if (rc == 0)
-        rc = find_openings(s, &openings);
+        rc = find_openings(s, as_of, &openings);
     if (rc != 0)
         return rc;
     bz_buf_clear(&o->body);
@@ -488,6 +487,7 @@ static int make_frame(struct bz_session *s, const struct bz_head *head)
         .round = o->round,
         .from = o->told,
         .to = o->walked,
+        .as_of = as_of,
         .raw_size = raw.size,
         .openings = openings,
     };

@@ -259,10 +259,13 @@ static inline void body_into(struct scene *s, struct bz_buf *body)
     s->definitions = s->records = 0;
 }
 
+/* Read from a head that it leads to, if it does not say how far the log goes. */
 static inline void send_chunk(struct scene *s, struct bz_chunk chunk)
 {
     struct bz_buf body;
     bz_buf_init(&body, 64u << 20);
+    if (chunk.as_of == 0)
+        chunk.as_of = chunk.to;
     if (chunk.body.data == NULL) {
         body_into(s, &body);
         chunk.body = bz_buf_bytes(&body);

@@ -83,7 +83,7 @@ struct bz_outgoing {
     bool asked;                     /* the peer's RESUME has come */
     uint64_t round;                 /* of that RESUME */
     uint64_t told;                  /* the peer has, or is on its way to have, all up to here */
-    struct bz_opening_mark opening; /* that `told` belongs to, as the peer knows */
+    struct bz_opening_mark opening; /* the newest that the peer knows */
     uint64_t walked;      /* looked at up to here: told, and beyond it nothing for this peer */
     uint64_t reached;     /* the last head that the peer is known to have reached */
     struct bz_vector has; /* what its summary, heads and HAVEs and our heads said, in our numbers */
@@ -145,10 +145,9 @@ struct bz_incoming {
     bool lacks;      /* something is missing that was illegible when it came */
     uint64_t cursor; /* of the peer's log, applied here */
     uint64_t reached;
-    uint32_t self;         /* number of the node that we are to the peer */
-    struct bz_trail trail; /* of the cursor */
-    uint64_t known;        /* while the cursor is 0: where it was before all was to be read anew */
-    struct bz_trail known_trail;
+    uint32_t self;            /* number of the node that we are to the peer */
+    uint64_t as_of;           /* see bz_peer_state */
+    struct bz_trail trail;    /* of that */
     uint64_t scope;           /* generation of our scope; 0: we are a full replica */
     uint64_t held;            /* the cursor that there was under the scope before */
     uint64_t looked;          /* position of our log at which the scope was last looked at */

@@ -183,7 +183,11 @@ static void acknowledge_nothing(struct member *m)
 static void send_changes_from_elsewhere(struct member *m)
 {
     struct bz_buf payload = payload_of("", 0);
-    struct bz_chunk chunk = {.from = 1u << 20, .to = 1u << 21, .body = bz_bytes("\0", 2)};
+    struct bz_chunk chunk = {.more = true,
+        .from = 1u << 20,
+        .to = 1u << 21,
+        .as_of = 1u << 21,
+        .body = bz_bytes("\0", 2)};
     bz_chunk_encode(&payload, &chunk);
     write_frame(m, BZ_FRAME_CHANGES, &payload);
 }
