@@ -199,7 +199,7 @@ static int describe_body(struct bz_bytes bytes, bool more, bool markers, struct 
     }
     rc = rc == BLAZE_END ? bz_body_records(&body) : rc;
     while (rc == 0 && (rc = bz_body_next_record(&body, &r)) == 0) {
-        bz_buf_printf(text, "; in collection %u", r.collection);
+        bz_buf_printf(text, "; in collection %u%s", r.collection, r.untold ? " untold" : "");
         say_hex(text, "id", &r.id, 16);
         say_hex(text, "record", r.rec.data, r.rec.size);
     }

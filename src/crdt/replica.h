@@ -99,7 +99,8 @@ struct bz_change {
     blaze_id id;
     struct bz_rec rec;
     enum bz_change_kind kind;
-    bool anew; /* of a peer that tells everything anew, since we show something else than it */
+    bool untold; /* it changed where version vectors do not say so: told to everybody */
+    bool anew;   /* of a peer that tells everything anew, since we show something else than it */
     /* Incoming, through a blind peer: the greatest dots of those of its writes that nobody can read
      * as they were sealed. Their bodies are empty here. Where that is all of it, rec has nothing
      * but its rvv. */

@@ -246,12 +246,14 @@ static int take_absent(struct bz_apply *apply, const struct bz_change *change,
     return rc == 0 ? 0 : bz_error_code(error, rc);
 }
 
-/* Whether it is to be told whatever version vectors say: see collect.c. */
+/* Whether it is to be told whatever version vectors say: see collect.c. What the sender so tells is
+ * news to no one where nothing was before. */
 static bool is_untold(const struct bz_apply *apply, const struct bz_change *change,
     const struct bz_rec *local, const struct bz_rec *merged, const struct bz_rec_merged *result)
 {
     const struct bz_rec *remote = &change->rec;
-    return result->shrunk || result->raised ||
+    bool told = change->untold && (local != NULL || apply->past.vv.count > 0);
+    return result->shrunk || result->raised || (told && result->changed) ||
            (result->changed && bz_vv_includes(&apply->own, &remote->rvv)) ||
            (local != NULL && bz_rec_contradicts(merged, &local->rvv, remote, &apply->past.vv));
 }

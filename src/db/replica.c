@@ -317,8 +317,11 @@ static int changes_next(struct bz_changes *changes, struct bz_change *out, blaze
         changes->position = changes->state->position;
     if (rc != 0)
         return rc;
-    struct bz_change change = {
-        .position = entry.position, .collection = entry.collection, .id = entry.id, .kind = kind};
+    struct bz_change change = {.position = entry.position,
+        .collection = entry.collection,
+        .id = entry.id,
+        .kind = kind,
+        .untold = entry.untold};
     if (kind == BZ_CHANGE_MARKER)
         change.rec.rvv = rec.rvv;
     else if (kind == BZ_CHANGE_RECORD)

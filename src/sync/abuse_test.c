@@ -151,7 +151,7 @@ static void two_numbers_for_one_node_in_a_record_end_the_session(void **state)
     struct bz_buf bytes;
     bz_buf_init(&bytes, 1000);
     bz_rec_encode(&bytes, &rec, 0);
-    struct bz_record record = {6, fake_id(1), bz_buf_bytes(&bytes)};
+    struct bz_record record = {6, false, fake_id(1), bz_buf_bytes(&bytes)};
     bz_record_append(&s.recorded, &record);
     s.records++;
     send_chunk(&s, usual);

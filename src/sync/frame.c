@@ -414,7 +414,7 @@ void bz_definition_append(struct bz_buf *out, const struct bz_definition *defini
 
 void bz_record_append(struct bz_buf *out, const struct bz_record *record)
 {
-    bz_buf_append_varint(out, record->collection);
+    bz_buf_append_varint(out, record->collection + (record->untold ? BZ_TERMS_DEFINED_MAX : 0));
     bz_buf_append(out, &record->id, sizeof record->id);
     bz_buf_append_sized(out, record->rec);
 }
@@ -482,9 +482,10 @@ int bz_body_next_record(struct bz_body_reader *body, struct bz_record *out)
     uint64_t collection = bz_read_varint(&body->reader);
     read_into(&body->reader, &out->id, sizeof out->id);
     out->rec = bz_read_sized(&body->reader);
-    if (!body->reader.ok || collection >= BZ_TERMS_DEFINED_MAX)
+    if (!body->reader.ok || collection >= 2 * BZ_TERMS_DEFINED_MAX)
         return BLAZE_EPROTO;
-    out->collection = (uint32_t)collection;
+    out->untold = collection >= BZ_TERMS_DEFINED_MAX;
+    out->collection = (uint32_t)collection % BZ_TERMS_DEFINED_MAX;
     return 0;
 }
 

@@ -203,6 +203,7 @@ struct bz_definition {
 };
 struct bz_record {
     uint32_t collection;
+    bool untold; /* on the wire, 2^20 are added to the collection */
     blaze_id id;
     struct bz_bytes rec; /* bz_rec_encode() for position 0 */
 };

@@ -164,7 +164,7 @@ static int apply_record(struct bz_session *s, struct bz_apply *apply,
     const struct bz_record *record, blaze_error *error)
 {
     struct bz_incoming *in = &s->in;
-    struct bz_change change = {.id = record->id, .anew = in->anew};
+    struct bz_change change = {.id = record->id, .anew = in->anew, .untold = record->untold};
     bool hidden = false;
     bz_arena_reset(&in->arena);
     int rc = read_record(s, record, &change, &hidden);

@@ -307,7 +307,8 @@ static int add_record(struct bz_session *s, const struct bz_change *change)
         return rc;
     bz_buf_clear(&o->body);
     bz_rec_encode(&o->body, &rec, 0);
-    struct bz_record record = {change->collection, change->id, bz_buf_bytes(&o->body)};
+    struct bz_record record = {
+        change->collection, change->untold, change->id, bz_buf_bytes(&o->body)};
     bz_record_append(&o->recorded, &record);
     return o->body.error != 0 ? o->body.error : o->recorded.error;
 }

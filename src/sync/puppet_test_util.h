@@ -242,7 +242,7 @@ static inline void add_record(
         .dot = {node, id}, .stamp = 99, .alive = true, .body = bz_buf_bytes(&body)};
     assert_int_equal(bz_rec_put(&arena, NULL, &write, &rec), 0);
     bz_rec_encode(&bytes, &rec, 0);
-    struct bz_record record = {collection, fake_id(id), bz_buf_bytes(&bytes)};
+    struct bz_record record = {collection, false, fake_id(id), bz_buf_bytes(&bytes)};
     bz_record_append(&s->recorded, &record);
     s->records++;
     bz_buf_release(&body);
