@@ -38,6 +38,7 @@ struct check {
     void *context;
     blaze_error *error;
     bool faulty;
+    char first[BLAZE_ERROR_TEXT_SIZE]; /* of the faults: looking for others writes to `error` */
 };
 
 __attribute__((format(printf, 2, 3))) static void fault(
@@ -49,7 +50,7 @@ __attribute__((format(printf, 2, 3))) static void fault(
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
     if (!check->faulty)
-        bz_error_set(check->error, BLAZE_ECORRUPT, "%s", text);
+        memcpy(check->first, text, sizeof text);
     check->faulty = true;
     if (check->each != NULL)
         check->each(check->context, text);
@@ -59,6 +60,15 @@ static void fault_of(struct check *check, const blaze_id *id, const char *what)
 {
     char text[BLAZE_ID_TEXT_SIZE];
     fault(check, "record %s: %s", blaze_id_format(id, text), what);
+}
+
+/* A code that comes without words: a fault of the record, unless it is this check that failed. */
+static int judge(struct check *check, const blaze_id *id, int rc)
+{
+    if (rc != BLAZE_ECORRUPT)
+        return rc == 0 ? 0 : bz_error_code(check->error, rc);
+    fault_of(check, id, "its document cannot be made out");
+    return 0;
 }
 
 /* ---- records ---- */
@@ -129,9 +139,10 @@ static int check_index_entries(struct check *check, const struct bz_index_list *
         bool cut = false;
         int rc = bz_index_key(
             &check->read->arena, &check->key, &indexes->indexes[i], rec, check->catalog, id, &cut);
-        if (rc == 0)
-            rc = bz_view_get(
-                check->read->view, BZ_MAP_INDEX, bz_buf_bytes(&check->key), &value, check->error);
+        if (rc != 0)
+            return judge(check, id, rc);
+        rc = bz_view_get(
+            check->read->view, BZ_MAP_INDEX, bz_buf_bytes(&check->key), &value, check->error);
         if (rc == BLAZE_ENOTFOUND)
             fault_of(check, id, "an index lacks it");
         else if (rc != 0)
@@ -153,8 +164,9 @@ static int check_visible(struct check *check, uint32_t collection, const blaze_i
     int rc = 0;
     if (!check->read->db->identity.blind)
         rc = bz_rec_conflicts(&check->read->arena, rec, &fields, &conflicts);
-    if (rc == 0)
-        rc = check_conflict(check, collection, id, conflicts > 0 || life_differs(check, rec));
+    if (rc != 0)
+        return judge(check, id, rc);
+    rc = check_conflict(check, collection, id, conflicts > 0 || life_differs(check, rec));
     if (rc != 0)
         return rc;
     bz_hash128_add(&check->digest, bz_rec_digest(rec, id, nodes));
@@ -419,5 +431,7 @@ int bz_db_check(struct bz_db *db, void (*each)(void *context, const char *proble
         rc = check_openings(&check);
     release(&check);
     bz_read_end(check.read);
-    return rc == 0 && check.faulty ? BLAZE_ECORRUPT : rc;
+    if (check.faulty && (rc == 0 || rc == BLAZE_ECORRUPT))
+        return bz_error_set(error, BLAZE_ECORRUPT, "%s", check.first);
+    return rc;
 }
