@@ -105,7 +105,8 @@ static void a_peer_has_one_database_and_takes_in_no_other(void **state)
 }
 
 /* Listens at a TCP port, where an address may fail three times. */
-static void listen_strictly(struct node *node, uint32_t forgive_ms, char out[BZ_URL_SIZE])
+static void listen_strictly_logging(struct node *node, uint32_t forgive_ms,
+    void (*on_log)(void *context, const char *line), void *context, char out[BZ_URL_SIZE])
 {
     blaze_error error;
     static const char *const url = "tcp://127.0.0.1:0";
@@ -115,11 +116,16 @@ static void listen_strictly(struct node *node, uint32_t forgive_ms, char out[BZ_
     options.listen_count = 1;
     options.address_failures_max = 3;
     options.address_forgive_ms = forgive_ms;
-    options.on_log = node_on_log;
-    options.context = node;
+    options.on_log = on_log;
+    options.context = context;
     if (bz_peer_listen(node->peer, &options, &error) != 0)
         fail_msg("%s", error.text);
     snprintf(out, BZ_URL_SIZE, "%s", bz_server_url(bz_peer_server(node->peer), 0));
+}
+
+static void listen_strictly(struct node *node, uint32_t forgive_ms, char out[BZ_URL_SIZE])
+{
+    listen_strictly_logging(node, forgive_ms, node_on_log, node, out);
 }
 
 static int sync_once(struct node *node, const char *url)
@@ -174,6 +180,118 @@ static void an_address_that_fails_too_often_is_shut_out_for_a_while(void **state
     WAIT_UNTIL(is_live(link));
     node_close(&b);
     node_close(&stranger);
+    node_close(&a);
+}
+
+/* A member that proves itself and goes on with what is no frame. */
+struct babbler {
+    const char *url;
+    struct bz_loop *loop;
+    struct bz_stream *stream;
+    struct bz_keys keys;
+    struct bz_replica replica;
+    struct bz_session_auth auth;
+    struct bz_session *session;
+    bool over;
+};
+
+/* The first that it has to say is its HELLO, the second its proof. */
+static void babble(struct babbler *b, bool proof)
+{
+    uint8_t said[8192];
+    struct bz_bytes output = bz_session_output(b->session);
+    assert_in_range(output.size, 1, sizeof said - 16);
+    memcpy(said, output.data, output.size);
+    memset(said + output.size, 0xff, 16);
+    size_t size = output.size + (proof ? 16 : 0);
+    bz_session_sent(b->session, output.size);
+    assert_int_equal(bz_stream_write(b->stream, bz_bytes(said, size)), 0);
+}
+
+static void babbler_on_open(void *context, struct bz_stream *stream)
+{
+    struct babbler *b = context;
+    struct bz_session_options options = {
+        .connecting = true, .replica = &b->replica, .auth = &b->auth};
+    assert_int_equal(bz_stream_binding(stream, options.binding), 0);
+    assert_int_equal(bz_session_new(&b->session, &options, 0, NULL), 0);
+    babble(b, false);
+}
+
+static void babbler_on_data(void *context, struct bz_stream *stream, struct bz_bytes data)
+{
+    struct babbler *b = context;
+    (void)stream;
+    if (b->session == NULL)
+        return;
+    bz_session_receive(b->session, data, 0);
+    if (bz_session_output(b->session).size == 0)
+        return; /* not all of the answer has come */
+    babble(b, true);
+    bz_session_free(b->session);
+    b->session = NULL;
+}
+
+static void babbler_on_close(void *context, struct bz_stream *stream, const blaze_error *reason)
+{
+    struct babbler *b = context;
+    (void)stream;
+    (void)reason;
+    bz_session_free(b->session);
+    NOTE(b->over = true);
+}
+
+static void babbler_connect(void *context)
+{
+    static const struct bz_stream_callbacks callbacks = {
+        .on_open = babbler_on_open, .on_data = babbler_on_data, .on_close = babbler_on_close};
+    struct babbler *b = context;
+    assert_int_equal(bz_stream_connect(&b->stream, b->loop, b->url, NULL, &callbacks, b, NULL), 0);
+}
+
+static void prove_and_babble(struct node *member, const char *url)
+{
+    struct babbler b = {.url = url};
+    assert_int_equal(bz_keys_load(member->db, &b.keys, NULL), 0);
+    assert_int_equal(bz_db_replica_open(member->db, &b.replica, NULL), 0);
+    assert_int_equal(bz_loop_open(&b.loop, NULL), 0);
+    b.auth = bz_keys_auth(&b.keys);
+    bz_loop_call(b.loop, babbler_connect, &b);
+    WAIT_UNTIL(b.over);
+    bz_loop_close(b.loop);
+    bz_db_replica_close(&b.replica);
+}
+
+struct seen {
+    unsigned left, turned_away;
+};
+
+static void see(void *context, const char *line)
+{
+    struct seen *seen = context;
+    NOTE(seen->left += strstr(line, " left: ") != NULL;
+         seen->turned_away += strstr(line, "turned away") != NULL);
+}
+
+static void who_has_proven_himself_is_no_stranger_whatever_comes_next(void **state)
+{
+    (void)state;
+    struct node a;
+    struct node b;
+    struct seen seen = {0};
+    char url[BZ_URL_SIZE];
+    node_open(&a, NULL);
+    node_open(&b, &a);
+    listen_strictly_logging(&a, HOUR_MS, see, &seen, url);
+    for (unsigned i = 1; i <= 4; i++) {
+        prove_and_babble(&b, url);
+        WAIT_UNTIL(seen.left + seen.turned_away == i);
+    }
+    assert_int_equal(seen.turned_away, 0);
+    assert_int_equal(sync_once(&b, url), 0); /* as often as it was, the address is not shut out */
+    struct bz_server_status status = server_status(&a);
+    assert_true(status.refused == 0 && status.accepted == 5 && status.shut_out == 0);
+    node_close(&b);
     node_close(&a);
 }
 
@@ -372,6 +490,7 @@ int main(void)
         cmocka_unit_test(two_that_connect_to_each_other_keep_one_connection),
         cmocka_unit_test(a_peer_has_one_database_and_takes_in_no_other),
         cmocka_unit_test(an_address_that_fails_too_often_is_shut_out_for_a_while),
+        cmocka_unit_test(who_has_proven_himself_is_no_stranger_whatever_comes_next),
         cmocka_unit_test(what_one_learns_it_hands_on_along_a_chain),
         cmocka_unit_test(a_wait_for_a_write_is_over_when_the_peer_has_it),
         cmocka_unit_test(in_a_mesh_a_wait_for_a_write_is_over_when_that_peer_has_it),

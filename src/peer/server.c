@@ -230,7 +230,8 @@ static void on_end(void *context, const struct bz_session_status *session)
     struct bz_server *server = visitor->server;
     char node[BLAZE_ID_TEXT_SIZE];
     on_status(visitor, session);
-    if (visitor->met) {
+    /* A session may end in the turn in which it is let in, and is then not seen to be open. */
+    if (visitor->met || session->peer_is_proven) {
         log_line(server, "%s: node %s left: %s", visitor->url,
             blaze_id_format(&session->peer, node), session->reason);
     } else {

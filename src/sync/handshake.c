@@ -185,7 +185,7 @@ static int check_proof(struct bz_session *s, const struct bz_proof *proof, blaze
         rc = check_membership(s, proof, error);
     else if (!s->self.blind) /* from here on it gets and gives sealed records only */
         rc = begin_sealing(s, error);
-    s->proven = rc == 0;
+    s->status.peer_is_proven = rc == 0;
     return rc;
 }
 

@@ -307,7 +307,7 @@ static void input_drop(struct bz_session *s, size_t size)
 
 static size_t frame_limit(const struct bz_session *s, uint8_t type)
 {
-    if (!s->proven)
+    if (!s->status.peer_is_proven)
         return BZ_FRAME_EARLY_MAX;
     return type == BZ_FRAME_CHANGES && s->step == BZ_STEP_OPEN ? BZ_FRAME_MAX
                                                                : BZ_FRAME_CONTROL_MAX;
@@ -385,7 +385,7 @@ static int scan_open(struct bz_session *s, blaze_error *error)
 static int take_input(struct bz_session *s, struct bz_bytes bytes, blaze_error *error)
 {
     size_t held = s->in.window > BZ_FRAME_MAX ? s->in.window : BZ_FRAME_MAX;
-    if (is_early(s) && !s->proven)
+    if (is_early(s) && !s->status.peer_is_proven)
         held = BZ_FRAME_EARLY_MAX;
     if (s->input_done > 0 && s->input_done >= s->input.size / 2) {
         bz_buf_consume(&s->input, s->input_done);

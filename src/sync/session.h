@@ -154,6 +154,7 @@ struct bz_session_status {
     enum bz_session_phase phase;
     blaze_id peer; /* node id, once known */
     uint8_t peer_role;
+    bool peer_is_proven; /* it holds the access key */
     bool peer_is_member; /* it has proven so; a blind node cannot tell, and says no */
     bool peer_is_blind;
     int code;                          /* once closed: 0 for a BYE in good order */

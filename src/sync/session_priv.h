@@ -261,7 +261,6 @@ struct bz_session {
     blaze_id peer_epoch;
     uint64_t features; /* that both have */
     enum bz_step step;
-    bool proven;     /* the peer has proven itself */
     uint8_t key[32]; /* to enrol with */
 
     uint64_t now_ms, wall_ms;
