@@ -6,6 +6,8 @@
  */
 #include "world.h"
 
+#define COMMIT_MAX (4 * SIM_RECORDS) /* changes in a commit, which may be of several chunks */
+
 static const struct bz_replica_ops *real;
 static struct bz_replica_ops watched;
 static struct sim_world *world;
@@ -19,7 +21,7 @@ static struct {
     struct {
         uint32_t record;
         bool changed;
-    } changes[SIM_RECORDS];
+    } changes[COMMIT_MAX];
 } under_way;
 
 static struct sim_node *node_of(const void *db)
@@ -48,8 +50,8 @@ static int apply_change(
     uint64_t record = bz_load64be(change->id.bytes + 8);
     if (rc != 0 || world->muted)
         return rc;
-    if (record >= SIM_RECORDS || under_way.count == SIM_RECORDS) {
-        sim_fail(world, "a chunk has a record that nobody wrote, or one twice");
+    if (record >= SIM_RECORDS || under_way.count == COMMIT_MAX) {
+        sim_fail(world, "a chunk has a record that nobody wrote, or some twice");
         return rc;
     }
     under_way.changes[under_way.count].record = (uint32_t)record;
@@ -92,20 +94,37 @@ static int acknowledged(void *context, struct bz_acknowledged known, bool *more,
     return rc;
 }
 
-static void tell(struct sim_identity *to, const struct sim_identity *from, uint32_t record,
-    bool changed, uint64_t position)
+/* A record that moves up the sender's log may be in two chunks of one commit, the second of which
+ * says all that was new. *before: the one that is `at` is not the first. Whether any changed it. */
+static bool changed_at_all(uint32_t at, bool *before)
 {
+    bool changed = false;
+    *before = false;
+    for (uint32_t i = 0; i < under_way.count; i++) {
+        if (under_way.changes[i].record != under_way.changes[at].record)
+            continue;
+        *before |= i < at;
+        changed |= under_way.changes[i].changed;
+    }
+    return changed;
+}
+
+static void tell(
+    struct sim_identity *to, const struct sim_identity *from, uint32_t at, uint64_t position)
+{
+    uint32_t record = under_way.changes[at].record;
     struct sim_seen have = sim_seen_now(to, record), got = sim_seen_at(from, record, position);
+    bool before, changed = changed_at_all(at, &before);
     bool may, must = brings_news(record, &have, &got, &may);
-    if (changed && world->collects)
-        sim_note(world, "node %u changes record %u", under_way.node->number, record);
-    if (changed ? !may : must)
+    if (!before && (changed ? !may : must))
         sim_fail(world,
             changed ? "record %u was changed by a copy that had nothing new"
                     : "record %u was not changed by what is new",
             record);
-    if (!changed)
+    if (!under_way.changes[at].changed)
         return;
+    if (world->collects)
+        sim_note(world, "node %u changes record %u", under_way.node->number, record);
     for (uint32_t i = 0; i < SIM_RECORD_WRITES / 64; i++)
         have.bits[i] |= got.bits[i];
     under_way.node->part.left[record] = (struct sim_seen){{0}};
@@ -154,8 +173,7 @@ static int apply_commit(struct bz_apply *apply, const struct bz_peer_state *peer
     for (uint32_t i = 0; i < under_way.count; i++) {
         under_way.changes[i].changed |= moved[under_way.changes[i].record];
         if (!node->portable || held[under_way.changes[i].record])
-            tell(to, &world->identities[from], under_way.changes[i].record,
-                under_way.changes[i].changed, peer->cursor);
+            tell(to, &world->identities[from], i, peer->cursor);
     }
     if (under_way.part && !sim_is_part(node)) {
         to->position++; /* it has become a full one */

@@ -66,8 +66,9 @@ struct fake {
     uint32_t peer_count;
     uint64_t commits, applied;
     int open_applies, open_walks;
-    bool busy;               /* somebody else writes: who must not wait is turned away */
-    int fail_commit;         /* an error for the next apply_commit */
+    bool busy;       /* somebody else writes: who must not wait is turned away */
+    int fail_commit; /* an error for the next apply_commit */
+    uint64_t torn; /* of a change of this record it says once that what it builds on is not here */
     bool lie_digest;         /* as if something had gone wrong once */
     uint64_t largest_commit; /* records */
 };
@@ -443,6 +444,11 @@ static inline int fake_apply_change(
     struct bz_apply *a, const struct bz_change *change, bool *changed, blaze_error *error)
 {
     uint32_t fields = a->fake->term_count[BZ_TERM_FIELD];
+    blaze_id torn = fake_id(a->fake->torn);
+    if (a->fake->torn != 0 && memcmp(&change->id, &torn, sizeof torn) == 0) {
+        a->fake->torn = 0;
+        return bz_error_code(error, BLAZE_ENOTFOUND);
+    }
     for (uint32_t i = 0; i < change->rec.write_count; i++) {
         struct bz_bytes body = change->rec.writes[i].body;
         if (body.size > 0 && bz_doc_check(body, fields) != 0)

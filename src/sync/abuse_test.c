@@ -31,6 +31,108 @@ static void an_honest_chunk_is_taken(void **state)
     end_scene(&s);
 }
 
+/* ---- chunks that have come together ---- */
+
+/* Adds a chunk of one record, which is the peer's only write at its position, to `wire`. */
+static void append_chunk(struct scene *s, struct bz_buf *wire, uint64_t from, uint64_t id)
+{
+    struct bz_buf body;
+    bz_buf_init(&body, 10000);
+    if (from == 0)
+        define_usual(s);
+    add_record(s, id, 6, 5, 7);
+    body_into(s, &body);
+    struct bz_chunk chunk = {.more = true,
+        .from = from,
+        .to = from + 10,
+        .as_of = from + 10,
+        .body = bz_buf_bytes(&body)};
+    bz_chunk_encode(&s->out, &chunk);
+    bz_frame_append(wire, BZ_FRAME_CHANGES, bz_buf_bytes(&s->out));
+    bz_buf_clear(&s->out);
+    bz_buf_release(&body);
+}
+
+static void expect_ack(struct scene *s, uint64_t chunks, uint64_t position)
+{
+    struct bz_buf payload;
+    struct bz_ack ack;
+    bz_buf_init(&payload, 1000);
+    expect_frame(s, BZ_FRAME_ACK, &payload);
+    assert_int_equal(bz_ack_decode(bz_buf_bytes(&payload), &ack), 0);
+    assert_int_equal(ack.chunks, chunks);
+    assert_int_equal(ack.position, position);
+    bz_buf_release(&payload);
+}
+
+static void begin_together(struct scene *s, struct bz_buf *wire, uint64_t count)
+{
+    begin_scene(s);
+    shake_hands(s, BZ_FRAME_CHANGES);
+    bz_buf_init(wire, 100000);
+    for (uint64_t i = 0; i < count; i++)
+        append_chunk(s, wire, i * 10, i + 2);
+}
+
+static void chunks_that_have_come_together_are_a_few_commits_and_acknowledged_after_each(
+    void **state)
+{
+    (void)state;
+    struct scene s;
+    struct bz_buf wire;
+    begin_together(&s, &wire, 6);
+    deliver(&s, bz_buf_bytes(&wire));
+    expect_ack(&s, 4, 40);
+    expect_ack(&s, 6, 60);
+    assert_int_equal(s.fake->commits, 2);
+    assert_int_equal(s.fake->count, 7);
+    assert_int_equal(s.fake->peers[0].state.cursor, 60);
+    assert_int_equal(s.fake->open_applies, 0);
+    bz_buf_release(&wire);
+    end_scene(&s);
+}
+
+static void none_of_them_is_taken_if_a_later_one_is_malformed(void **state)
+{
+    (void)state;
+    for (int how = 0; how < 2; how++) {
+        struct scene s;
+        struct bz_buf wire;
+        begin_together(&s, &wire, 2);
+        if (how == 0)
+            append_chunk(&s, &wire, 30, 9); /* leaves something out */
+        else
+            bz_frame_append(&wire, BZ_FRAME_CHANGES, bz_bytes_text("rubbish"));
+        deliver(&s, bz_buf_bytes(&wire));
+        assert_ended(&s, BLAZE_EPROTO);
+        assert_int_equal(s.fake->commits, 0);
+        bz_buf_release(&wire);
+        end_scene(&s);
+    }
+}
+
+static void what_is_dropped_with_one_that_builds_on_what_is_gone_is_asked_for_again(void **state)
+{
+    (void)state;
+    struct scene s;
+    struct bz_buf wire, payload;
+    struct bz_resume resume;
+    begin_together(&s, &wire, 3);
+    s.fake->torn = 4; /* in the last of them */
+    deliver(&s, bz_buf_bytes(&wire));
+    bz_buf_init(&payload, 1000);
+    expect_frame(&s, BZ_FRAME_RESUME, &payload);
+    assert_int_equal(bz_resume_decode(bz_buf_bytes(&payload), &resume), 0);
+    assert_int_equal(resume.round, 1);
+    assert_int_equal(resume.position, 0);
+    assert_int_equal(s.fake->commits, 0);
+    assert_int_equal(s.fake->open_applies, 0);
+    assert_int_equal(status_of(&s).phase, BZ_SESSION_CATCHING_UP);
+    bz_buf_release(&payload);
+    bz_buf_release(&wire);
+    end_scene(&s);
+}
+
 static void positions_that_do_not_follow_end_the_session(void **state)
 {
     (void)state;
@@ -645,6 +747,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_honest_chunk_is_taken),
+        cmocka_unit_test(
+            chunks_that_have_come_together_are_a_few_commits_and_acknowledged_after_each),
+        cmocka_unit_test(none_of_them_is_taken_if_a_later_one_is_malformed),
+        cmocka_unit_test(what_is_dropped_with_one_that_builds_on_what_is_gone_is_asked_for_again),
         cmocka_unit_test(positions_that_do_not_follow_end_the_session),
         cmocka_unit_test(a_chunk_told_twice_ends_the_session),
         cmocka_unit_test(a_log_that_goes_back_ends_the_session),

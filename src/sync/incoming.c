@@ -1,11 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The peer's changes, from its chunks into our database. A chunk is one commit: its records, the
- * cursor that it leads to and, if it carries the head, what the head says. It must go on exactly
- * where the one before it ended, so that nothing can be left out, repeated or reordered on the way
- * without ending the session.
+ * The peer's changes, from its chunks into our database. A chunk is applied as a whole: its
+ * records, the cursor that it leads to and, if it carries the head, what the head says. It must go
+ * on exactly where the one before it ended, so that nothing can be left out, repeated or reordered
+ * on the way without ending the session.
  *
- * Whatever is wrong with a chunk leaves the database as it was before it.
+ * Chunks that have come already while others were being applied are gathered into one commit, as
+ * far as BZ_GATHER_CHUNKS go: so a new copy waits for fewer syncs, and its store gets more keys at
+ * a time, in their order. What they lead to is part of the session's state at once, and goes back
+ * to what is committed (`before`) where all is asked for anew.
+ *
+ * Whatever is wrong with a chunk leaves the database as it was before the commit that it was to be
+ * in.
  */
 #include "sync/session_priv.h"
 
@@ -39,7 +45,8 @@ static void rest(struct bz_session *s)
         bz_arena_release(&s->in.arena);
     if (!s->packer.reading)
         bz_packer_rest_decompressor(&s->packer);
-    bz_opaque_rest(s);
+    if (s->out.walk == NULL) /* else it is sealing, and may be learning */
+        bz_opaque_rest(s);
 }
 
 /* Names and bodies are sealed: one of the two sides is blind. */
@@ -276,6 +283,7 @@ static int commit(struct bz_session *s, struct bz_apply *apply, const struct bz_
 {
     struct bz_peer_state state = bz_incoming_peer(s);
     bool lacks = false;
+    s->in.gathered = 0;
     int rc = find_lacks(s, apply, &lacks, error);
     if (rc != 0) {
         s->replica.ops->apply_abort(apply);
@@ -331,15 +339,56 @@ static int on_diverged(struct bz_session *s, blaze_error *error)
 
 static int begin_apply(struct bz_session *s, struct bz_apply **apply, blaze_error *error)
 {
+    struct bz_incoming *in = &s->in;
     int rc = 0;
-    if (s->in.ahead != NULL)
-        *apply = s->in.ahead;
+    if (in->ahead != NULL)
+        *apply = in->ahead;
     else
         rc = s->replica.ops->apply_begin(s->replica.context, &s->status.peer, apply, error);
-    s->in.ahead = NULL;
-    if (rc == 0 && s->replica.ops->apply_from != NULL)
+    in->ahead = NULL;
+    if (rc != 0 || in->gathered > 0)
+        return rc;
+    in->before = (struct bz_gathered_from){in->cursor, in->as_of, in->trail};
+    if (s->replica.ops->apply_from != NULL)
         s->replica.ops->apply_from(*apply, s->out.scoped, bz_scope_acked(s));
-    return rc;
+    return 0;
+}
+
+/* What was gathered and not committed is not to be. */
+static void drop_gathered(struct bz_session *s, struct bz_apply *apply)
+{
+    struct bz_incoming *in = &s->in;
+    s->replica.ops->apply_abort(apply);
+    if (in->gathered == 0)
+        return;
+    in->gathered = 0;
+    in->cursor = in->before.cursor;
+    in->as_of = in->before.as_of;
+    in->trail = in->before.trail;
+}
+
+/* A chunk without a head is applied: leaves the commit to who knows whether another has come. */
+static void gather(struct bz_session *s, struct bz_apply *apply, const struct bz_chunk *chunk)
+{
+    struct bz_incoming *in = &s->in;
+    in->ahead = apply;
+    in->gathered++;
+    in->cursor = chunk->to;
+    in->as_of = chunk->as_of;
+    in->at_head = false;
+    bz_trail_add(&in->trail, &chunk->openings);
+}
+
+int bz_incoming_commit(struct bz_session *s, blaze_error *error)
+{
+    struct bz_chunk all = {.to = s->in.cursor, .as_of = s->in.as_of};
+    struct bz_apply *apply = s->in.ahead;
+    s->in.ahead = NULL;
+    if (s->in.gathered > 0)
+        return commit(s, apply, &all, NULL, NULL, error);
+    if (apply != NULL) /* nothing was to be applied */
+        s->replica.ops->apply_abort(apply);
+    return 0;
 }
 
 int bz_incoming_release_head(struct bz_session *s, blaze_error *error)
@@ -375,7 +424,7 @@ static int apply_chunk(
     rc = apply_body(s, apply, &body, bytes, error);
     if (rc == BLAZE_ENOTFOUND) {
         /* It leaves out what it thinks we have, and we have collected it. */
-        s->replica.ops->apply_abort(apply);
+        drop_gathered(s, apply);
         return ask_from(s, s->in.cursor, error);
     }
     if (rc == 0 && chunk->markers)
@@ -388,11 +437,14 @@ static int apply_chunk(
     if (rc == 0 && !chunk->more)
         rc = bz_reconcile_head(s, &head, &wait, error);
     if (rc != 0) {
-        s->replica.ops->apply_abort(apply);
+        drop_gathered(s, apply);
         return rc;
     }
     bool take = !chunk->more && !wait;
-    rc = commit(s, apply, chunk, take ? &head : NULL, &diverged, error);
+    if (chunk->more)
+        gather(s, apply, chunk);
+    else
+        rc = commit(s, apply, chunk, take ? &head : NULL, &diverged, error);
     if (rc != 0)
         return rc;
     s->in.begun = true;
@@ -454,9 +506,10 @@ static int take_chunk(struct bz_session *s, struct bz_bytes payload, blaze_error
 int bz_incoming_chunk(struct bz_session *s, struct bz_bytes payload, blaze_error *error)
 {
     int rc = take_chunk(s, payload, error);
-    if (s->in.ahead != NULL) /* it was not to be applied */
-        s->replica.ops->apply_abort(s->in.ahead);
-    s->in.ahead = NULL;
+    if (rc != 0 && s->in.ahead != NULL) {
+        drop_gathered(s, s->in.ahead);
+        s->in.ahead = NULL;
+    }
     return rc;
 }
 

@@ -23,7 +23,8 @@
 
 #include "codec/doc.h"
 
-#define WALK_MS 1000u
+#define WALK_MS     1000u
+#define FIRST_BYTES ((uint64_t)32 << 10) /* of a session's first chunk; each is twice as large */
 
 void bz_outgoing_init(struct bz_session *s)
 {
@@ -340,10 +341,18 @@ static int carry_over(struct bz_outgoing *o, size_t mark)
     return o->carry.error;
 }
 
+/* The first ones are small, so that a peer that has nothing to do yet can begin. */
+static size_t chunk_size(const struct bz_outgoing *o)
+{
+    uint64_t size = o->chunks_sent < 4 ? FIRST_BYTES << o->chunks_sent : o->chunk_bytes;
+    return (size_t)(size < o->chunk_bytes ? size : o->chunk_bytes);
+}
+
 /* Gathers records until the chunk is full or the walk is at its end (*at_end). */
 static int gather(struct bz_session *s, bool *at_end, blaze_error *error)
 {
     struct bz_outgoing *o = &s->out;
+    size_t full = chunk_size(o);
     bz_buf_clear(&o->defined);
     bz_buf_clear(&o->recorded);
     bz_buf_clear(&o->marked);
@@ -357,7 +366,7 @@ static int gather(struct bz_session *s, bool *at_end, blaze_error *error)
         o->records = 1;
         o->walked = o->carry_to;
     }
-    while (gathered(o) < o->chunk_bytes) {
+    while (gathered(o) < full) {
         struct bz_change change;
         size_t mark = o->recorded.size;
         int rc = s->replica.ops->changes_next(o->walk, &change, error);
@@ -381,7 +390,7 @@ static int gather(struct bz_session *s, bool *at_end, blaze_error *error)
             continue;
         }
         rc = add_record(s, &change);
-        if (rc == 0 && o->records + o->markers > 0 && gathered(o) > o->chunk_bytes) {
+        if (rc == 0 && o->records + o->markers > 0 && gathered(o) > full) {
             o->carry_to = position;
             rc = carry_over(o, mark);
             return rc != 0 ? bz_error_code(error, rc) : 0;

@@ -498,7 +498,19 @@ static void frame_done(struct bz_session *s, uint8_t type, size_t size)
         s->control_waiting -= size;
 }
 
-/* Deals with waiting frames, up to one chunk, or one question whose answer is large. */
+/* Whether what comes next is a chunk that goes into the same commit as those before it. */
+static bool gathers(const struct bz_session *s)
+{
+    uint8_t type = 0;
+    struct bz_bytes payload;
+    size_t size;
+    return s->in.gathered > 0 && s->in.gathered < BZ_GATHER_CHUNKS &&
+           s->input_done < s->input_scanned &&
+           bz_frame_peek(input_left(s), &type, &payload, &size) == 0 && type == BZ_FRAME_CHANGES;
+}
+
+/* Deals with waiting frames, up to the chunks of one commit, or one question whose answer is large.
+ */
 static int take_open(struct bz_session *s, bool *more, blaze_error *error)
 {
     for (int i = 0; i < FRAMES_A_RUN && s->input_done < s->input_scanned; i++) {
@@ -511,11 +523,11 @@ static int take_open(struct bz_session *s, bool *more, blaze_error *error)
         if (rc != 0 || s->step == BZ_STEP_CLOSED)
             return rc;
         frame_done(s, type, size);
-        if (type == BZ_FRAME_CHANGES || type == BZ_FRAME_RANGES)
+        if ((type == BZ_FRAME_CHANGES && !gathers(s)) || type == BZ_FRAME_RANGES)
             break;
     }
     *more |= s->input_done < s->input_scanned;
-    return 0;
+    return bz_incoming_commit(s, error);
 }
 
 /* ---- time ---- */
@@ -664,6 +676,8 @@ static bool take_promptly(struct bz_session *s, int *rc, blaze_error *error)
     if (type == BZ_FRAME_CHANGES && !bz_incoming_prompt(s, payload))
         return false;
     *rc = on_open_frame(s, type, payload, size, error);
+    if (*rc == 0 && type == BZ_FRAME_CHANGES)
+        *rc = bz_incoming_commit(s, error);
     if (*rc == 0)
         frame_done(s, type, size);
     return true;

@@ -52,6 +52,9 @@ enum bz_step {
  * ones. */
 #define BZ_CHUNKS_IN_FLIGHT 8
 
+/* Chunks that are applied in one commit. While they are, no other writer can commit. */
+#define BZ_GATHER_CHUNKS 4u
+
 /* How much of a buffer is kept while there is nothing to do. */
 #define BZ_KEEP_BYTES ((size_t)16 << 10)
 
@@ -134,6 +137,12 @@ struct bz_outgoing {
     uint64_t chunk_bytes;
 };
 
+/* Where our commits stood before what is gathered. */
+struct bz_gathered_from {
+    uint64_t cursor, as_of;
+    struct bz_trail trail;
+};
+
 /* The peer's changes, on their way here. */
 struct bz_incoming {
     uint64_t round; /* of our last RESUME */
@@ -162,7 +171,9 @@ struct bz_incoming {
     uint64_t waiting;      /* bytes of CHANGES in the input, not dealt with */
     uint64_t chunks;       /* dealt with */
     bool ack_due;
-    struct bz_apply *ahead; /* begun for the chunk that is next; else NULL */
+    struct bz_apply *ahead; /* begun for the chunk that is next, or has `gathered`; else NULL */
+    uint32_t gathered;      /* chunks that are applied and not committed */
+    struct bz_gathered_from before;
     uint32_t window;
 };
 
@@ -411,7 +422,9 @@ int bz_reconcile_items(struct bz_session *s, struct bz_bytes payload, blaze_erro
 
 /* ---- incoming.c ---- */
 void bz_incoming_init(struct bz_session *s);
+/* After it, another must follow on the same thread, or bz_incoming_commit(). */
 int bz_incoming_chunk(struct bz_session *s, struct bz_bytes payload, blaze_error *error);
+int bz_incoming_commit(struct bz_session *s, blaze_error *error);
 /* Whether a chunk can be applied without waiting for anything; then that has begun, and
  * bz_incoming_chunk() must follow with it. */
 bool bz_incoming_prompt(struct bz_session *s, struct bz_bytes payload);
