@@ -401,12 +401,18 @@ int bz_apply_marker(
 
 /* ---- commit ---- */
 
-/* What the peer knows to have been collected we have had too, now that we have what it has. */
+/* What the peer knows to have been collected we have had too, now that we have what it has. Where
+ * we knew of nothing before, what we have written ourselves may be to ids that were in it. */
 static int take_collected(struct bz_apply *apply, const struct bz_head *head, blaze_error *error)
 {
     struct bz_db_txn *txn = apply->txn;
+    struct bz_purged known;
     if (head->collected.count == 0 || !bz_vv_includes(&apply->own, &head->collected))
         return 0;
+    int rc = bz_purged_load(txn->view, &txn->arena, &known, error);
+    if (rc != 0)
+        return rc;
+    apply->untold |= known.vv.count == 0 && txn->state.seq > 0;
     /* A write that supersedes it is later. */
     uint64_t now = txn->db->wall_ms(txn->db->context);
     if (bz_clock_observe(&txn->state.stamp, head->collected_stamp, now) != 0)
@@ -470,6 +476,16 @@ static int settle_beyond(struct bz_apply *apply, bool head, bool *compared, blaz
     return rc != 0 ? rc : bz_beyond_covered(txn, &apply->own, compared, error);
 }
 
+/* Until it has got about, this copy shows something else than others with the same writes. With
+ * blind copies it is such differences that bring back what was collected. */
+static int note_untold(struct bz_apply *apply, blaze_error *error)
+{
+    struct bz_db_txn *txn = apply->txn;
+    bool hearsay = false;
+    int rc = apply->untold ? bz_hearsay_load(txn->db, txn->view, &hearsay, error) : 0;
+    return rc != 0 || !apply->untold || hearsay ? rc : bz_untold_note(txn->db, txn->txn, error);
+}
+
 /* Whether both sides have the same writes, none beyond them, and yet differ in what they show. */
 static int compare(
     struct bz_apply *apply, const struct bz_head *head, bool *diverged, blaze_error *error)
@@ -493,20 +509,16 @@ int bz_apply_commit(struct bz_apply *apply, const struct bz_peer_state *peer,
 {
     struct bz_db_txn *txn = apply->txn;
     struct bz_peer_state kept = *peer;
-    bool differ = false, hearsay = false, compared = false;
+    bool differ = false, compared = false;
     int rc = bz_txn_usable(txn, error);
-    /* Until it has got about, this copy shows something else than others with the same writes. With
-     * blind copies it is such differences that bring back what was collected. */
-    if (rc == 0 && apply->untold)
-        rc = bz_hearsay_load(txn->db, txn->view, &hearsay, error);
-    if (rc == 0 && apply->untold && !hearsay)
-        rc = bz_untold_note(txn->db, txn->txn, error);
     if (rc == 0 && peer->self != txn->state.self && !BZ_MUTANT(FORMER_NODE_GOES_ON))
         rc = bz_error_set(error, BLAZE_ECLOSED,
             "this copy goes on as another node: what peers have is read anew, with the next "
             "connection");
     if (rc == 0 && head != NULL)
         rc = take_version(apply, head, error);
+    if (rc == 0)
+        rc = note_untold(apply, error);
     if (rc == 0)
         rc = settle_beyond(apply, head != NULL, &compared, error);
     if (rc == 0 && compared && apply->scoped.selection == NULL)
