@@ -167,6 +167,7 @@ static void heal_after_a_day(struct sim_world *w)
     w->now_ms += 25ull * 3600000;
     for (uint32_t i = 0; w->parts && i < w->node_count; i++)
         w->nodes[i].skew_ms = w->ahead_ms;
+    w->late = true;
     for (uint32_t i = 0; i <= w->node_count && !w->result.failed; i++) {
         for (uint32_t k = 0; k < SIM_CONNECTIONS; k++) {
             if (w->connections[k].used)
@@ -174,6 +175,7 @@ static void heal_after_a_day(struct sim_world *w)
         }
         heal(w);
     }
+    w->late = false;
 }
 
 static void add_counts(struct sim_counts *to, const struct sim_world *w)

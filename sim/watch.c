@@ -149,8 +149,9 @@ static bool is_partial(const struct sim_node *node)
  */
 static bool may_diverge(const struct sim_node *node, uint32_t from)
 {
-    return (world->collects && world->blind) || is_partial(node) ||
-           is_partial(&world->nodes[world->identities[from].node]);
+    const struct sim_node *peer = &world->nodes[world->identities[from].node];
+    return (world->collects && world->blind) || is_partial(node) || is_partial(peer) ||
+           (world->collects && sim_may_differ(world, node, peer));
 }
 
 static int apply_commit(struct bz_apply *apply, const struct bz_peer_state *peer,
