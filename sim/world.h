@@ -452,9 +452,9 @@ bool sim_gives(struct sim_world *w, const struct sim_write *write, struct bz_byt
 void sim_check_node(struct sim_world *w, struct sim_node *node);
 /* That no two copies with the same version vector show something else. */
 void sim_check_digests(struct sim_world *w);
-/* Whether they may: where a day has passed, and they are to find it (docs/replication.md, "What is
- * not promised"). */
-bool sim_may_differ(const struct sim_world *w, const struct sim_node *a, const struct sim_node *b);
+/* Whether they may: where a delete that was collected has not got about, or where a day has passed,
+ * and they are to find it (docs/replication.md, "What is not promised"). */
+bool sim_may_differ(struct sim_world *w, const struct sim_node *a, const struct sim_node *b);
 /* That no link has carried records again and again. */
 void sim_check_traffic(struct sim_world *w);
 /* That all copies are equal, and nothing is lost. */
