@@ -522,7 +522,7 @@ int bz_apply_commit(struct bz_apply *apply, const struct bz_peer_state *peer,
     if (rc == 0)
         rc = settle_beyond(apply, head != NULL, &compared, error);
     if (rc == 0 && compared && apply->scoped.selection == NULL)
-        rc = bz_left_clear(txn->txn, error);
+        rc = bz_left_collect(txn, error);
     if (rc == 0)
         rc = bz_scoped_end(&apply->scoped, txn, &kept, head, error);
     if (rc == 0)

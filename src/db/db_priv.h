@@ -746,6 +746,8 @@ int bz_left_note(struct bz_db_txn *txn, uint32_t collection, const blaze_id *id,
 int bz_left_erase(
     struct bz_db_txn *txn, uint32_t collection, const blaze_id *id, blaze_error *error);
 int bz_left_clear(struct bz_txn *txn, blaze_error *error);
+/* A comparison has come to its end: what it took away has been here, and was collected. */
+int bz_left_collect(struct bz_db_txn *txn, blaze_error *error);
 /* In META; a record's key follows. */
 struct bz_bytes bz_left_prefix(void);
 

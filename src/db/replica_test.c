@@ -607,20 +607,51 @@ static bool is_listed(struct bz_db *db, uint32_t n)
     return is;
 }
 
+/* The second has record 1, deleted by the fourth write of the first, and no head. */
+static void open_half_way_after_a_delete(struct net *net, uint64_t seed)
+{
+    net_open(net, seed);
+    for (unsigned i = 0; i < 2; i++) {
+        write_json(net->db[0], INSERT, "c", 1, "{\"a\":1}");
+        delete_one_of(net->db[0], "c", 1);
+    }
+    for (uint32_t i = 2; i < 21; i++)
+        write_json(net->db[0], INSERT, "c", i, "{\"a\":1}");
+    assert_false(send_changes(net->db[0], net->db[1], 7, 1).reached);
+}
+
+/* Whatever the peer still tells of it then: it may have lost that. */
+static void what_a_comparison_took_away_is_collected_at_its_end(void **state)
+{
+    (void)state;
+    struct net net;
+    struct bz_identity first;
+    struct bz_read *read;
+    struct bz_purged purged;
+    struct bz_dot delete = {0, 4};
+    open_half_way_after_a_delete(&net, 10);
+    bz_db_identity(net.db[0], &first);
+    must(bz_catalog_node(net.db[1]->catalog, &first.node, &delete.node));
+    compare_with_one_that_collected_record_1(net.db[1], net.db[0]);
+    for (unsigned i = 0; i < 2; i++) {
+        must(bz_read_begin(net.db[1], &read, error));
+        must(bz_purged_load(read->view, &read->arena, &purged, error));
+        assert_int_equal(bz_vv_covers(&purged.vv, delete), i == 1);
+        bz_read_end(read);
+        if (i == 0)
+            assert_true(send_changes(net.db[0], net.db[1], 10, 0).reached);
+    }
+    check_all(net.db[1]);
+    net_close(&net);
+}
+
 /* Though its version vector does not say yet that the delete was here. Until it does, nobody else
  * is to take the record for gone by this copy's word. */
 static void who_makes_a_record_anew_that_a_comparison_took_away_has_seen_it(void **state)
 {
     (void)state;
     struct net net;
-    net_open(&net, 9);
-    for (unsigned i = 0; i < 2; i++) {
-        write_json(net.db[0], INSERT, "c", 1, "{\"a\":1}");
-        delete_one_of(net.db[0], "c", 1);
-    }
-    for (uint32_t i = 2; i < 21; i++)
-        write_json(net.db[0], INSERT, "c", i, "{\"a\":1}");
-    assert_false(send_changes(net.db[0], net.db[1], 7, 1).reached);
+    open_half_way_after_a_delete(&net, 9);
     compare_with_one_that_collected_record_1(net.db[1], net.db[0]);
     assert_int_equal(state_of(net.db[1]).dead, 0);
     assert_true(is_listed(net.db[1], 1));
@@ -673,6 +704,7 @@ int main(void)
         cmocka_unit_test(bad_names_are_refused),
         cmocka_unit_test(a_digest_that_differs_at_equal_versions_is_told),
         cmocka_unit_test(what_came_without_its_head_lies_beyond_the_version_vector),
+        cmocka_unit_test(what_a_comparison_took_away_is_collected_at_its_end),
         cmocka_unit_test(who_makes_a_record_anew_that_a_comparison_took_away_has_seen_it),
         cmocka_unit_test(what_a_copy_wrote_before_it_was_put_back_lies_beyond_what_it_claims),
     };

@@ -274,6 +274,46 @@ int bz_left_clear(struct bz_txn *txn, blaze_error *error)
     return notes_prune(txn, NULL, left_prefix, UINT32_MAX, error);
 }
 
+/* Sums up what all notes say; for a full copy, where each is of one state. */
+static int left_sum(struct bz_view *view, struct bz_vector *out, blaze_error *error)
+{
+    struct bz_cursor *cursor = NULL;
+    struct bz_arena arena;
+    bz_arena_init(&arena);
+    int rc = bz_cursor_open(view, BZ_MAP_META, &cursor, error);
+    if (rc == 0)
+        rc = bz_cursor_seek(cursor, bz_left_prefix(), error);
+    while (rc == 0) {
+        struct bz_bytes found = bz_cursor_key(cursor);
+        struct bz_reader noted = bz_reader(bz_cursor_value(cursor));
+        struct bz_vv state = {0};
+        if (found.size != NOTE_KEY_SIZE || memcmp(found.data, left_prefix, NOTE_PREFIX_SIZE) != 0)
+            break;
+        bz_arena_reset(&arena);
+        rc = note_next(&noted, &arena, &state, error);
+        for (uint32_t i = 0; rc == 0 && i < state.count; i++) {
+            rc = bz_vector_raise(out, state.entries[i]);
+            if (rc != 0)
+                bz_error_code(error, rc);
+        }
+        if (rc == 0)
+            rc = bz_cursor_next(cursor, error);
+    }
+    bz_cursor_close(cursor);
+    bz_arena_release(&arena);
+    return rc == BLAZE_END ? 0 : rc;
+}
+
+int bz_left_collect(struct bz_db_txn *txn, blaze_error *error)
+{
+    struct bz_vector seen = {0};
+    int rc = left_sum(txn->view, &seen, error);
+    if (rc == 0 && seen.vv.count > 0)
+        rc = bz_purged_raise(txn, &seen.vv, txn->state.stamp, 0, error);
+    bz_vector_release(&seen);
+    return rc == 0 ? bz_left_clear(txn->txn, error) : rc;
+}
+
 /* ---- one commit ---- */
 
 struct count_context {
