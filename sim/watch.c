@@ -33,13 +33,25 @@ static struct sim_node *node_of(const void *db)
     abort();
 }
 
-static int apply_begin(
-    void *context, const blaze_id *peer, struct bz_apply **out, blaze_error *error)
+static void begin(void *context, const blaze_id *peer)
 {
     under_way.node = node_of(context);
     under_way.peer = *peer;
     under_way.count = under_way.markers = 0;
     under_way.part = sim_is_part(under_way.node);
+}
+
+static int apply_begin_now(
+    void *context, const blaze_id *peer, struct bz_apply **out, blaze_error *error)
+{
+    begin(context, peer);
+    return real->apply_begin_now(context, peer, out, error);
+}
+
+static int apply_begin(
+    void *context, const blaze_id *peer, struct bz_apply **out, blaze_error *error)
+{
+    begin(context, peer);
     return real->apply_begin(context, peer, out, error);
 }
 
@@ -154,6 +166,24 @@ static bool may_diverge(const struct sim_node *node, uint32_t from)
            (world->collects && sim_may_differ(world, node, peer));
 }
 
+/* Those that moved to the end of the log count as changed. Of one that is in two chunks of a commit
+ * the log shows that it did, and its position how often. */
+static void mark_moved(const bool moved[SIM_RECORDS], uint64_t moves)
+{
+    uint64_t count = 0;
+    bool before;
+    for (uint32_t i = under_way.count; i-- > 0;) {
+        under_way.changes[i].changed |=
+            moved[under_way.changes[i].record] && !changed_at_all(i, &before);
+        count += under_way.changes[i].changed;
+    }
+    for (uint32_t i = 0; i < under_way.count && count < moves; i++) {
+        bool again = !under_way.changes[i].changed && moved[under_way.changes[i].record];
+        under_way.changes[i].changed |= again;
+        count += again;
+    }
+}
+
 static int apply_commit(struct bz_apply *apply, const struct bz_peer_state *peer,
     const struct bz_head *head, bool *diverged, blaze_error *error)
 {
@@ -171,8 +201,8 @@ static int apply_commit(struct bz_apply *apply, const struct bz_peer_state *peer
         sim_part_look(node, held);
     if (world->collects)
         sim_collect_moved(node, before, moved);
+    mark_moved(moved, bz_db_position(node->db) - before);
     for (uint32_t i = 0; i < under_way.count; i++) {
-        under_way.changes[i].changed |= moved[under_way.changes[i].record];
         if (!node->portable || held[under_way.changes[i].record])
             tell(to, &world->identities[from], i, peer->cursor);
     }
@@ -252,6 +282,7 @@ void sim_replica_open(struct sim_node *node, struct bz_replica *out)
     world = node->world;
     watched = *real;
     watched.apply_begin = apply_begin;
+    watched.apply_begin_now = apply_begin_now;
     watched.apply_change = apply_change;
     watched.apply_commit = apply_commit;
     watched.collect = collect;
