@@ -273,7 +273,8 @@ static void run_end(struct sim_world *w, struct sim_connection *c, struct sim_en
     }
     uint64_t before = work_of(end);
     uint64_t position = bz_db_position(end->node->db);
-    end->again = bz_session_run(end->session, w->now_ms, sim_wall_ms(end->node));
+    end->again = (sim_chance(w, 2) ? bz_session_run : bz_session_push)(
+        end->session, w->now_ms, sim_wall_ms(end->node));
     check_end(w, end);
     sim_node_look(end->node);
     if (bz_session_output(end->session).size > OUTPUT_MAX)
