@@ -20,6 +20,7 @@ static struct {
     uint32_t markers;
     struct {
         uint32_t record;
+        uint64_t position; /* in the sender's log it is not beyond that */
         bool changed;
     } changes[COMMIT_MAX];
 } under_way;
@@ -67,6 +68,7 @@ static int apply_change(
         return rc;
     }
     under_way.changes[under_way.count].record = (uint32_t)record;
+    under_way.changes[under_way.count].position = change->position;
     under_way.changes[under_way.count++].changed = *changed;
     return rc;
 }
@@ -106,37 +108,43 @@ static int acknowledged(void *context, struct bz_acknowledged known, bool *more,
     return rc;
 }
 
-/* A record that moves up the sender's log may be in two chunks of one commit, the second of which
- * says all that was new. *before: the one that is `at` is not the first. Whether any changed it. */
-static bool changed_at_all(uint32_t at, bool *before)
+/* A record that moves up the sender's log may be in two chunks of one commit, the last of which
+ * says all that was new. */
+struct told {
+    bool first;   /* no chunk before has it */
+    bool changed; /* by any */
+    uint64_t position;
+};
+
+static struct told told_at(uint32_t at)
 {
-    bool changed = false;
-    *before = false;
+    struct told told = {.first = true};
     for (uint32_t i = 0; i < under_way.count; i++) {
         if (under_way.changes[i].record != under_way.changes[at].record)
             continue;
-        *before |= i < at;
-        changed |= under_way.changes[i].changed;
+        told.first &= i >= at;
+        told.changed |= under_way.changes[i].changed;
+        told.position = under_way.changes[i].position;
     }
-    return changed;
+    return told;
 }
 
-static void tell(
-    struct sim_identity *to, const struct sim_identity *from, uint32_t at, uint64_t position)
+static void tell(struct sim_identity *to, const struct sim_identity *from, uint32_t at)
 {
     uint32_t record = under_way.changes[at].record;
-    struct sim_seen have = sim_seen_now(to, record), got = sim_seen_at(from, record, position);
-    bool before, changed = changed_at_all(at, &before);
+    struct told told = told_at(at);
+    struct sim_seen have = sim_seen_now(to, record), got = sim_seen_at(from, record, told.position);
     bool may, must = brings_news(record, &have, &got, &may);
-    if (!before && (changed ? !may : must))
+    if (told.first && (told.changed ? !may : must))
         sim_fail(world,
-            changed ? "record %u was changed by a copy that had nothing new"
-                    : "record %u was not changed by what is new",
+            told.changed ? "record %u was changed by a copy that had nothing new"
+                         : "record %u was not changed by what is new",
             record);
     if (!under_way.changes[at].changed)
         return;
     if (world->collects)
         sim_note(world, "node %u changes record %u", under_way.node->number, record);
+    got = sim_seen_at(from, record, under_way.changes[at].position);
     for (uint32_t i = 0; i < SIM_RECORD_WRITES / 64; i++)
         have.bits[i] |= got.bits[i];
     under_way.node->part.left[record] = (struct sim_seen){{0}};
@@ -171,10 +179,8 @@ static bool may_diverge(const struct sim_node *node, uint32_t from)
 static void mark_moved(const bool moved[SIM_RECORDS], uint64_t moves)
 {
     uint64_t count = 0;
-    bool before;
     for (uint32_t i = under_way.count; i-- > 0;) {
-        under_way.changes[i].changed |=
-            moved[under_way.changes[i].record] && !changed_at_all(i, &before);
+        under_way.changes[i].changed |= moved[under_way.changes[i].record] && !told_at(i).changed;
         count += under_way.changes[i].changed;
     }
     for (uint32_t i = 0; i < under_way.count && count < moves; i++) {
@@ -204,7 +210,7 @@ static int apply_commit(struct bz_apply *apply, const struct bz_peer_state *peer
     mark_moved(moved, bz_db_position(node->db) - before);
     for (uint32_t i = 0; i < under_way.count; i++) {
         if (!node->portable || held[under_way.changes[i].record])
-            tell(to, &world->identities[from], i, peer->cursor);
+            tell(to, &world->identities[from], i);
     }
     if (under_way.part && !sim_is_part(node)) {
         to->position++; /* it has become a full one */

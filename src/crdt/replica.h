@@ -94,7 +94,7 @@ enum bz_change_kind {
 };
 
 struct bz_change {
-    uint64_t position;
+    uint64_t position; /* in the sender's log; incoming: not beyond that, where its chunk ends */
     uint32_t collection;
     blaze_id id;
     struct bz_rec rec;

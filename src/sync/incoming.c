@@ -167,11 +167,12 @@ static int read_record(
     return *hidden ? hide(s, change) : rc;
 }
 
-static int apply_record(struct bz_session *s, struct bz_apply *apply,
+static int apply_record(struct bz_session *s, struct bz_apply *apply, uint64_t position,
     const struct bz_record *record, blaze_error *error)
 {
     struct bz_incoming *in = &s->in;
-    struct bz_change change = {.id = record->id, .anew = in->anew, .untold = record->untold};
+    struct bz_change change = {
+        .position = position, .id = record->id, .anew = in->anew, .untold = record->untold};
     bool hidden = false;
     bz_arena_reset(&in->arena);
     int rc = read_record(s, record, &change, &hidden);
@@ -198,8 +199,8 @@ static int unreadable(int code, blaze_error *error)
     return bz_error_set(error, BLAZE_EPROTO, "the peer sent a malformed chunk");
 }
 
-static int apply_body(struct bz_session *s, struct bz_apply *apply, struct bz_body_reader *body,
-    struct bz_bytes bytes, blaze_error *error)
+static int apply_body(struct bz_session *s, struct bz_apply *apply, const struct bz_chunk *chunk,
+    struct bz_body_reader *body, struct bz_bytes bytes, blaze_error *error)
 {
     struct bz_definition definition;
     struct bz_record record;
@@ -212,7 +213,7 @@ static int apply_body(struct bz_session *s, struct bz_apply *apply, struct bz_bo
     if (rc == BLAZE_END)
         rc = bz_body_records(body);
     while (rc == 0 && (rc = bz_body_next_record(body, &record)) == 0) {
-        rc = apply_record(s, apply, &record, error);
+        rc = apply_record(s, apply, chunk->to, &record, error);
         if (rc != 0)
             return rc;
     }
@@ -421,7 +422,7 @@ static int apply_chunk(
     int rc = begin_apply(s, &apply, error);
     if (rc != 0)
         return rc;
-    rc = apply_body(s, apply, &body, bytes, error);
+    rc = apply_body(s, apply, chunk, &body, bytes, error);
     if (rc == BLAZE_ENOTFOUND) {
         /* It leaves out what it thinks we have, and we have collected it. */
         drop_gathered(s, apply);
