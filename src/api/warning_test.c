@@ -384,7 +384,7 @@ static void leave_out(blaze_db *db, uint64_t seq, const blaze_id *id)
     struct bz_replica replica;
     struct bz_apply *apply;
     struct bz_identity identity;
-    struct bz_peer_state state = {.cursor = seq};
+    struct bz_peer_state state = {.cursor = seq, .as_of = seq};
     struct bz_dot dot = {.seq = seq};
     struct bz_change change = {.id = *id};
     bool changed = false;
