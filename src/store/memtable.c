@@ -165,14 +165,25 @@ void bz_mem_list_init(struct bz_mem_list *list)
     atomic_init(&list->count, 0);
 }
 
+/* The node below is likely to be the next that is looked at: it comes from memory while the one on
+ * this level does. */
+static void fetch_below(const bz_mem_link *links, unsigned level)
+{
+    if (level > 0)
+        __builtin_prefetch(load(&links[level - 1]));
+}
+
 /* From `links` on, goes along `level` while nodes come before the target. *past, which is known not
  * to, is moved to the node where it ends. */
 static bz_mem_link *walk(bz_mem_link *links, unsigned level, const struct target *target,
     const struct bz_mem_node **past)
 {
     struct bz_mem_node *node;
-    while ((node = load(&links[level])) != *past && node != NULL && compare(node, target) < 0)
+    fetch_below(links, level);
+    while ((node = load(&links[level])) != *past && node != NULL && compare(node, target) < 0) {
         links = node->next;
+        fetch_below(links, level);
+    }
     *past = node;
     return links;
 }
@@ -268,8 +279,11 @@ static const struct bz_mem_node *find(const struct bz_mem_list *list, const stru
     unsigned level = atomic_load_explicit(&list->height, memory_order_relaxed);
     while (level-- > 0) {
         const struct bz_mem_node *node;
-        while ((node = load(&links[level])) != past && node != NULL && compare(node, target) < 0)
+        fetch_below(links, level);
+        while ((node = load(&links[level])) != past && node != NULL && compare(node, target) < 0) {
             links = node->next;
+            fetch_below(links, level);
+        }
         past = node;
     }
     return past;
