@@ -359,13 +359,14 @@ uint64_t bz_id_made_at(const blaze_id *id)
 
 /* A record of this id may have been collected here, while others still have it: they must not take
  * for a sibling what this write has replaced. An id that is younger than all that was ever
- * collected is spared that. */
+ * collected is spared that. *any: something was collected at all. */
 static int supersede_collected(
-    struct bz_db_txn *txn, const blaze_id *id, struct bz_rec *rec, blaze_error *error)
+    struct bz_db_txn *txn, const blaze_id *id, struct bz_rec *rec, bool *any, blaze_error *error)
 {
     struct bz_purged purged;
     struct bz_vv own;
     int rc = bz_purged_load(txn->view, &txn->arena, &purged, error);
+    *any = rc == 0 && purged.count > 0;
     if (rc != 0 || purged.vv.count == 0 || bz_id_made_at(id) > purged.stamp)
         return rc;
     rc = bz_version_vector(txn->view, txn->state.self, txn->state.seq, &txn->arena, &own, error);
@@ -376,10 +377,10 @@ static int supersede_collected(
     return rc == BLAZE_ENOMEM ? bz_error_code(error, rc) : rc;
 }
 
-static int may_be_left(struct bz_db_txn *txn, bool *out, blaze_error *error)
+static int may_be_left(struct bz_db_txn *txn, bool collected, bool *out, blaze_error *error)
 {
     int rc = txn->looked_left ? 0 : bz_scope_is_set(txn->view, &txn->left, error);
-    if (rc == 0 && !txn->looked_left && !txn->left)
+    if (rc == 0 && !txn->looked_left && !txn->left && collected)
         rc = bz_compared_is(txn->view, &txn->left, error);
     txn->looked_left = rc == 0;
     *out = txn->left;
@@ -388,12 +389,12 @@ static int may_be_left(struct bz_db_txn *txn, bool *out, blaze_error *error)
 
 /* What was here of the same id, and was let go of with writes of this node (G5 in scoped.c), or of
  * which our version vector does not tell yet (reconcile.c). */
-static int supersede_left(struct bz_db_txn *txn, const struct target *target, struct bz_rec *rec,
-    bool *left, blaze_error *error)
+static int supersede_left(struct bz_db_txn *txn, const struct target *target, bool collected,
+    struct bz_rec *rec, bool *left, blaze_error *error)
 {
     struct bz_vv had;
     bool may = false;
-    int rc = may_be_left(txn, &may, error);
+    int rc = may_be_left(txn, collected, &may, error);
     *left = false;
     if (rc != 0 || !may)
         return rc;
@@ -420,16 +421,16 @@ static int supersede_illegible(
 static int put_whole(
     struct bz_db_txn *txn, struct target *target, struct bz_bytes body, blaze_error *error)
 {
-    bool left = false;
+    bool left = false, collected = false;
     struct bz_write write = next_write(txn, true, body);
     struct bz_rec rec;
     int rc = bz_rec_put(&txn->arena, target->found ? &target->rec : NULL, &write, &rec);
     if (rc != 0)
         return bz_error_code(error, rc);
     if (!target->found)
-        rc = supersede_collected(txn, target->id, &rec, error);
+        rc = supersede_collected(txn, target->id, &rec, &collected, error);
     if (rc == 0 && !target->found)
-        rc = supersede_left(txn, target, &rec, &left, error);
+        rc = supersede_left(txn, target, collected, &rec, &left, error);
     if (rc == 0)
         rc = supersede_illegible(txn, target, &rec, error);
     if (rc == 0)
