@@ -134,10 +134,8 @@ static int erase(struct bz_db_txn *txn, const struct found *found, bool *erased,
     struct bz_stored stored;
     struct bz_rec rec;
     bool there = false;
-    bz_arena_reset(&txn->arena);
-    int rc = bz_txn_collection_load(txn, found->collection, &collection, error);
-    if (rc == 0)
-        rc = bz_txn_record_load(txn, found->collection, &found->id, &stored, &rec, &there, error);
+    int rc =
+        bz_txn_load(txn, found->collection, &found->id, &collection, &stored, &rec, &there, error);
     if (rc != 0 || !there || stored.position != found->position)
         return rc;
     *erased = true;

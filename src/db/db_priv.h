@@ -435,6 +435,10 @@ int bz_txn_collection_load(
 /* Loads and decodes a record, into the arena of the transaction; *found: there is one. */
 int bz_txn_record_load(struct bz_db_txn *txn, uint32_t collection, const blaze_id *id,
     struct bz_stored *stored, struct bz_rec *rec, bool *found, blaze_error *error);
+/* The same with its collection, and of the arena it is all that is left. */
+int bz_txn_load(struct bz_db_txn *txn, uint32_t collection, const blaze_id *id,
+    struct bz_txn_collection **out, struct bz_stored *stored, struct bz_rec *rec, bool *found,
+    blaze_error *error);
 
 /* ---- write.c ---- */
 

@@ -74,10 +74,7 @@ static int evict(struct evicting *e, const blaze_id *id, blaze_error *error)
     struct bz_rec rec;
     bool there = false;
     char text[BLAZE_ID_TEXT_SIZE];
-    bz_arena_reset(&txn->arena);
-    int rc = bz_txn_collection_load(txn, e->collection, &collection, error);
-    if (rc == 0)
-        rc = bz_txn_record_load(txn, e->collection, id, &stored, &rec, &there, error);
+    int rc = bz_txn_load(txn, e->collection, id, &collection, &stored, &rec, &there, error);
     if (rc != 0)
         return rc;
     if (!there)

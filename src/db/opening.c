@@ -271,10 +271,8 @@ static int reissue_one(struct bz_db_txn *txn, const struct bz_fork *fork,
     struct bz_stored stored;
     struct bz_rec old, rec;
     bool found = false, changed = false;
-    bz_arena_reset(&txn->arena);
-    int rc = bz_txn_collection_load(txn, entry->collection, &collection, error);
-    if (rc == 0)
-        rc = bz_txn_record_load(txn, entry->collection, &entry->id, &stored, &old, &found, error);
+    int rc =
+        bz_txn_load(txn, entry->collection, &entry->id, &collection, &stored, &old, &found, error);
     if (rc != 0)
         return rc;
     if (!found)

@@ -227,10 +227,7 @@ static int remove_one(
     struct bz_stored stored;
     struct bz_rec rec;
     bool there = false, all = false;
-    bz_arena_reset(&txn->arena);
-    int rc = bz_txn_collection_load(txn, number, &collection, error);
-    if (rc == 0)
-        rc = bz_txn_record_load(txn, number, id, &stored, &rec, &there, error);
+    int rc = bz_txn_load(txn, number, id, &collection, &stored, &rec, &there, error);
     if (rc == 0)
         rc = bz_drop_record(txn, collection, id, &stored, &rec, error);
     /* What else the peer has collected is ours once its version vector is. Until then it is noted
@@ -359,10 +356,8 @@ static int retell(struct bz_db_txn *txn, const struct told *told, blaze_error *e
     struct bz_stored stored;
     struct bz_rec rec, same;
     bool there = false;
-    bz_arena_reset(&txn->arena);
-    int rc = bz_txn_collection_load(txn, told->collection, &collection, error);
-    if (rc == 0)
-        rc = bz_txn_record_load(txn, told->collection, &told->id, &stored, &rec, &there, error);
+    int rc =
+        bz_txn_load(txn, told->collection, &told->id, &collection, &stored, &rec, &there, error);
     if (rc != 0)
         return rc;
     same = rec;

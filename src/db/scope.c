@@ -396,10 +396,8 @@ static int remove_one(
     struct bz_stored stored;
     struct bz_rec rec;
     bool there = false, wanted = false;
-    bz_arena_reset(&txn->arena);
-    int rc = bz_txn_collection_load(txn, found->collection, &collection, error);
-    if (rc == 0)
-        rc = bz_txn_record_load(txn, found->collection, &found->id, &stored, &rec, &there, error);
+    int rc =
+        bz_txn_load(txn, found->collection, &found->id, &collection, &stored, &rec, &there, error);
     if (rc == 0 && there)
         rc = is_wanted(
             sweep, txn->view, &txn->arena, found->collection, &found->id, &rec, &wanted, error);

@@ -436,11 +436,8 @@ int bz_scoped_marker(struct bz_scoped *scoped, struct bz_db_txn *txn,
     *changed = false;
     if (scoped->selection == NULL)
         return changed_meanwhile(error);
-    bz_arena_reset(&txn->arena);
-    int rc = bz_txn_collection_load(txn, change->collection, &collection, error);
-    if (rc == 0)
-        rc = bz_txn_record_load(
-            txn, change->collection, &change->id, &stored, &local, &found, error);
+    int rc = bz_txn_load(
+        txn, change->collection, &change->id, &collection, &stored, &local, &found, error);
     if (rc != 0)
         return rc;
     if (BZ_MUTANT(MARKER_IGNORED) || (found && !bz_vv_includes(&change->rec.rvv, &local.rvv)))

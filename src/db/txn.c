@@ -260,6 +260,15 @@ int bz_txn_record_load(struct bz_db_txn *txn, uint32_t collection, const blaze_i
     return bz_stored_decode(&txn->arena, stored, id, rec, error);
 }
 
+int bz_txn_load(struct bz_db_txn *txn, uint32_t collection, const blaze_id *id,
+    struct bz_txn_collection **out, struct bz_stored *stored, struct bz_rec *rec, bool *found,
+    blaze_error *error)
+{
+    bz_arena_reset(&txn->arena);
+    int rc = bz_txn_collection_load(txn, collection, out, error);
+    return rc == 0 ? bz_txn_record_load(txn, collection, id, stored, rec, found, error) : rc;
+}
+
 /* ---- savepoints ---- */
 
 static int mark_reserve(struct bz_db_txn *txn)

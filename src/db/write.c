@@ -253,11 +253,8 @@ static int target_load(struct bz_db_txn *txn, uint32_t number, const blaze_id *i
     struct target *target, blaze_error *error)
 {
     *target = (struct target){.id = id};
-    bz_arena_reset(&txn->arena);
-    int rc = bz_txn_collection_load(txn, number, &target->collection, error);
-    if (rc != 0)
-        return rc;
-    rc = bz_txn_record_load(txn, number, id, &target->stored, &target->rec, &target->found, error);
+    int rc = bz_txn_load(
+        txn, number, id, &target->collection, &target->stored, &target->rec, &target->found, error);
     if (rc != 0 || !target->found)
         return rc;
     if (bz_rec_check_kinds(&target->rec) != 0)
