@@ -298,66 +298,94 @@ static int apply_nowhere(
     return rc == 0 && wanted ? leave_out(apply, change, false, changed, error) : rc;
 }
 
-static int apply_one(
-    struct bz_apply *apply, const struct bz_change *change, bool *changed, blaze_error *error)
-{
-    struct bz_db_txn *txn = apply->txn;
-    struct bz_txn_collection *collection = NULL;
+/* A change on its way into the record that is here. */
+struct merging {
+    const struct bz_change *change;
+    struct bz_txn_collection *collection;
     struct bz_stored stored;
     struct bz_rec local, merged, pruned;
-    const struct bz_rec *remote = &change->rec;
-    struct bz_origin origin = {0};
-    struct bz_rec_merged result;
-    uint64_t stamp = txn->state.stamp;
-    bool found = false, collected = false, drop = false;
+    const struct bz_rec *was; /* `local`; NULL: there is none */
+    struct bz_origin origin;
+    uint64_t stamp; /* what the clock has seen then */
+    bool done;      /* nothing is to be stored */
+};
+
+static int look(struct bz_apply *apply, struct merging *m, blaze_error *error)
+{
+    struct bz_db_txn *txn = apply->txn;
+    const struct bz_change *change = m->change;
+    bool found = false;
     bz_arena_reset(&txn->arena);
-    int rc = bz_txn_collection_load(txn, change->collection, &collection, error);
+    int rc = bz_txn_collection_load(txn, change->collection, &m->collection, error);
     if (rc == 0)
-        rc = check_change(apply, change, &stamp, error);
+        rc = check_change(apply, change, &m->stamp, error);
     if (rc == 0)
         rc = bz_txn_record_load(
-            txn, change->collection, &change->id, &stored, &local, &found, error);
+            txn, change->collection, &change->id, &m->stored, &m->local, &found, error);
+    m->was = found ? &m->local : NULL;
     if (rc == 0)
-        rc = bz_scoped_before(&apply->scoped, txn, change, found ? &local : NULL, &drop, error);
-    if (rc != 0 || drop)
+        rc = bz_scoped_before(&apply->scoped, txn, change, m->was, &m->done, error);
+    return rc != 0 || m->done ? rc : load_past(apply, error);
+}
+
+static int merge(struct bz_apply *apply, struct merging *m, bool *changed, blaze_error *error)
+{
+    struct bz_db_txn *txn = apply->txn;
+    const struct bz_change *change = m->change;
+    const struct bz_rec *remote = &change->rec;
+    struct bz_rec_merged result;
+    int rc = m->was != NULL ? check_present(apply, change, m->was, error)
+                            : check_absent(apply, change, &m->done, error);
+    if (rc == 0 && m->was == NULL && !m->done)
+        rc = take_absent(apply, change, &m->pruned, &remote, error);
+    if (rc != 0 || m->done)
         return rc;
-    rc = load_past(apply, error);
-    if (rc == 0 && is_illegible(change, found ? &local : NULL))
-        return leave_out(apply, change, found, changed, error);
-    if (rc == 0)
-        rc = found ? check_present(apply, change, &local, error)
-                   : check_absent(apply, change, &collected, error);
-    if (rc == 0 && !found && !collected)
-        rc = take_absent(apply, change, &pruned, &remote, error);
-    if (rc != 0 || collected)
-        return rc;
-    rc = bz_rec_merge_past(&txn->arena, found ? &local : NULL, remote,
-        change->anew ? NULL : &apply->past.vv, txn->state.position + 1, &merged, &result);
+    rc = bz_rec_merge_past(&txn->arena, m->was, remote, change->anew ? NULL : &apply->past.vv,
+        txn->state.position + 1, &m->merged, &result);
     if (rc != 0)
         return bz_error_set(
             error, rc, "a peer's change cannot be merged: %s", blaze_error_string(rc));
     *changed = result.changed;
-    origin.subsumed = result.subsumed;
-    origin.untold =
-        remote == &pruned || is_untold(apply, change, found ? &local : NULL, &merged, &result);
-    if ((!*changed && !origin.untold) ||
-        (BZ_MUTANT(CURSOR_WITHOUT_DATA) && txn->state.position % 8 == 7))
-        return 0;
-    rc = number_peer(apply, error);
-    origin.node = apply->peer_number;
+    m->origin.subsumed = result.subsumed;
+    m->origin.untold =
+        remote == &m->pruned || is_untold(apply, change, m->was, &m->merged, &result);
+    m->done = (!*changed && !m->origin.untold) ||
+              (BZ_MUTANT(CURSOR_WITHOUT_DATA) && txn->state.position % 8 == 7);
+    return 0;
+}
+
+static int store(struct bz_apply *apply, struct merging *m, bool *changed, blaze_error *error)
+{
+    struct bz_db_txn *txn = apply->txn;
+    const struct bz_change *change = m->change;
+    bool drop = false;
+    int rc = number_peer(apply, error);
+    m->origin.node = apply->peer_number;
     if (rc == 0)
-        rc = bz_scoped_after(&apply->scoped, txn, collection, change, &stored,
-            found ? &local : NULL, &merged, &drop, changed, error);
-    origin.subsumed &= !apply->scoped.stays;
+        rc = bz_scoped_after(&apply->scoped, txn, m->collection, change, &m->stored, m->was,
+            &m->merged, &drop, changed, error);
+    m->origin.subsumed &= !apply->scoped.stays;
     if (rc == 0 && !drop)
         rc = bz_write_record(
-            txn, collection, &change->id, &stored, found ? &local : NULL, &merged, origin, error);
+            txn, m->collection, &change->id, &m->stored, m->was, &m->merged, m->origin, error);
     if (rc == 0 && !drop)
         rc = note_beyond(apply, &change->rec.rvv, error);
     if (rc == 0)
-        txn->state.stamp = BZ_MUTANT(STAMP_NOT_OBSERVED) ? txn->state.stamp : stamp;
-    apply->untold |= origin.untold && !change->anew; /* that goes on from copy to copy */
+        txn->state.stamp = BZ_MUTANT(STAMP_NOT_OBSERVED) ? txn->state.stamp : m->stamp;
+    apply->untold |= m->origin.untold && !change->anew; /* that goes on from copy to copy */
     return rc;
+}
+
+static int apply_one(
+    struct bz_apply *apply, const struct bz_change *change, bool *changed, blaze_error *error)
+{
+    struct merging m = {.change = change, .stamp = apply->txn->state.stamp};
+    int rc = look(apply, &m, error);
+    if (rc == 0 && !m.done && is_illegible(change, m.was))
+        return leave_out(apply, change, m.was != NULL, changed, error);
+    if (rc == 0 && !m.done)
+        rc = merge(apply, &m, changed, error);
+    return rc == 0 && !m.done ? store(apply, &m, changed, error) : rc;
 }
 
 int bz_apply_change(
