@@ -312,9 +312,13 @@ static int commit(struct bz_session *s, struct bz_apply *apply, const struct bz_
     return rc;
 }
 
-/* A new round: what follows `cursor`, as for one who has reached no head. */
+/* A new round: what follows `cursor`, as for one who has reached no head. The peer bears with some.
+ */
 static int ask_from(struct bz_session *s, uint64_t cursor, blaze_error *error)
 {
+    if (s->in.round + 1 >= BZ_ROUNDS_MAX)
+        return bz_error_set(error, BLAZE_ECLOSED,
+            "the peer is to send once more what it left out: it is asked with the next connection");
     s->in.round++;
     s->in.begun = s->in.at_head = s->in.withheld = false;
     s->in.cursor = cursor;
