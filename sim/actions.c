@@ -541,8 +541,7 @@ static bool is_copied(const struct sim_world *w, const struct sim_node *node, ui
 }
 
 /* It goes on from an older state of its whole file system. Where others have writes that it loses,
- * it writes only if somebody will tell it of them, and first meets those who will; so not where
- * some hold a part, which may be the only ones that it meets. */
+ * it writes only if somebody will tell it of them, and first meets those who will. */
 static void do_put_back(struct sim_world *w)
 {
     struct sim_node *node = some_node(w);
@@ -837,8 +836,7 @@ void sim_actions_choose(struct sim_world *w)
     w->settles &= !w->parts;
     w->collects &= !w->parts;
     for (uint32_t i = 0, backup = 0; i < ACTIONS; i++) {
-        bool chosen = is_chosen(w, &actions[i], calm) &&
-                      !(w->parts && actions[i].act == do_put_back); /* only where asked for */
+        bool chosen = is_chosen(w, &actions[i], calm);
         w->weights[i] = is_favoured(w, &actions[i]) ? 4 * actions[i].weight
                         : chosen                    ? actions[i].weight
                                                     : 0;

@@ -297,6 +297,15 @@ void sim_part_evict(struct sim_node *node)
 
 /* ---- what must be so ---- */
 
+/* Whether it has let go of a record with writes of its own: until these come with it, the record is
+ * not taken in. */
+static bool has_left(const struct sim_world *w, const struct sim_node *node, uint32_t record)
+{
+    static const struct sim_seen nothing;
+    return !sim_is_present(&w->identities[node->identity], record) &&
+           !sim_includes(&nothing, &node->part.left[record]);
+}
+
 bool sim_part_must_have(struct sim_world *w, const struct sim_node *node, uint32_t write)
 {
     const struct sim_write *it = &w->writes[write];
@@ -304,7 +313,7 @@ bool sim_part_must_have(struct sim_world *w, const struct sim_node *node, uint32
         return true;
     return w->identities[it->identity].node != node->number &&
            (!node->part.is || taken(&node->part, it->record) == WHOLE) &&
-           !node->part.evicted[it->record];
+           !node->part.evicted[it->record] && !has_left(w, node, it->record);
 }
 
 bool sim_is_part(const struct sim_node *node)
