@@ -99,6 +99,8 @@ static void search(int out, struct finding *finding, unsigned set, uint64_t seed
             options.shape = SIM_MESH;
             options.nodes = 3;
         }
+        if (set == PUT_BACK) /* few, who soon meet again */
+            options.nodes = 3;
         memcpy(options.favoured, sets[set], sizeof options.favoured);
         finding->seeds++;
         if (write(out, finding, sizeof *finding) != sizeof *finding)
