@@ -363,7 +363,7 @@ static int store(struct bz_apply *apply, struct merging *m, bool *changed, blaze
     m->origin.node = apply->peer_number;
     if (rc == 0)
         rc = bz_scoped_after(&apply->scoped, txn, m->collection, change, &m->stored, m->was,
-            &m->merged, &drop, changed, error);
+            &m->merged, m->origin.subsumed, &drop, changed, error);
     m->origin.subsumed &= !apply->scoped.stays;
     if (rc == 0 && !drop)
         rc = bz_write_record(

@@ -803,11 +803,12 @@ void bz_scoped_release(struct bz_scoped *scoped);
 /* Before merging: *drop if the record is not to be taken in. `local` NULL: not here. */
 int bz_scoped_before(struct bz_scoped *scoped, struct bz_db_txn *txn,
     const struct bz_change *change, const struct bz_rec *local, bool *drop, blaze_error *error);
-/* After merging: *drop if the result is out of scope; what was here is then gone (*changed). */
+/* After merging: *drop if the result is out of scope; what was here is then gone (*changed).
+ * `subsumed`: the sender had all of it. */
 int bz_scoped_after(struct bz_scoped *scoped, struct bz_db_txn *txn,
     struct bz_txn_collection *collection, const struct bz_change *change,
     const struct bz_stored *stored, const struct bz_rec *local, const struct bz_rec *merged,
-    bool *drop, bool *changed, blaze_error *error);
+    bool subsumed, bool *drop, bool *changed, blaze_error *error);
 int bz_scoped_marker(struct bz_scoped *scoped, struct bz_db_txn *txn,
     const struct bz_change *change, uint32_t peer, bool *changed, blaze_error *error);
 /* Whether a head's version vector may be taken over. */

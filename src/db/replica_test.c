@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "crdt/scope.h"
 #include "db/db_priv.h"
 #include "db/test_util.h"
 
@@ -685,6 +686,49 @@ static void what_a_copy_wrote_before_it_was_put_back_lies_beyond_what_it_claims(
     net_close(&net);
 }
 
+static void set_scope(struct bz_db *db, const char *filter)
+{
+    struct bz_buf scope;
+    struct bz_scope_item item = {bz_bytes_text("c"), bz_bytes_text(filter)};
+    bz_buf_init(&scope, BZ_SCOPE_BYTES_MAX);
+    bz_scope_append(&scope, &item);
+    must(bz_db_scope_set(db, bz_buf_bytes(&scope), error));
+    bz_buf_release(&scope);
+}
+
+static bool has_record(struct bz_db *db, uint32_t n)
+{
+    struct bz_read *read = NULL;
+    blaze_id id = id_of(n);
+    must(bz_read_begin(db, &read, error));
+    int rc = bz_read_exists(read, bz_bytes_text("c"), &id, NULL);
+    bz_read_end(read);
+    return rc == 0;
+}
+
+/* Also in what it has been merged to, of which the sender did not have all. */
+static void what_a_part_wrote_under_a_former_name_stays_until_others_have_it(void **state)
+{
+    (void)state;
+    struct net net;
+    struct bz_identity former;
+    net_open(&net, 11);
+    set_scope(net.db[1], "");
+    for (uint32_t i = 1; i <= 2; i++)
+        write_json(net.db[1], INSERT, "c", i, "{\"a\":1}");
+    bz_db_identity(net.db[1], &former);
+    must(bz_identity_outgrown(net.db[1], &former.node, error));
+    for (uint32_t i = 2; i <= 3; i++)
+        write_json(net.db[0], INSERT, "c", i, "{\"a\":1}");
+    assert_true(send_changes(net.db[0], net.db[1], 10, 0).reached);
+    set_scope(net.db[1], "a = 2");
+    assert_true(has_record(net.db[1], 1));
+    assert_true(has_record(net.db[1], 2));
+    assert_false(has_record(net.db[1], 3));
+    check_all(net.db[1]);
+    net_close(&net);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -706,6 +750,7 @@ int main(void)
         cmocka_unit_test(what_came_without_its_head_lies_beyond_the_version_vector),
         cmocka_unit_test(what_a_comparison_took_away_is_collected_at_its_end),
         cmocka_unit_test(who_makes_a_record_anew_that_a_comparison_took_away_has_seen_it),
+        cmocka_unit_test(what_a_part_wrote_under_a_former_name_stays_until_others_have_it),
         cmocka_unit_test(what_a_copy_wrote_before_it_was_put_back_lies_beyond_what_it_claims),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -398,15 +398,30 @@ static int remove_here(struct bz_scoped *scoped, struct bz_db_txn *txn,
     return bz_scope_let_go(txn, &scoped->kept, collection, &change->id, stored, local, error);
 }
 
+/* What was here and may be nowhere else is still in what it has been merged to, unless the sender
+ * had all of that. */
+static void stay_unsure(struct bz_scoped *scoped, const struct bz_db_txn *txn,
+    const struct bz_stored *stored, bool subsumed)
+{
+    struct bz_scope_kept *kept = &scoped->kept;
+    if (subsumed || stored->position > kept->unsure || stored->position <= kept->safe)
+        return;
+    kept->unsure = txn->state.position + 1;
+    scoped->kept_changed = true;
+}
+
 int bz_scoped_after(struct bz_scoped *scoped, struct bz_db_txn *txn,
     struct bz_txn_collection *collection, const struct bz_change *change,
     const struct bz_stored *stored, const struct bz_rec *local, const struct bz_rec *merged,
-    bool *drop, bool *changed, blaze_error *error)
+    bool subsumed, bool *drop, bool *changed, blaze_error *error)
 {
     *drop = false;
     scoped->stays = false;
-    if (scoped->selection == NULL ||
-        bz_selection_takes(scoped->selection, change->collection, &change->id, merged))
+    bool takes = scoped->selection == NULL ||
+                 bz_selection_takes(scoped->selection, change->collection, &change->id, merged);
+    if (takes && scoped->selection != NULL && local != NULL)
+        stay_unsure(scoped, txn, stored, subsumed);
+    if (takes)
         return scoped->left ? bz_left_erase(txn, change->collection, &change->id, error) : 0;
     *drop = true;
     *changed = false;
@@ -417,6 +432,8 @@ int bz_scoped_after(struct bz_scoped *scoped, struct bz_db_txn *txn,
         return rc;
     *changed = local != NULL; /* it has gone, or goes on as merged */
     scoped->stays = !*drop;
+    if (scoped->stays && local != NULL)
+        stay_unsure(scoped, txn, stored, subsumed);
     return *drop ? note_brought(scoped, txn, change, &merged->rvv, error) : 0;
 }
 

@@ -356,6 +356,10 @@ static inline int exchange_run(struct exchange *e, blaze_error *error)
     if (rc == 0)
         rc = e->to.ops->node_number(e->to.context, &to.node, &known.self);
     known.epoch = from.epoch;
+    struct bz_scope_state scope = {0};
+    if (rc == 0)
+        rc = e->to.ops->scope(e->to.context, &arena, &scope);
+    known.scope = scope.generation;
     receiver_of(e, &arena, &known, &receiver);
     if (rc == 0)
         rc = e->from.ops->changes_open(e->from.context, &receiver, known.cursor, &changes, error);
