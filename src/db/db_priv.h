@@ -36,6 +36,7 @@
  *   selection.c which records a scope takes
  *   scope.c     what a partial replica notes of itself; setting it; letting go
  *   evict.c     letting go by hand
+ *   gone.c      what is noted of records that are here no more
  *   scoped.c    taking in changes where not all are wanted
  *
  * Locks, taken in this order, each for a moment only and never while user code runs:
@@ -124,6 +125,11 @@ int bz_log_seek(struct bz_cursor *cursor, uint64_t position, blaze_error *error)
 
 /* Whether `meta` has an entry, whatever it is. */
 int bz_meta_is_there(struct bz_view *view, struct bz_bytes key, bool *out, blaze_error *error);
+/* Its entries whose keys begin with that and go on, in order of keys. An error of `each` ends the
+ * walk, BLAZE_END without one. `each` may write; what it is given borrows until it does. */
+int bz_meta_each(struct bz_view *view, struct bz_bytes prefix,
+    int (*each)(void *context, struct bz_bytes key, struct bz_bytes value), void *context,
+    blaze_error *error);
 
 struct bz_bytes bz_record_key(
     uint8_t out[BZ_RECORD_KEY_SIZE], uint32_t collection, const blaze_id *id);
@@ -729,32 +735,6 @@ int bz_scope_renew(
 int bz_peers_void(struct bz_txn *txn, bool held, blaze_error *error);
 int bz_scope_is_set(struct bz_view *view, bool *out, blaze_error *error);
 int bz_scope_store(struct bz_txn *txn, const struct bz_scope_kept *kept, blaze_error *error);
-/* Forgets which records were found to be out of scope; see scoped.c. */
-int bz_gone_clear(struct bz_txn *txn, blaze_error *error);
-
-/* Notes what a record was when it went, unless our version vector covers it. */
-int bz_gone_note(struct bz_db_txn *txn, uint32_t collection, const blaze_id *id,
-    const struct bz_vv *rvv, blaze_error *error);
-
-/* Whether it was noted in a state that covers this one, and so out of scope. */
-int bz_gone_since(struct bz_view *view, struct bz_arena *arena, uint32_t collection,
-    const blaze_id *id, const struct bz_vv *rvv, bool *out, blaze_error *error);
-
-/* What a record with writes of this node had seen when it went, until it is here again, or one that
- * a comparison took away, until our version vector says so; *out is empty if there was none.
- * Nothing is left of it once we are a full copy, or another node. */
-int bz_left_load(struct bz_view *view, struct bz_arena *arena, uint32_t collection,
-    const blaze_id *id, struct bz_vv *out, blaze_error *error);
-int bz_left_note(struct bz_db_txn *txn, uint32_t collection, const blaze_id *id,
-    const struct bz_vv *rvv, blaze_error *error);
-int bz_left_erase(
-    struct bz_db_txn *txn, uint32_t collection, const blaze_id *id, blaze_error *error);
-int bz_left_clear(struct bz_txn *txn, blaze_error *error);
-/* A comparison has come to its end: what it took away has been here, and was collected. */
-int bz_left_collect(struct bz_db_txn *txn, blaze_error *error);
-/* In META; a record's key follows. */
-struct bz_bytes bz_left_prefix(void);
-
 /* Whether a peer, which has acknowledged our log up to `acked`, has all that we let go of. */
 bool bz_scope_keeps(const struct bz_scope_kept *kept, const blaze_id *peer, uint64_t acked);
 
@@ -780,6 +760,39 @@ void bz_scope_close(struct bz_db *db);
 
 /* A keeper that has not been seen for as long may not come back. */
 #define BZ_UNSEEN_MS (24ull * 3600000)
+
+/* ---- gone.c ---- */
+
+/* Whether our version vector, without our own writes, covers all of a state (G2, G4 in scoped.c).
+ */
+int bz_shown_covers(struct bz_db_txn *txn, const struct bz_vv *rvv, bool *out, blaze_error *error);
+
+/* Notes what a record was when it went, unless our version vector covers it. */
+int bz_gone_note(struct bz_db_txn *txn, uint32_t collection, const blaze_id *id,
+    const struct bz_vv *rvv, blaze_error *error);
+
+/* Whether it was noted in a state that covers this one, and so out of scope. */
+int bz_gone_since(struct bz_view *view, struct bz_arena *arena, uint32_t collection,
+    const blaze_id *id, const struct bz_vv *rvv, bool *out, blaze_error *error);
+
+/* Takes away notes that our version vector covers, some in a commit; or all of them. */
+int bz_gone_prune(struct bz_db_txn *txn, blaze_error *error);
+int bz_gone_clear(struct bz_txn *txn, blaze_error *error);
+
+/* What a record with writes of this node had seen when it went, until it is here again, or one that
+ * a comparison took away, until our version vector says so; *out is empty if there was none.
+ * Nothing is left of it once we are a full copy, or another node. */
+int bz_left_load(struct bz_view *view, struct bz_arena *arena, uint32_t collection,
+    const blaze_id *id, struct bz_vv *out, blaze_error *error);
+int bz_left_note(struct bz_db_txn *txn, uint32_t collection, const blaze_id *id,
+    const struct bz_vv *rvv, blaze_error *error);
+int bz_left_erase(
+    struct bz_db_txn *txn, uint32_t collection, const blaze_id *id, blaze_error *error);
+int bz_left_clear(struct bz_txn *txn, blaze_error *error);
+/* A comparison has come to its end: what it took away has been here, and was collected. */
+int bz_left_collect(struct bz_db_txn *txn, blaze_error *error);
+/* In META; a record's key follows. */
+struct bz_bytes bz_left_prefix(void);
 
 /* ---- scoped.c: one commit of changes, of a partial replica or from one ---- */
 

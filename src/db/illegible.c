@@ -49,9 +49,9 @@ static struct bz_bytes note_key(uint8_t out[KEY_SIZE], uint32_t collection, cons
     return bz_bytes(out, KEY_SIZE);
 }
 
-static bool is_note(struct bz_bytes key)
+static struct bz_bytes notes_prefix(void)
 {
-    return key.size == KEY_SIZE && memcmp(key.data, PREFIX, PREFIX_SIZE) == 0;
+    return bz_bytes(PREFIX, PREFIX_SIZE);
 }
 
 static struct bz_bytes sum_key(void)
@@ -220,32 +220,31 @@ int bz_illegible_settle(struct bz_db_txn *txn, uint32_t collection, const blaze_
     return rc == 0 ? settle(txn, BZ_COLLECTION_NONE, id, rvv, error) : rc;
 }
 
-/* Takes away a note that is there; 0 in *left: it was the last. */
-static int drop_one(struct bz_db_txn *txn, bool *left, blaze_error *error)
+struct dropping {
+    struct bz_txn *txn;
+    blaze_error *error;
+};
+
+static int drop(void *context, struct bz_bytes key, struct bz_bytes value)
 {
+    struct dropping *dropping = context;
     uint8_t bytes[KEY_SIZE];
-    struct bz_cursor *cursor = NULL;
-    int rc = bz_cursor_open(txn->view, BZ_MAP_META, &cursor, error);
-    if (rc == 0)
-        rc = bz_cursor_seek(cursor, bz_bytes(PREFIX, PREFIX_SIZE), error);
-    *left = rc == 0 && is_note(bz_cursor_key(cursor));
-    if (*left)
-        memcpy(bytes, bz_cursor_key(cursor).data, KEY_SIZE);
-    bz_cursor_close(cursor);
-    if (!*left)
-        return rc == BLAZE_END ? 0 : rc;
-    return bz_txn_delete(txn->txn, BZ_MAP_META, bz_bytes(bytes, KEY_SIZE), error);
+    (void)value;
+    if (key.size != sizeof bytes)
+        return BLAZE_END;
+    memcpy(bytes, key.data, sizeof bytes);
+    return bz_txn_delete(
+        dropping->txn, BZ_MAP_META, bz_bytes(bytes, sizeof bytes), dropping->error);
 }
 
 int bz_illegible_covered(struct bz_db_txn *txn, const struct bz_vv *own, blaze_error *error)
 {
+    struct dropping dropping = {txn->txn, error};
     struct bz_illegible sum;
-    bool left = true;
     int rc = bz_illegible_load(txn->view, &txn->arena, &sum, error);
     if (rc != 0 || sum.count == 0 || !bz_vv_includes(own, &sum.seen))
         return rc;
-    while (rc == 0 && left)
-        rc = drop_one(txn, &left, error);
+    rc = bz_meta_each(txn->view, notes_prefix(), drop, &dropping, error);
     sum.count = 0;
     return rc == 0 ? sum_store(txn->txn, &sum, error) : rc;
 }
@@ -318,45 +317,41 @@ int bz_read_illegible_count(struct bz_read *read, uint64_t *out, blaze_error *er
     return rc;
 }
 
-/* The note under a cursor. */
-static int describe(struct bz_read *read, const struct bz_cursor *cursor,
-    struct bz_illegible_record *out, blaze_error *error)
+struct describing {
+    struct bz_read *read;
+    int (*each)(void *context, const struct bz_illegible_record *record);
+    void *context;
+    blaze_error *error;
+};
+
+static int describe(void *context, struct bz_bytes key, struct bz_bytes value)
 {
-    struct bz_catalog *catalog = read->db->catalog;
-    struct bz_bytes key = bz_cursor_key(cursor);
+    const struct describing *d = context;
+    const struct bz_catalog *catalog = d->read->db->catalog;
+    struct bz_illegible_record record = {0};
     struct note note;
-    bz_arena_reset(&read->arena);
-    int rc = note_decode(bz_cursor_value(cursor), &read->arena, &note, error);
+    if (key.size != KEY_SIZE)
+        return BLAZE_END;
+    bz_arena_reset(&d->read->arena);
+    int rc = note_decode(value, &d->read->arena, &note, d->error);
     if (rc != 0)
         return rc;
-    *out = (struct bz_illegible_record){.forged = note.forged};
-    memcpy(&out->id, key.data + PREFIX_SIZE + 4, sizeof out->id);
+    record.forged = note.forged;
+    memcpy(&record.id, key.data + PREFIX_SIZE + 4, sizeof record.id);
     uint32_t collection = bz_load32be(key.data + PREFIX_SIZE);
     if (collection != BZ_COLLECTION_NONE &&
-        bz_catalog_collection_name(catalog, collection, &out->collection) != 0)
-        return verdict(BLAZE_ECORRUPT, &(struct bz_reader){0}, error);
+        bz_catalog_collection_name(catalog, collection, &record.collection) != 0)
+        return verdict(BLAZE_ECORRUPT, &(struct bz_reader){0}, d->error);
     if (note.dots.count == 0 ||
-        bz_catalog_node_id(catalog, note.dots.entries[0].node, &out->writer) != 0)
-        return verdict(BLAZE_ECORRUPT, &(struct bz_reader){0}, error);
-    return 0;
+        bz_catalog_node_id(catalog, note.dots.entries[0].node, &record.writer) != 0)
+        return verdict(BLAZE_ECORRUPT, &(struct bz_reader){0}, d->error);
+    return d->each(d->context, &record);
 }
 
 int bz_read_illegible(struct bz_read *read,
     int (*each)(void *context, const struct bz_illegible_record *record), void *context,
     blaze_error *error)
 {
-    struct bz_cursor *cursor = NULL;
-    int rc = bz_cursor_open(read->view, BZ_MAP_META, &cursor, error);
-    if (rc == 0)
-        rc = bz_cursor_seek(cursor, bz_bytes(PREFIX, PREFIX_SIZE), error);
-    for (; rc == 0; rc = rc == 0 ? bz_cursor_next(cursor, error) : rc) {
-        struct bz_illegible_record record;
-        if (!is_note(bz_cursor_key(cursor)))
-            break;
-        rc = describe(read, cursor, &record, error);
-        if (rc == 0)
-            rc = each(context, &record);
-    }
-    bz_cursor_close(cursor);
-    return rc == BLAZE_END ? 0 : rc;
+    struct describing d = {read, each, context, error};
+    return bz_meta_each(read->view, notes_prefix(), describe, &d, error);
 }

@@ -118,40 +118,40 @@ int bz_read_policy(struct bz_read *read, struct bz_bytes collection, struct bz_b
     return bz_policy_load(read->view, collection, field, out, error);
 }
 
+static struct bz_bytes all_policies(void)
+{
+    return bz_bytes(PREFIX, PREFIX_SIZE);
+}
+
+static int any(void *context, struct bz_bytes key, struct bz_bytes value)
+{
+    (void)key;
+    (void)value;
+    *(bool *)context = true;
+    return BLAZE_END;
+}
+
 int bz_policy_any(struct bz_view *view, bool *out, blaze_error *error)
 {
-    struct bz_cursor *cursor = NULL;
-    int rc = bz_cursor_open(view, BZ_MAP_META, &cursor, error);
-    if (rc == 0)
-        rc = bz_cursor_seek(cursor, bz_bytes(PREFIX, PREFIX_SIZE), error);
     *out = false;
-    if (rc == 0) {
-        struct bz_bytes key = bz_cursor_key(cursor);
-        *out = key.size > PREFIX_SIZE && memcmp(key.data, PREFIX, PREFIX_SIZE) == 0;
-    }
-    bz_cursor_close(cursor);
-    return rc == BLAZE_END ? 0 : rc;
+    return bz_meta_each(view, all_policies(), any, out, error);
+}
+
+static int add(void *context, struct bz_bytes key, struct bz_bytes value)
+{
+    uint64_t *sum = context;
+    *sum = bz_hash64(key.data, key.size, *sum);
+    *sum = bz_hash64(value.data, value.size, *sum);
+    return 0;
 }
 
 int bz_policy_sum(struct bz_view *view, uint64_t *out, blaze_error *error)
 {
-    struct bz_cursor *cursor = NULL;
     uint64_t sum = 0;
-    int rc = bz_cursor_open(view, BZ_MAP_META, &cursor, error);
+    int rc = bz_meta_each(view, all_policies(), add, &sum, error);
     if (rc == 0)
-        rc = bz_cursor_seek(cursor, bz_bytes(PREFIX, PREFIX_SIZE), error);
-    while (rc == 0) {
-        struct bz_bytes key = bz_cursor_key(cursor), value = bz_cursor_value(cursor);
-        if (key.size <= PREFIX_SIZE || memcmp(key.data, PREFIX, PREFIX_SIZE) != 0)
-            break;
-        sum = bz_hash64(key.data, key.size, sum);
-        sum = bz_hash64(value.data, value.size, sum);
-        rc = bz_cursor_next(cursor, error);
-    }
-    bz_cursor_close(cursor);
-    if (rc == 0 || rc == BLAZE_END)
         *out = sum;
-    return rc == BLAZE_END ? 0 : rc;
+    return rc;
 }
 
 bool bz_db_has_policies(struct bz_db *db)
@@ -244,18 +244,23 @@ int bz_db_policy_put(struct bz_db *db, struct bz_bytes collection, struct bz_byt
     return rc;
 }
 
-static int each_of(struct bz_bytes collection, struct bz_bytes setting,
+struct listing {
     int (*each)(
-        void *context, struct bz_bytes collection, struct bz_bytes field, enum bz_policy policy),
-    void *context)
+        void *context, struct bz_bytes collection, struct bz_bytes field, enum bz_policy policy);
+    void *context;
+};
+
+/* Those of one collection. */
+static int list(void *context, struct bz_bytes key, struct bz_bytes setting)
 {
-    struct bz_bytes field;
+    const struct listing *l = context;
+    struct bz_bytes collection = bz_bytes(key.data + PREFIX_SIZE, key.size - PREFIX_SIZE), field;
     enum bz_policy policy;
     int rc = 0;
     for (bool first = true; rc == 0 && next_policy(&setting, first, &field, &policy);
          first = false) {
         if (policy != BZ_POLICY_UNSET)
-            rc = each(context, collection, field, policy);
+            rc = l->each(l->context, collection, field, policy);
     }
     return rc;
 }
@@ -265,21 +270,8 @@ int bz_read_policies(struct bz_read *read,
         void *context, struct bz_bytes collection, struct bz_bytes field, enum bz_policy policy),
     void *context, blaze_error *error)
 {
-    struct bz_cursor *cursor = NULL;
-    int rc = bz_cursor_open(read->view, BZ_MAP_META, &cursor, error);
-    if (rc == 0)
-        rc = bz_cursor_seek(cursor, bz_bytes(PREFIX, PREFIX_SIZE), error);
-    while (rc == 0) {
-        struct bz_bytes key = bz_cursor_key(cursor);
-        if (key.size <= PREFIX_SIZE || memcmp(key.data, PREFIX, PREFIX_SIZE) != 0)
-            break;
-        rc = each_of(bz_bytes(key.data + PREFIX_SIZE, key.size - PREFIX_SIZE),
-            bz_cursor_value(cursor), each, context);
-        if (rc == 0)
-            rc = bz_cursor_next(cursor, error);
-    }
-    bz_cursor_close(cursor);
-    return rc == BLAZE_END ? 0 : rc;
+    struct listing listing = {each, context};
+    return bz_meta_each(read->view, all_policies(), list, &listing, error);
 }
 
 /* ---- an order of values in which none are equal but those that are the same ---- */

@@ -28,127 +28,9 @@
 
 #include "crdt/scope.h"
 
-#define NOTE_PREFIX_SIZE 5u
-#define NOTE_KEY_SIZE    (NOTE_PREFIX_SIZE + BZ_RECORD_KEY_SIZE)
-#define GONE_A_COMMIT    4096u /* notes that one commit takes away */
+/* ---- what is known ---- */
 
-/* ---- what has gone ---- */
-
-static const uint8_t gone_prefix[NOTE_PREFIX_SIZE] = {'g', 'o', 'n', 'e', '/'};
-static const uint8_t left_prefix[NOTE_PREFIX_SIZE] = {'l', 'e', 'f', 't', '/'};
-
-static struct bz_bytes note_key(uint8_t out[NOTE_KEY_SIZE], const uint8_t prefix[NOTE_PREFIX_SIZE],
-    uint32_t collection, const blaze_id *id)
-{
-    memcpy(out, prefix, NOTE_PREFIX_SIZE);
-    bz_record_key(out + NOTE_PREFIX_SIZE, collection, id);
-    return bz_bytes(out, NOTE_KEY_SIZE);
-}
-
-/* Takes the next state off a note; BLAZE_END after the last. */
-static int note_next(
-    struct bz_reader *r, struct bz_arena *arena, struct bz_vv *out, blaze_error *error)
-{
-    if (r->ok && bz_reader_left(r) == 0)
-        return BLAZE_END;
-    uint64_t count = bz_read_varint(r);
-    bool sound = r->ok && count <= bz_reader_left(r) / 2;
-    struct bz_dot *entries = sound ? bz_arena_alloc(arena, (count + 1) * sizeof *entries) : NULL;
-    if (sound && entries == NULL)
-        return bz_error_code(error, BLAZE_ENOMEM);
-    for (uint64_t i = 0; sound && i < count; i++) {
-        uint64_t node = bz_read_varint(r);
-        entries[i] = (struct bz_dot){(uint32_t)node, bz_read_varint(r)};
-        sound = r->ok && node <= UINT32_MAX && (i == 0 || entries[i - 1].node < node);
-    }
-    if (!sound)
-        return bz_error_set(error, BLAZE_ECORRUPT, "a note of what has gone is corrupt");
-    *out = (struct bz_vv){entries, (uint32_t)count};
-    return 0;
-}
-
-/* What is noted of a record, to be read by note_next(). */
-static int note_load(struct bz_view *view, const uint8_t prefix[NOTE_PREFIX_SIZE],
-    uint32_t collection, const blaze_id *id, struct bz_reader *out, blaze_error *error)
-{
-    uint8_t key[NOTE_KEY_SIZE];
-    struct bz_bytes value;
-    int rc = bz_view_get(view, BZ_MAP_META, note_key(key, prefix, collection, id), &value, error);
-    *out = bz_reader(rc == 0 ? value : bz_bytes(NULL, 0));
-    return rc == BLAZE_ENOTFOUND ? 0 : rc;
-}
-
-static void note_append(struct bz_buf *out, const struct bz_vv *rvv)
-{
-    bz_buf_append_varint(out, rvv->count);
-    for (uint32_t i = 0; i < rvv->count; i++) {
-        bz_buf_append_varint(out, rvv->entries[i].node);
-        bz_buf_append_varint(out, rvv->entries[i].seq);
-    }
-}
-
-/* Whether our version vector covers all of a state (G2, G4). */
-static int covered(struct bz_db_txn *txn, const struct bz_vv *rvv, bool *out, blaze_error *error)
-{
-    *out = true;
-    for (uint32_t i = 0; *out && i < rvv->count; i++) {
-        struct bz_dot entry = rvv->entries[i];
-        uint64_t seq = 0;
-        int rc =
-            entry.node == txn->state.self ? 0 : bz_version_load(txn->view, entry.node, &seq, error);
-        if (rc != 0)
-            return rc;
-        *out = seq >= entry.seq;
-    }
-    return 0;
-}
-
-int bz_gone_note(struct bz_db_txn *txn, uint32_t collection, const blaze_id *id,
-    const struct bz_vv *rvv, blaze_error *error)
-{
-    uint8_t key[NOTE_KEY_SIZE];
-    struct bz_reader noted;
-    struct bz_vv state;
-    struct bz_arena arena;
-    struct bz_buf value;
-    bool known = false;
-    int rc = covered(txn, rvv, &known, error);
-    if (rc != 0 || known)
-        return rc;
-    bz_arena_init(&arena);
-    bz_buf_init(&value, BZ_STORE_VALUE_MAX);
-    note_append(&value, rvv);
-    rc = note_load(txn->view, gone_prefix, collection, id, &noted, error);
-    while (rc == 0 && (rc = note_next(&noted, &arena, &state, error)) == 0) {
-        known |= bz_vv_includes(&state, rvv);
-        if (!bz_vv_includes(rvv, &state))
-            note_append(&value, &state);
-    }
-    rc = rc == BLAZE_END ? 0 : rc;
-    if (rc == 0 && value.error != 0)
-        rc = bz_error_code(error, value.error);
-    if (rc == 0 && !known)
-        rc = bz_txn_put(txn->txn, BZ_MAP_META, note_key(key, gone_prefix, collection, id),
-            bz_buf_bytes(&value), error);
-    txn->changed |= rc == 0 && !known;
-    bz_buf_release(&value);
-    bz_arena_release(&arena);
-    return rc;
-}
-
-int bz_gone_since(struct bz_view *view, struct bz_arena *arena, uint32_t collection,
-    const blaze_id *id, const struct bz_vv *rvv, bool *out, blaze_error *error)
-{
-    struct bz_reader noted;
-    struct bz_vv state;
-    int rc = note_load(view, gone_prefix, collection, id, &noted, error);
-    *out = false;
-    while (rc == 0 && !*out && (rc = note_next(&noted, arena, &state, error)) == 0)
-        *out = bz_vv_includes(&state, rvv);
-    return rc == BLAZE_END ? 0 : rc;
-}
-
-/* The same of what a peer brought. */
+/* Notes what has gone that a peer brought. */
 static int note_brought(struct bz_scoped *scoped, struct bz_db_txn *txn,
     const struct bz_change *change, const struct bz_vv *rvv, blaze_error *error)
 {
@@ -163,155 +45,19 @@ static int is_known(struct bz_scoped *scoped, struct bz_db_txn *txn, const struc
     bool *out, blaze_error *error)
 {
     const struct bz_vv *rvv = &change->rec.rvv;
+    struct bz_arena *arena = &scoped->arena;
     uint32_t self = txn->state.self;
-    struct bz_reader noted;
-    struct bz_vv state;
-    int rc = covered(txn, rvv, out, error);
-    if (rc == 0 && !*out)
-        rc =
-            bz_left_load(txn->view, &scoped->arena, change->collection, &change->id, &state, error);
-    if (rc == 0 && !*out) {
-        scoped->left = state.count > 0;
-        *out = bz_vv_get(&state, self) > bz_vv_get(rvv, self);
-    }
-    if (rc == 0 && !*out)
-        rc = note_load(txn->view, gone_prefix, change->collection, &change->id, &noted, error);
-    while (rc == 0 && !*out && (rc = note_next(&noted, &scoped->arena, &state, error)) == 0)
-        *out = bz_vv_includes(&state, rvv);
-    return rc == BLAZE_END ? 0 : rc;
-}
-
-/* Whether our version vector covers all states of a note. */
-static int note_covered(struct bz_db_txn *txn, struct bz_arena *arena, struct bz_bytes value,
-    bool *out, blaze_error *error)
-{
-    struct bz_reader noted = bz_reader(value);
-    struct bz_vv state;
-    int rc = 0;
-    *out = true;
-    while (*out && rc == 0 && (rc = note_next(&noted, arena, &state, error)) == 0)
-        rc = covered(txn, &state, out, error);
-    return rc == BLAZE_END ? 0 : rc;
-}
-
-/* Takes away notes: some of those that the version vector covers, or all of them without `txn`. */
-static int notes_prune(struct bz_txn *store, struct bz_db_txn *txn,
-    const uint8_t prefix[NOTE_PREFIX_SIZE], uint32_t limit, blaze_error *error)
-{
-    struct bz_cursor *cursor = NULL;
-    struct bz_arena arena;
-    bz_arena_init(&arena);
-    int rc = bz_cursor_open(bz_txn_view(store), BZ_MAP_META, &cursor, error);
-    if (rc == 0)
-        rc = bz_cursor_seek(cursor, bz_bytes(prefix, NOTE_PREFIX_SIZE), error);
-    for (uint32_t n = 0; rc == 0 && n < limit; n++) {
-        uint8_t key[NOTE_KEY_SIZE];
-        struct bz_bytes found = bz_cursor_key(cursor);
-        bool go = true;
-        if (found.size != sizeof key || memcmp(found.data, prefix, NOTE_PREFIX_SIZE) != 0)
-            break;
-        memcpy(key, found.data, sizeof key);
-        bz_arena_reset(&arena);
-        if (txn != NULL)
-            rc = note_covered(txn, &arena, bz_cursor_value(cursor), &go, error);
-        if (rc == 0 && go)
-            rc = bz_txn_delete(store, BZ_MAP_META, bz_bytes(key, sizeof key), error);
-        if (rc == 0)
-            rc = bz_cursor_next(cursor, error);
-    }
-    bz_cursor_close(cursor);
-    bz_arena_release(&arena);
-    return rc == BLAZE_END ? 0 : rc;
-}
-
-int bz_gone_clear(struct bz_txn *txn, blaze_error *error)
-{
-    return notes_prune(txn, NULL, gone_prefix, UINT32_MAX, error);
-}
-
-/* ---- what has gone with writes of ours ---- */
-
-struct bz_bytes bz_left_prefix(void)
-{
-    return bz_bytes(left_prefix, sizeof left_prefix);
-}
-
-int bz_left_load(struct bz_view *view, struct bz_arena *arena, uint32_t collection,
-    const blaze_id *id, struct bz_vv *out, blaze_error *error)
-{
-    struct bz_reader noted;
-    *out = (struct bz_vv){0};
-    int rc = note_load(view, left_prefix, collection, id, &noted, error);
-    if (rc == 0)
-        rc = note_next(&noted, arena, out, error);
-    return rc == BLAZE_END ? 0 : rc;
-}
-
-int bz_left_note(struct bz_db_txn *txn, uint32_t collection, const blaze_id *id,
-    const struct bz_vv *rvv, blaze_error *error)
-{
-    uint8_t key[NOTE_KEY_SIZE];
-    struct bz_buf value;
-    bz_buf_init(&value, BZ_STORE_VALUE_MAX);
-    note_append(&value, rvv);
-    int rc = value.error != 0
-                 ? bz_error_code(error, value.error)
-                 : bz_txn_put(txn->txn, BZ_MAP_META, note_key(key, left_prefix, collection, id),
-                       bz_buf_bytes(&value), error);
-    bz_buf_release(&value);
-    return rc;
-}
-
-int bz_left_erase(
-    struct bz_db_txn *txn, uint32_t collection, const blaze_id *id, blaze_error *error)
-{
-    uint8_t key[NOTE_KEY_SIZE];
-    return bz_txn_delete(txn->txn, BZ_MAP_META, note_key(key, left_prefix, collection, id), error);
-}
-
-int bz_left_clear(struct bz_txn *txn, blaze_error *error)
-{
-    return notes_prune(txn, NULL, left_prefix, UINT32_MAX, error);
-}
-
-/* Sums up what all notes say; for a full copy, where each is of one state. */
-static int left_sum(struct bz_view *view, struct bz_vector *out, blaze_error *error)
-{
-    struct bz_cursor *cursor = NULL;
-    struct bz_arena arena;
-    bz_arena_init(&arena);
-    int rc = bz_cursor_open(view, BZ_MAP_META, &cursor, error);
-    if (rc == 0)
-        rc = bz_cursor_seek(cursor, bz_left_prefix(), error);
-    while (rc == 0) {
-        struct bz_bytes found = bz_cursor_key(cursor);
-        struct bz_reader noted = bz_reader(bz_cursor_value(cursor));
-        struct bz_vv state = {0};
-        if (found.size != NOTE_KEY_SIZE || memcmp(found.data, left_prefix, NOTE_PREFIX_SIZE) != 0)
-            break;
-        bz_arena_reset(&arena);
-        rc = note_next(&noted, &arena, &state, error);
-        for (uint32_t i = 0; rc == 0 && i < state.count; i++) {
-            rc = bz_vector_raise(out, state.entries[i]);
-            if (rc != 0)
-                bz_error_code(error, rc);
-        }
-        if (rc == 0)
-            rc = bz_cursor_next(cursor, error);
-    }
-    bz_cursor_close(cursor);
-    bz_arena_release(&arena);
-    return rc == BLAZE_END ? 0 : rc;
-}
-
-int bz_left_collect(struct bz_db_txn *txn, blaze_error *error)
-{
-    struct bz_vector seen = {0};
-    int rc = left_sum(txn->view, &seen, error);
-    if (rc == 0 && seen.vv.count > 0)
-        rc = bz_purged_raise(txn, &seen.vv, txn->state.stamp, 0, error);
-    bz_vector_release(&seen);
-    return rc == 0 ? bz_left_clear(txn->txn, error) : rc;
+    struct bz_vv left;
+    int rc = bz_shown_covers(txn, rvv, out, error);
+    if (rc != 0 || *out)
+        return rc;
+    rc = bz_left_load(txn->view, arena, change->collection, &change->id, &left, error);
+    if (rc != 0)
+        return rc;
+    scoped->left = left.count > 0;
+    *out = bz_vv_get(&left, self) > bz_vv_get(rvv, self);
+    return *out ? 0
+                : bz_gone_since(txn->view, arena, change->collection, &change->id, rvv, out, error);
 }
 
 /* ---- one commit ---- */
@@ -531,7 +277,7 @@ int bz_scoped_end(struct bz_scoped *scoped, struct bz_db_txn *txn, struct bz_pee
         scoped->kept_changed = true;
         rc = become_full(txn, &scoped->kept, error);
     } else if (head != NULL) {
-        rc = notes_prune(txn->txn, txn, gone_prefix, GONE_A_COMMIT, error);
+        rc = bz_gone_prune(txn, error);
     }
     if (rc == 0 && scoped->kept_changed)
         rc = bz_scope_store(txn->txn, &scoped->kept, error);

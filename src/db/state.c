@@ -417,6 +417,26 @@ int bz_meta_is_there(struct bz_view *view, struct bz_bytes key, bool *out, blaze
     return rc == BLAZE_ENOTFOUND ? 0 : rc;
 }
 
+int bz_meta_each(struct bz_view *view, struct bz_bytes prefix,
+    int (*each)(void *context, struct bz_bytes key, struct bz_bytes value), void *context,
+    blaze_error *error)
+{
+    struct bz_cursor *cursor = NULL;
+    int rc = bz_cursor_open(view, BZ_MAP_META, &cursor, error);
+    if (rc == 0)
+        rc = bz_cursor_seek(cursor, prefix, error);
+    while (rc == 0) {
+        struct bz_bytes key = bz_cursor_key(cursor);
+        if (key.size <= prefix.size || memcmp(key.data, prefix.data, prefix.size) != 0)
+            break;
+        rc = each(context, key, bz_cursor_value(cursor));
+        if (rc == 0)
+            rc = bz_cursor_next(cursor, error);
+    }
+    bz_cursor_close(cursor);
+    return rc == BLAZE_END ? 0 : rc;
+}
+
 /* ---- records ---- */
 
 struct bz_bytes bz_record_key(
