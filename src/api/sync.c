@@ -120,8 +120,7 @@ static bool settled_some(blaze_db *db, uint64_t writes_before)
     static const struct bz_settle by_policies;
     uint64_t settled;
     bz_db_settle(db->db, &by_policies, &settled, NULL);
-    bz_store_sync(
-        bz_db_store(db->db), NULL); /* what the settler has just written can be seen then */
+    bz_store_sync(bz_db_store(db->db), NULL); /* to see what the settler has just written */
     return writes_of(db) != writes_before;
 }
 

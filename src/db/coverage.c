@@ -217,7 +217,7 @@ int bz_purged_had(struct bz_db_txn *txn, const struct bz_vv *vv, bool *all, blaz
     if (rc != 0)
         return rc;
     *all = bz_vv_includes(&own, vv);
-    rc = bz_vv_max(&txn->arena, vv, &(struct bz_vv){0}, &had);
+    rc = bz_vv_copy(&txn->arena, vv, &had);
     if (rc != 0)
         return bz_error_code(error, rc);
     lower_to(&had, &own);

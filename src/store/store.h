@@ -158,7 +158,7 @@ void bz_txn_abort(struct bz_txn *txn);
 /* The newest commit that snapshots see: grows with every commit, of other processes too. */
 uint64_t bz_store_lsn(struct bz_store *store);
 
-/* Makes all earlier commits durable. */
+/* Makes all earlier commits durable; snapshots see them then. */
 int bz_store_sync(struct bz_store *store, blaze_error *error);
 
 /* Moves all earlier commits into the base now. */
