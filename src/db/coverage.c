@@ -468,14 +468,11 @@ static int tell_floor(struct telling *t, struct bz_read *read, const struct bz_s
     return rc != 0 ? rc : tell_vv(t, &floor, &t->out->rows[1].vv);
 }
 
-static int tell_all(struct telling *t, struct bz_read *read)
+static int tell_all(struct telling *t, struct bz_read *read, const struct bz_state *state)
 {
-    const struct bz_state *state = NULL;
     struct bz_vv own;
     struct bz_purged purged;
-    int rc = bz_read_load_state(read, &state, NULL);
-    if (rc == 0)
-        rc = bz_version_vector(read->view, state->self, state->seq, t->arena, &own, NULL);
+    int rc = bz_version_vector(read->view, state->self, state->seq, t->arena, &own, NULL);
     if (rc == 0)
         rc = bz_purged_load(read->view, t->arena, &purged, NULL);
     if (rc == 0)
@@ -499,20 +496,19 @@ int bz_coverage_tell(
 {
     struct bz_db *db = context;
     struct bz_read *read = NULL;
+    const struct bz_state *state = NULL;
     struct bz_identity self;
     struct telling t = {.db = db, .arena = arena, .receiver = receiver, .self = &self.node};
-    int rc = bz_read_begin(db, &read, NULL);
+    int rc = bz_read_begin_state(db, &read, &state, NULL);
     if (rc != 0)
         return rc;
     *out = (struct bz_coverage){.rows = bz_arena_alloc(arena, ROWS_TOLD * sizeof *out->rows)};
     t.out = out;
     t.now_ms = db->wall_ms(db->context);
-    const struct bz_state *state = NULL;
-    rc = out->rows == NULL ? BLAZE_ENOMEM : bz_read_load_state(read, &state, NULL);
+    rc =
+        out->rows == NULL ? BLAZE_ENOMEM : bz_catalog_node_id(db->catalog, state->self, &self.node);
     if (rc == 0)
-        rc = bz_catalog_node_id(db->catalog, state->self, &self.node);
-    if (rc == 0)
-        rc = tell_all(&t, read);
+        rc = tell_all(&t, read, state);
     bz_read_end(read);
     return rc;
 }

@@ -365,8 +365,12 @@ void bz_read_init(struct bz_read *read, struct bz_db *db);
 void bz_read_release(struct bz_read *read);
 void bz_reads_free(struct bz_db *db); /* the idle ones, which are all (asserted) */
 
-/* The state of the view: of the transaction as it stands, or of the snapshot. */
+/* The state of the view: of the transaction as it stands, or of the snapshot. It lasts as long as
+ * the read. */
 int bz_read_load_state(struct bz_read *read, const struct bz_state **out, blaze_error *error);
+/* Begins a read and loads its state. */
+int bz_read_begin_state(
+    struct bz_db *db, struct bz_read **out, const struct bz_state **state, blaze_error *error);
 
 /* What is to be seen of a stored record: the document, where it lies, or, if several writes make
  * it, those, from which it can be put together. */

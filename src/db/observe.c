@@ -106,17 +106,13 @@ void bz_db_poll(struct bz_db *db)
     const struct bz_state *state = NULL;
     if (bz_store_lsn(db->store) == atomic_load(&db->polled_lsn))
         return;
-    if (bz_read_begin(db, &read, NULL) != 0)
+    if (bz_read_begin_state(db, &read, &state, NULL) != 0)
         return; /* the next commit or poll sees it */
-    uint64_t lsn = bz_snapshot_lsn(read->snapshot);
-    int rc = bz_read_load_state(read, &state, NULL);
-    uint64_t position = rc == 0 ? state->position : 0;
+    uint64_t lsn = bz_snapshot_lsn(read->snapshot), position = state->position;
     bz_read_end(read);
-    if (rc == 0) {
-        atomic_store(&db->polled_lsn, lsn);
-        bz_db_advance(db, position);
-        bz_settler_poll(db);
-    }
+    atomic_store(&db->polled_lsn, lsn);
+    bz_db_advance(db, position);
+    bz_settler_poll(db);
 }
 
 uint64_t bz_db_position(struct bz_db *db)
@@ -335,14 +331,12 @@ static int newest(struct bz_db *db, uint64_t *position, blaze_error *error)
 {
     struct bz_read *read = NULL;
     const struct bz_state *state = NULL;
-    int rc = bz_read_begin(db, &read, error);
+    int rc = bz_read_begin_state(db, &read, &state, error);
     if (rc != 0)
         return rc;
-    rc = bz_read_load_state(read, &state, error);
-    if (rc == 0)
-        *position = state->position;
+    *position = state->position;
     bz_read_end(read);
-    return rc;
+    return 0;
 }
 
 int bz_db_observe(struct bz_db *db, struct bz_bytes collection,

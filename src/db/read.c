@@ -177,6 +177,21 @@ int bz_read_load_state(struct bz_read *read, const struct bz_state **out, blaze_
     return 0;
 }
 
+int bz_read_begin_state(
+    struct bz_db *db, struct bz_read **out, const struct bz_state **state, blaze_error *error)
+{
+    struct bz_read *read = NULL;
+    int rc = bz_read_begin(db, &read, error);
+    if (rc != 0)
+        return rc;
+    rc = bz_read_load_state(read, state, error);
+    if (rc != 0)
+        bz_read_end(read);
+    else
+        *out = read;
+    return rc;
+}
+
 /* ---- records ---- */
 
 int bz_read_visible(struct bz_read *read, const struct bz_stored *stored, const blaze_id *id,

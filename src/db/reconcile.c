@@ -457,11 +457,10 @@ int bz_came_since(void *context, uint64_t position, const blaze_id *peer,
     struct bz_cursor *log = NULL;
     const struct bz_state *state = NULL;
     *out = false;
-    int rc = bz_read_begin(db, &read, error);
+    int rc = bz_read_begin_state(db, &read, &state, error);
     if (rc != 0)
         return rc;
-    rc = bz_read_load_state(read, &state, error);
-    if (rc == 0 && state->position > position) {
+    if (state->position > position) {
         uint32_t but[2] = {state->self, state->self};
         bz_catalog_node(db->catalog, peer, &but[1]); /* it may have sent nothing yet */
         rc = bz_cursor_open(read->view, BZ_MAP_LOG, &log, error);

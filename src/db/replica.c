@@ -87,15 +87,12 @@ static uint64_t position(void *context)
 
 static int version(void *context, struct bz_arena *arena, struct bz_vv *out)
 {
-    struct bz_db *db = context;
     struct bz_read *read = NULL;
     const struct bz_state *state = NULL;
-    int rc = bz_read_begin(db, &read, NULL);
+    int rc = bz_read_begin_state(context, &read, &state, NULL);
     if (rc != 0)
         return rc;
-    rc = bz_read_load_state(read, &state, NULL);
-    if (rc == 0)
-        rc = bz_version_vector(read->view, state->self, state->seq, arena, out, NULL);
+    rc = bz_version_vector(read->view, state->self, state->seq, arena, out, NULL);
     bz_read_end(read);
     return rc;
 }
@@ -130,12 +127,10 @@ static int recognize(
 {
     struct bz_read *read = NULL;
     const struct bz_state *state = NULL;
-    int rc = bz_read_begin(context, &read, NULL);
+    int rc = bz_read_begin_state(context, &read, &state, NULL);
     if (rc != 0)
         return rc;
-    rc = bz_read_load_state(read, &state, NULL);
-    if (rc == 0)
-        rc = bz_opening_recognize(read->view, state->position, as_of, trail, out, NULL);
+    rc = bz_opening_recognize(read->view, state->position, as_of, trail, out, NULL);
     bz_read_end(read);
     if (BZ_MUTANT(FORK_UNNOTICED) && as_of <= bz_db_position(context))
         *out = BZ_CURSOR_GOOD;
@@ -197,9 +192,7 @@ static int changes_open(void *context, const struct bz_receiver *receiver, uint6
     if (rc != 0)
         bz_error_code(error, rc);
     if (rc == 0)
-        rc = bz_read_begin(changes->db, &changes->read, error);
-    if (rc == 0)
-        rc = bz_read_load_state(changes->read, &changes->state, error);
+        rc = bz_read_begin_state(changes->db, &changes->read, &changes->state, error);
     if (rc == 0)
         rc = bz_cursor_open(changes->read->view, BZ_MAP_LOG, &changes->cursor, error);
     if (rc == 0)

@@ -668,12 +668,10 @@ static int load_present(
 {
     struct bz_read *read = NULL;
     const struct bz_state *state = NULL;
-    int rc = bz_read_begin(db, &read, error);
+    int rc = bz_read_begin_state(db, &read, &state, error);
     if (rc != 0)
         return rc;
-    rc = bz_read_load_state(read, &state, error);
-    if (rc == 0)
-        rc = bz_scope_load(read->view, arena, out, error);
+    rc = bz_scope_load(read->view, arena, out, error);
     if (rc == 0)
         bz_scope_add_unwritten(db, state->self, out);
     bz_read_end(read);
