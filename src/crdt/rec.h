@@ -107,6 +107,12 @@ struct bz_rec {
     bool has_rest;
 };
 
+/* Whether it is no partial one from a sender. */
+static inline bool bz_rec_complete(const struct bz_rec *rec)
+{
+    return rec->has_life && rec->has_rest;
+}
+
 /* The ids behind node numbers, to break ties by: the greater id wins. */
 struct bz_nodes {
     const blaze_id *ids;

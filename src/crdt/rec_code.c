@@ -126,7 +126,7 @@ static void encode_write(struct bz_buf *out, const struct bz_write *w, uint64_t 
 
 static void encode_general(struct bz_buf *out, const struct bz_rec *rec, uint64_t position)
 {
-    assert(position == 0 || (rec->has_life && rec->has_rest));
+    assert(position == 0 || bz_rec_complete(rec));
     bz_buf_append8(
         out, (uint8_t)(GENERAL | (rec->has_life ? HAS_LIFE : 0) | (rec->has_rest ? HAS_REST : 0)));
     append_dots(out, &rec->rvv, NO_NODE);

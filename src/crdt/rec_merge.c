@@ -312,7 +312,7 @@ int bz_rec_merge_past(struct bz_arena *arena, const struct bz_rec *local,
     struct bz_rec_merged *merged)
 {
     *merged = (struct bz_rec_merged){0};
-    if (local == NULL && !(remote->has_life && remote->has_rest))
+    if (local == NULL && !bz_rec_complete(remote))
         return BLAZE_EPROTO;
     bool nothing_new = local != NULL && bz_vv_includes(&local->rvv, &remote->rvv);
     bool knows_all = local == NULL || bz_vv_includes(&remote->rvv, &local->rvv);

@@ -8,7 +8,7 @@
 /* A record of one write: by R2 and R5 that write is all of life and all of rest. */
 static inline bool bz_rec_is_whole(const struct bz_rec *rec)
 {
-    return rec->write_count == 1 && rec->cell_count == 0 && rec->has_life && rec->has_rest;
+    return rec->write_count == 1 && rec->cell_count == 0 && bz_rec_complete(rec);
 }
 
 static inline int bz_dot_compare(struct bz_dot a, struct bz_dot b)

@@ -175,11 +175,6 @@ static int number_peer(struct bz_apply *apply, blaze_error *error)
     return rc;
 }
 
-static bool is_complete(const struct bz_rec *rec)
-{
-    return rec->has_life && rec->has_rest;
-}
-
 static int part_of_what_is_not_here(blaze_error *error)
 {
     return bz_error_set(error, BLAZE_ENOTFOUND, "a part of a record that is not here");
@@ -205,7 +200,7 @@ static int check_absent(const struct bz_apply *apply, const struct bz_change *ch
 {
     const struct bz_rec *rec = &change->rec;
     *collected = was_collected(apply, change);
-    return *collected || is_complete(rec) ? 0 : part_of_what_is_not_here(error);
+    return *collected || bz_rec_complete(rec) ? 0 : part_of_what_is_not_here(error);
 }
 
 /* The same where a record is here that is younger than one that was collected: what the sender has
@@ -215,7 +210,7 @@ static int check_present(const struct bz_apply *apply, const struct bz_change *c
 {
     const struct bz_vv *seen = &change->rec.rvv;
     bool lacks = false;
-    if (apply->past.vv.count == 0 || is_complete(&change->rec))
+    if (apply->past.vv.count == 0 || bz_rec_complete(&change->rec))
         return 0;
     for (uint32_t i = 0; !lacks && i < seen->count; i++)
         lacks = bz_vv_covers(&apply->own, seen->entries[i]) &&

@@ -489,6 +489,6 @@ int bz_kind_unknown(blaze_error *error)
 
 bool bz_rec_is_simple(const struct bz_rec *rec)
 {
-    return rec->write_count == 1 && rec->cell_count == 0 && rec->has_life && rec->has_rest &&
+    return rec->write_count == 1 && rec->cell_count == 0 && bz_rec_complete(rec) &&
            rec->writes[0].alive;
 }
