@@ -1,11 +1,35 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A partial copy that is opened read-only tells what it is, can be read, and lets nothing go. */
+/* Partial copies: opened read-only, one tells what it is, can be read, and lets nothing go; nor
+ * does one whose scope was taken away. */
 #include "api/api_test_util.h"
 
 #include <blazedb.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+static char dir[64], path[80];
+static blaze_doc *doc; /* {"n":1} */
+static const blaze_id id = {{1}};
+
+static int setup(void **state)
+{
+    (void)state;
+    strcpy(dir, "/tmp/blazedb-scope-XXXXXX");
+    if (mkdtemp(dir) == NULL)
+        return 1;
+    snprintf(path, sizeof path, "%s/a.blz", dir);
+    return blaze_doc_from_json(&doc, "{\"n\":1}", 7, &error);
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    char command[96];
+    blaze_doc_free(doc);
+    snprintf(command, sizeof command, "rm -r %s", dir);
+    return system(command);
+}
 
 static int remember(void *context, const blaze_scope_item *item)
 {
@@ -14,7 +38,7 @@ static int remember(void *context, const blaze_scope_item *item)
     return 0;
 }
 
-static blaze_db *open_it(const char *path, int create, int read_only)
+static blaze_db *open_it(int create, int read_only)
 {
     blaze_db *db;
     blaze_open_options options;
@@ -25,7 +49,14 @@ static blaze_db *open_it(const char *path, int create, int read_only)
     return db;
 }
 
-static const blaze_id id = {{1}};
+/* A new partial copy, in which the record is. */
+static blaze_db *open_new(const blaze_scope_item *item)
+{
+    blaze_db *db = open_it(1, 0);
+    OK(blaze_set_scope(db, item, 1, &error));
+    OK(blaze_put(db, "c", &id, doc, &error));
+    return db;
+}
 
 static void expect_refused(int rc)
 {
@@ -48,21 +79,12 @@ static void expect_as_it_was(blaze_db *db)
 static void a_partial_copy_opened_read_only_refuses_what_would_change_it(void **state)
 {
     (void)state;
-    char dir[] = "/tmp/blazedb-scope-XXXXXX";
-    char path[64];
-    char command[96];
     const blaze_scope_item item = {"c", "n > 0"}, other = {"d", NULL};
     uint64_t evicted = 77, kept = 77;
-    assert_non_null(mkdtemp(dir));
-    snprintf(path, sizeof path, "%s/a.blz", dir);
-    blaze_db *db = open_it(path, 1, 0);
-    blaze_doc *doc;
-    OK(blaze_doc_from_json(&doc, "{\"n\":1}", 7, &error));
-    OK(blaze_set_scope(db, &item, 1, &error));
-    OK(blaze_put(db, "c", &id, doc, &error));
+    blaze_db *db = open_new(&item);
     OK(blaze_close(db, &error));
 
-    db = open_it(path, 0, 1);
+    db = open_it(0, 1);
     expect_as_it_was(db);
     expect_refused(blaze_put(db, "c", &id, doc, &error));
     expect_refused(blaze_set_scope(db, &other, 1, &error));
@@ -75,47 +97,33 @@ static void a_partial_copy_opened_read_only_refuses_what_would_change_it(void **
     OK(blaze_close(db, &error));
 
     /* What was refused has left nothing behind. */
-    db = open_it(path, 0, 0);
+    db = open_it(0, 0);
     expect_as_it_was(db);
-    blaze_doc_free(doc);
     OK(blaze_close(db, &error));
-    snprintf(command, sizeof command, "rm -r %s", dir);
-    assert_int_equal(system(command), 0);
 }
 
 /* Or the full copy that it is to become would lack it. */
 static void a_copy_whose_scope_was_taken_away_evicts_nothing(void **state)
 {
     (void)state;
-    char dir[] = "/tmp/blazedb-scope-XXXXXX";
-    char path[64];
-    char command[96];
     const blaze_scope_item item = {"c", NULL};
     uint64_t evicted = 77, kept = 77;
-    assert_non_null(mkdtemp(dir));
-    snprintf(path, sizeof path, "%s/a.blz", dir);
-    blaze_db *db = open_it(path, 1, 0);
-    blaze_doc *doc;
-    OK(blaze_doc_from_json(&doc, "{\"n\":1}", 7, &error));
-    OK(blaze_set_scope(db, &item, 1, &error));
-    OK(blaze_put(db, "c", &id, doc, &error));
+    blaze_db *db = open_new(&item);
     assert_int_equal(blaze_evict(db, "c", &id, &error), BLAZE_EBUSY); /* nobody else has it */
     OK(blaze_set_scope(db, NULL, 0, &error));
     assert_int_equal(blaze_evict(db, "c", &id, &error), BLAZE_EPERM);
     assert_int_equal(blaze_evict_where(db, "c", "", &evicted, &kept, &error), BLAZE_EPERM);
     assert_true(evicted == 0 && kept == 0);
     OK(blaze_exists(db, "c", &id, &error));
-    blaze_doc_free(doc);
     OK(blaze_close(db, &error));
-    snprintf(command, sizeof command, "rm -r %s", dir);
-    assert_int_equal(system(command), 0);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_partial_copy_opened_read_only_refuses_what_would_change_it),
-        cmocka_unit_test(a_copy_whose_scope_was_taken_away_evicts_nothing),
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+        TEST(a_partial_copy_opened_read_only_refuses_what_would_change_it),
+        TEST(a_copy_whose_scope_was_taken_away_evicts_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -430,6 +430,7 @@ static void that_records_were_left_out_is_told_once_until_they_are_there(void **
     leave_out(db, 2, &ids[1]);
     assert_int_equal(warned(db, "unreadable", 1), 2);
     close_db(db);
+    assert_int_equal(told.calls, 1);
 
     /* It is kept with the database. */
     told.calls = 0;
@@ -442,6 +443,7 @@ static void that_records_were_left_out_is_told_once_until_they_are_there(void **
     write_whole(db, &ids[1]);
     assert_int_equal(warned(db, "unreadable", 1), -1);
     leave_out(db, 3, &ids[2]);
+    assert_int_equal(warned(db, "unreadable", 1), 1);
     close_db(db);
 }
 

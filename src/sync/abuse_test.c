@@ -7,6 +7,18 @@
 
 static const struct bz_chunk usual = {.more = true, .from = 0, .to = 10};
 
+static void expect_ack(struct scene *s, uint64_t chunks, uint64_t position)
+{
+    struct bz_buf payload;
+    struct bz_ack ack;
+    bz_buf_init(&payload, 1000);
+    expect_frame(s, BZ_FRAME_ACK, &payload);
+    assert_int_equal(bz_ack_decode(bz_buf_bytes(&payload), &ack), 0);
+    assert_int_equal(ack.chunks, chunks);
+    assert_int_equal(ack.position, position);
+    bz_buf_release(&payload);
+}
+
 static void an_honest_chunk_is_taken(void **state)
 {
     (void)state;
@@ -16,18 +28,11 @@ static void an_honest_chunk_is_taken(void **state)
     define_usual(&s);
     add_record(&s, 1, 6, 5, 7);
     send_chunk(&s, usual);
-    struct bz_buf payload;
-    struct bz_ack ack;
-    bz_buf_init(&payload, 1000);
-    expect_frame(&s, BZ_FRAME_ACK, &payload);
-    assert_int_equal(bz_ack_decode(bz_buf_bytes(&payload), &ack), 0);
-    assert_int_equal(ack.position, 10);
-    assert_int_equal(ack.chunks, 1);
+    expect_ack(&s, 1, 10);
     assert_int_equal(s.fake->count, 2);
     assert_int_equal(status_of(&s).applied_records, 1);
     assert_int_equal(s.fake->peers[0].state.cursor, 10);
     assert_int_equal(s.fake->peers[0].state.reached, 0);
-    bz_buf_release(&payload);
     end_scene(&s);
 }
 
@@ -51,18 +56,6 @@ static void append_chunk(struct scene *s, struct bz_buf *wire, uint64_t from, ui
     bz_frame_append(wire, BZ_FRAME_CHANGES, bz_buf_bytes(&s->out));
     bz_buf_clear(&s->out);
     bz_buf_release(&body);
-}
-
-static void expect_ack(struct scene *s, uint64_t chunks, uint64_t position)
-{
-    struct bz_buf payload;
-    struct bz_ack ack;
-    bz_buf_init(&payload, 1000);
-    expect_frame(s, BZ_FRAME_ACK, &payload);
-    assert_int_equal(bz_ack_decode(bz_buf_bytes(&payload), &ack), 0);
-    assert_int_equal(ack.chunks, chunks);
-    assert_int_equal(ack.position, position);
-    bz_buf_release(&payload);
 }
 
 static void begin_together(struct scene *s, struct bz_buf *wire, uint64_t count)

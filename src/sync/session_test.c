@@ -65,9 +65,9 @@ static void a_write_on_a_live_link_crosses_it_once_and_does_not_come_back(void *
     pair_release(&p);
 }
 
-static bool push(struct pair *p)
+static bool push(struct pair *p, int end)
 {
-    return bz_session_push(p->pipe.ends[0].session, p->pipe.now_ms, p->pipe.wall_ms);
+    return bz_session_push(p->pipe.ends[end].session, p->pipe.now_ms, p->pipe.wall_ms);
 }
 
 static void a_few_writes_on_a_live_link_are_pushed_and_many_are_left_to_a_run(void **state)
@@ -76,21 +76,21 @@ static void a_few_writes_on_a_live_link_are_pushed_and_many_are_left_to_a_run(vo
     struct pair p;
     pair_init(&p, 3);
     pair_connect(&p);
-    assert_true(push(&p)); /* there is more to do than that */
+    assert_true(push(&p, 0)); /* there is more to do than that */
     settle(&p);
     struct bz_session *session = p.pipe.ends[0].session;
     for (uint64_t i = 0; i < 3; i++) {
         write_text(p.fakes[0], i, "text", "hello");
-        assert_false(push(&p));
+        assert_false(push(&p, 0));
         assert_true(bz_session_output(session).size > 0);
-        assert_true(push(&p)); /* that has to go first */
+        assert_true(push(&p, 0)); /* that has to go first */
         pipe_step(&p.pipe);
         settle(&p);
         assert_live_and_same(&p);
         assert_int_equal(pipe_status(&p.pipe, 0).sent_records, i + 1);
     }
     write_many(p.fakes[0], 100, 40, 30, &p.pipe.rng);
-    assert_true(push(&p));
+    assert_true(push(&p, 0));
     assert_int_equal(bz_session_output(session).size, 0);
     settle(&p);
     assert_live_and_same(&p);
@@ -101,15 +101,10 @@ static void a_few_writes_on_a_live_link_are_pushed_and_many_are_left_to_a_run(vo
 static void hand_over(struct pair *p)
 {
     struct session_end *ends = p->pipe.ends;
-    assert_false(push(p));
+    assert_false(push(p, 0));
     assert_true(pipe_take(&p->pipe, 0));
     bz_session_receive(ends[1].session, bz_buf_bytes(&ends[0].wire), p->pipe.now_ms);
     bz_buf_clear(&ends[0].wire);
-}
-
-static bool push_back(struct pair *p)
-{
-    return bz_session_push(p->pipe.ends[1].session, p->pipe.now_ms, p->pipe.wall_ms);
 }
 
 static void a_small_chunk_is_applied_by_a_push_where_nobody_else_writes(void **state)
@@ -122,7 +117,7 @@ static void a_small_chunk_is_applied_by_a_push_where_nobody_else_writes(void **s
     struct bz_session *to = p.pipe.ends[1].session;
     write_text(p.fakes[0], 1, "text", "hello");
     hand_over(&p);
-    assert_false(push_back(&p));
+    assert_false(push(&p, 1));
     assert_int_equal(p.fakes[1]->count, 1);
     assert_true(bz_session_output(to).size > 0); /* the acknowledgement */
     settle(&p);
@@ -131,8 +126,8 @@ static void a_small_chunk_is_applied_by_a_push_where_nobody_else_writes(void **s
     write_text(p.fakes[0], 2, "text", "hello");
     hand_over(&p);
     p.fakes[1]->busy = true;
-    assert_true(push_back(&p));
-    assert_true(push_back(&p));
+    assert_true(push(&p, 1));
+    assert_true(push(&p, 1));
     assert_int_equal(p.fakes[1]->count, 1);
     assert_int_equal(bz_session_output(to).size, 0);
     p.fakes[1]->busy = false;
@@ -153,7 +148,7 @@ static void a_large_chunk_is_left_to_a_run(void **state)
     settle(&p);
     write_text(p.fakes[0], 1, "text", text);
     hand_over(&p);
-    assert_true(push_back(&p));
+    assert_true(push(&p, 1));
     assert_int_equal(p.fakes[1]->count, 0);
     assert_int_equal(p.fakes[1]->open_applies, 0);
     settle(&p);
