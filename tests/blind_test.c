@@ -5,9 +5,7 @@
  */
 #include "blind_world.h"
 
-#include "base/alloc.h"
-
-#include <stdlib.h>
+#include "session_turns.h"
 
 static uint32_t dictionaries_of(struct node *node)
 {
@@ -164,37 +162,10 @@ static void who_has_another_secret_is_let_in_nowhere(void **state)
 
 /* ---- out of memory ---- */
 
-static uint64_t countdown;
-static bool armed, failed;
+static struct alloc_plan plan;
 
-static int fault(void *context)
-{
-    (void)context;
-    if (!armed || failed || countdown-- > 0)
-        return 0;
-    failed = true;
-    return 1;
-}
-
-/* Takes what the other has said, and goes on; whether anything moved. */
-static bool turn(struct bz_session *self, struct bz_session *other)
-{
-    struct bz_bytes out = bz_session_output(other);
-    uint8_t *copy = malloc(out.size + 1);
-    assert_non_null(copy);
-    if (out.size > 0)
-        memcpy(copy, out.data, out.size);
-    bz_session_sent(other, out.size);
-    armed = true;
-    bz_session_receive(self, bz_bytes(copy, out.size), 1000);
-    bool more = bz_session_run(self, 1000, 1800000000000u);
-    armed = false;
-    free(copy);
-    return out.size > 0 || more;
-}
-
-/* A session in which the allocation after so many fails; whether there were as many. */
-static bool meet_short_of_memory(struct node *a, struct node *b, uint64_t allocations)
+/* A session in which an allocation fails; whether there were as many. */
+static bool meet_short_of_memory(struct node *a, struct node *b, uint64_t at)
 {
     struct meeting m = {.ends = {a, b}};
     struct bz_session *sessions[2] = {NULL, NULL};
@@ -205,82 +176,77 @@ static bool meet_short_of_memory(struct node *a, struct node *b, uint64_t alloca
     struct bz_session_host host = {host_open, NULL, &m};
     struct bz_session_options options[2] = {
         {.connecting = true, .replica = &m.replicas[0], .auth = &m.auths[0]}, {.host = &host}};
-    countdown = allocations;
-    failed = false;
+    plan = (struct alloc_plan){.at = at};
     int rc = 0;
     for (int i = 0; rc == 0 && i < 2; i++) {
-        armed = true;
+        plan.armed = true;
         rc = bz_session_new(&sessions[i], &options[i], 1000, NULL);
-        armed = false;
+        plan.armed = false;
     }
     assert_true(rc == 0 || rc == BLAZE_ENOMEM);
-    for (bool moves = rc == 0; moves;) {
-        moves = turn(sessions[0], sessions[1]);
-        moves |= turn(sessions[1], sessions[0]);
-    }
+    if (rc == 0)
+        session_turns(&plan, sessions[0], sessions[1], 1000, 1800000000000u);
     for (int i = 0; i < 2; i++) {
         bz_session_free(sessions[i]);
         bz_db_replica_close(&m.replicas[i]);
     }
-    return failed;
+    return plan.hit;
+}
+
+/* With the first allocation that fails, with the second, and so on, until none is reached. */
+static void fail_each(bool (*scenario)(struct trio *t, uint64_t at))
+{
+    bz_alloc_set_fault(alloc_plan_ask, &plan);
+    bool reached = true;
+    for (uint64_t n = 0; reached; n++) {
+        struct trio t;
+        open_trio(&t);
+        reached = scenario(&t, n + 1);
+        close_trio(&t);
+        assert_true(n < 20000);
+    }
+    bz_alloc_set_fault(NULL, NULL);
+}
+
+static bool pass_on(struct trio *t, uint64_t at)
+{
+    write_orders(&t->a, 0, 3);
+    bool reached = meet_short_of_memory(&t->a, &t->blind, at);
+    must_meet(&t->a, &t->blind);
+    reached |= meet_short_of_memory(&t->b, &t->blind, at);
+    must_meet(&t->b, &t->blind);
+    assert_orders(&t->b, 3);
+    return reached;
 }
 
 static void each_allocation_that_fails_harms_nothing(void **state)
 {
     (void)state;
-    bz_alloc_set_fault(fault, NULL);
-    bool reached[2] = {true, true};
-    for (uint64_t n = 0; reached[0] || reached[1]; n++) {
-        struct node a, b, blind;
-        open_node(&a, "a", false, 1);
-        open_node(&b, "b", false, 1);
-        open_node(&blind, "blind", true, 1);
-        write_orders(&a, 0, 3);
-        reached[0] = meet_short_of_memory(&a, &blind, n);
-        must_meet(&a, &blind);
-        reached[1] = meet_short_of_memory(&b, &blind, n);
-        must_meet(&b, &blind);
-        assert_orders(&b, 3);
-        close_node(&a);
-        close_node(&b);
-        close_node(&blind);
-        assert_true(n < 20000);
-    }
-    bz_alloc_set_fault(NULL, NULL);
+    fail_each(pass_on);
+}
+
+static bool leave_out(struct trio *t, uint64_t at)
+{
+    blaze_id bad = id_of(1);
+    struct bz_seal_ops seal = bad_seal(&t->a, &bad, seal_rubbish);
+    write_orders(&t->a, 0, 3);
+    meet_sealing(&t->a, &t->blind, &seal);
+    bool reached = meet_short_of_memory(&t->b, &t->blind, at);
+    must_meet(&t->b, &t->blind);
+    assert_int_equal(count_left_out(&t->b), 1);
+    write_orders(&t->a, 1, 1);
+    must_meet(&t->a, &t->blind);
+    reached |= meet_short_of_memory(&t->b, &t->blind, at);
+    must_meet(&t->b, &t->blind);
+    assert_int_equal(count_left_out(&t->b), 0);
+    assert_orders(&t->b, 3);
+    return reached;
 }
 
 static void each_allocation_that_fails_leaves_out_what_must_be(void **state)
 {
     (void)state;
-    bz_alloc_set_fault(fault, NULL);
-    bool reached = true;
-    for (uint64_t n = 0; reached; n++) {
-        struct node a, b, blind;
-        blaze_id bad = id_of(1);
-        open_node(&a, "a", false, 1);
-        open_node(&b, "b", false, 1);
-        open_node(&blind, "blind", true, 1);
-        struct bz_seal_ops seal = bad_seal(&a, &bad, seal_rubbish);
-        write_orders(&a, 0, 3);
-        struct meeting m = {.seal = &seal};
-        meeting_open(&m, &a, &blind);
-        meeting_must_settle(&m);
-        meeting_close(&m);
-        reached = meet_short_of_memory(&b, &blind, n);
-        must_meet(&b, &blind);
-        assert_int_equal(count_left_out(&b), 1);
-        write_orders(&a, 1, 1);
-        must_meet(&a, &blind);
-        reached |= meet_short_of_memory(&b, &blind, n);
-        must_meet(&b, &blind);
-        assert_int_equal(count_left_out(&b), 0);
-        assert_orders(&b, 3);
-        close_node(&a);
-        close_node(&b);
-        close_node(&blind);
-        assert_true(n < 20000);
-    }
-    bz_alloc_set_fault(NULL, NULL);
+    fail_each(leave_out);
 }
 
 static void each_allocation_that_fails_leaves_dictionaries_as_they_are(void **state)
@@ -292,13 +258,13 @@ static void each_allocation_that_fails_leaves_dictionaries_as_they_are(void **st
     open_node(&blind, "blind", true, 1);
     write_orders(&a, 0, 1000);
     must_meet(&a, &blind);
-    bz_alloc_set_fault(fault, NULL);
+    bz_alloc_set_fault(alloc_plan_ask, &plan);
     for (uint64_t n = 0; reached; n++) {
         write_orders(&a, 1000 + n, 1);
-        reached = meet_short_of_memory(&a, &blind, n);
+        reached = meet_short_of_memory(&a, &blind, n + 1);
         must_meet(&a, &blind);
         open_node(&b, "b", false, 1);
-        assert_true(meet_short_of_memory(&b, &blind, n) || !reached);
+        assert_true(meet_short_of_memory(&b, &blind, n + 1) || !reached);
         must_meet(&b, &blind);
         assert_int_equal(dictionaries_of(&b), 1);
         close_node(&b);

@@ -146,14 +146,48 @@ static inline void meet(struct meeting *m, struct node *a, struct node *b, int c
     meeting_close(m);
 }
 
-/* The bytes that it took, both ways. */
+/* One session until nothing moves; the bytes that it took, both ways. */
+static inline uint64_t must_hold(struct meeting *m, struct node *a, struct node *b)
+{
+    meeting_open(m, a, b);
+    meeting_must_settle(m);
+    meeting_close(m);
+    return m->bytes;
+}
+
 static inline uint64_t must_meet(struct node *a, struct node *b)
 {
     struct meeting m = {0};
-    meeting_open(&m, a, b);
-    meeting_must_settle(&m);
-    meeting_close(&m);
-    return m.bytes;
+    return must_hold(&m, a, b);
+}
+
+/* The first of them seals like that. */
+static inline void meet_sealing(
+    struct node *node, struct node *blind, const struct bz_seal_ops *seal)
+{
+    struct meeting m = {.seal = seal};
+    must_hold(&m, node, blind);
+}
+
+/* Members that meet by way of a blind copy. */
+struct trio {
+    struct node a, b, c, blind;
+};
+
+static inline void open_trio(struct trio *t)
+{
+    open_node(&t->a, "a", false, 1);
+    open_node(&t->b, "b", false, 1);
+    open_node(&t->c, "c", false, 1);
+    open_node(&t->blind, "blind", true, 1);
+}
+
+static inline void close_trio(struct trio *t)
+{
+    close_node(&t->a);
+    close_node(&t->b);
+    close_node(&t->c);
+    close_node(&t->blind);
 }
 
 /* ---- records ---- */

@@ -6,61 +6,19 @@
  */
 #include "sync_world.h"
 
+#include "session_turns.h"
+
 #define DAY    86400000u
 #define GOSSIP 5000u
 #define NOTED  12u /* records in the beginning */
 
-/* ---- allocations that fail ---- */
-
-static bool armed, failed, lasting;
-static uint64_t countdown;
-
-static int fault(void *context)
-{
-    (void)context;
-    if (!armed)
-        return 0;
-    if (failed)
-        return lasting;
-    failed = countdown-- == 0;
-    return failed;
-}
-
-static void plan(uint64_t allocations, bool all_that_follow)
-{
-    countdown = allocations;
-    lasting = all_that_follow;
-    failed = false;
-}
-
 /* ---- a session that is short of memory ---- */
 
-/* Takes what the other has said, and goes on; whether anything moved. */
-static bool turn(struct session_pipe *p, int i)
-{
-    struct bz_bytes out = bz_session_output(p->ends[!i].session);
-    uint8_t *copy = malloc(out.size + 1);
-    assert_non_null(copy);
-    if (out.size > 0)
-        memcpy(copy, out.data, out.size);
-    bz_session_sent(p->ends[!i].session, out.size);
-    armed = true;
-    bz_session_receive(p->ends[i].session, bz_bytes(copy, out.size), p->now_ms);
-    bool more = bz_session_run(p->ends[i].session, p->now_ms, p->wall_ms);
-    armed = false;
-    free(copy);
-    return out.size > 0 || more;
-}
+static struct alloc_plan plan;
 
 static void turns(struct session_pipe *p)
 {
-    bool first, second;
-    unsigned count = 0;
-    do {
-        first = turn(p, 0);
-        second = turn(p, 1);
-        assert_true(++count < 10000);
-    } while (first || second);
+    session_turns(&plan, p->ends[0].session, p->ends[1].session, p->now_ms, p->wall_ms);
 }
 
 /* Long enough for both to tell what they have, and to collect what both know to be deleted. */
@@ -81,7 +39,7 @@ static void assert_said(const struct session_pipe *p)
     if (ended && a.code != BLAZE_ENOMEM && b.code != BLAZE_ENOMEM)
         fail_msg("%s: %s; %s: %s", blaze_error_name(a.code), a.reason, blaze_error_name(b.code),
             b.reason);
-    assert_true(!ended || failed);
+    assert_true(!ended || plan.hit);
 }
 
 /* ---- the world: site 1 was away, and site 0 has deleted and collected meanwhile ---- */
@@ -173,14 +131,14 @@ static void assert_all_done(struct world *w)
 }
 
 /* Whether the allocation was reached. */
-static bool meet_short_of_memory(uint64_t allocations, bool all_that_follow)
+static bool meet_short_of_memory(uint64_t at, bool all_that_follow)
 {
     struct world w;
     prepare(&w);
     link_up(&w, &w.link[0]);
-    plan(allocations, all_that_follow);
+    plan = (struct alloc_plan){.at = at, .lasting = all_that_follow};
     stay_together(&w.link[0].pipe);
-    bool reached = failed;
+    bool reached = plan.hit;
     assert_said(&w.link[0].pipe);
     if (!reached)
         assert_true(pipe_live(&w.link[0].pipe));
@@ -188,7 +146,7 @@ static bool meet_short_of_memory(uint64_t allocations, bool all_that_follow)
     assert_nothing_lost(&w);
 
     /* Again, with enough of it. */
-    plan(UINT64_MAX, false);
+    plan = (struct alloc_plan){0};
     link_up(&w, &w.link[0]);
     stay_together(&w.link[0].pipe);
     assert_true(pipe_live(&w.link[0].pipe));
@@ -198,22 +156,28 @@ static bool meet_short_of_memory(uint64_t allocations, bool all_that_follow)
     return reached;
 }
 
-static void whatever_fails_while_comparing_and_telling_nothing_is_lost(void **state)
+/* One allocation fails, and then that one with all that follow, until no more are reached. */
+static void fail_each(bool (*scenario)(uint64_t at, bool all_that_follow), uint64_t least)
 {
-    (void)state;
-    bz_alloc_set_fault(fault, NULL);
+    bz_alloc_set_fault(alloc_plan_ask, &plan);
     for (int all = 0; all < 2; all++) {
         uint64_t n = 0;
-        while (meet_short_of_memory(n, all))
+        while (scenario(n + 1, all))
             n++;
-        assert_true(n > 300);
+        assert_true(n > least);
     }
     bz_alloc_set_fault(NULL, NULL);
 }
 
+static void whatever_fails_while_comparing_and_telling_nothing_is_lost(void **state)
+{
+    (void)state;
+    fail_each(meet_short_of_memory, 300);
+}
+
 /* ---- collecting by itself ---- */
 
-static bool collect_short_of_memory(uint64_t allocations, bool all_that_follow)
+static bool collect_short_of_memory(uint64_t at, bool all_that_follow)
 {
     struct world w;
     blaze_error error = {0};
@@ -224,18 +188,18 @@ static bool collect_short_of_memory(uint64_t allocations, bool all_that_follow)
         write_note(&w.site[0], i, "from the beginning", BZ_DURABLE_RELAXED);
     for (uint32_t i = 1; i <= 5; i++)
         delete_note(&w.site[0], i);
-    plan(allocations, all_that_follow);
+    plan = (struct alloc_plan){.at = at, .lasting = all_that_follow};
     int rc = 0;
-    armed = true;
+    plan.armed = true;
     while (rc == 0 && more)
         rc = bz_db_collect(w.site[0].db, &collected, &more, &error);
-    armed = false;
-    bool reached = failed;
-    assert_true(rc == 0 || (failed && rc == BLAZE_ENOMEM && error.code == rc));
+    plan.armed = false;
+    bool reached = plan.hit;
+    assert_true(rc == 0 || (plan.hit && rc == BLAZE_ENOMEM && error.code == rc));
     assert_true(rc == 0 || error.text[0] != '\0');
     assert_int_equal(bz_db_check(w.site[0].db, NULL, NULL, NULL), 0);
     assert_int_equal(state_at(&w, 0).dead, 5 - collected);
-    plan(UINT64_MAX, false);
+    plan = (struct alloc_plan){0};
     assert_int_equal(collected + collect(&w.site[0]), 5);
     assert_int_equal(state_at(&w, 0).records, NOTED - 5);
     assert_int_equal(state_at(&w, 0).purged, 5);
@@ -247,14 +211,7 @@ static bool collect_short_of_memory(uint64_t allocations, bool all_that_follow)
 static void whatever_fails_while_collecting_nothing_is_lost(void **state)
 {
     (void)state;
-    bz_alloc_set_fault(fault, NULL);
-    for (int all = 0; all < 2; all++) {
-        uint64_t n = 0;
-        while (collect_short_of_memory(n, all))
-            n++;
-        assert_true(n > 20);
-    }
-    bz_alloc_set_fault(NULL, NULL);
+    fail_each(collect_short_of_memory, 20);
 }
 
 int main(void)

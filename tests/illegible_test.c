@@ -10,34 +10,6 @@
 
 #define DAY_MS (24u * 3600000u)
 
-struct trio {
-    struct node a, b, c, blind;
-};
-
-static void open_trio(struct trio *t)
-{
-    open_node(&t->a, "a", false, 1);
-    open_node(&t->b, "b", false, 1);
-    open_node(&t->c, "c", false, 1);
-    open_node(&t->blind, "blind", true, 1);
-}
-
-static void close_trio(struct trio *t)
-{
-    close_node(&t->a);
-    close_node(&t->b);
-    close_node(&t->c);
-    close_node(&t->blind);
-}
-
-static void meet_sealing(struct node *node, struct node *blind, const struct bz_seal_ops *seal)
-{
-    struct meeting m = {.seal = seal};
-    meeting_open(&m, node, blind);
-    meeting_must_settle(&m);
-    meeting_close(&m);
-}
-
 /* ---- what a node has ---- */
 
 struct entry {
@@ -615,9 +587,7 @@ static void meet_forging(struct node *node, struct node *blind, void (*forge)(st
     forgery.ops.changes_next = forge_next;
     forgery.forge = forge;
     struct meeting m = {.forge = &forgery.ops};
-    meeting_open(&m, node, blind);
-    meeting_must_settle(&m);
-    meeting_close(&m);
+    must_hold(&m, node, blind);
     bz_db_replica_close(&replica);
 }
 

@@ -7,38 +7,27 @@
 #include "cmocka_all.h"
 
 #include "fake_replica.h"
+#include "session_turns.h"
 #include "sync/frame.h"
 #include "sync/session.h"
 
-static bool armed;         /* within a call of a session */
-static int inside;         /* within a call of a fake */
-static uint64_t countdown; /* allocations until the one that fails */
-static bool failed;
-
-static int fault(void *context)
-{
-    (void)context;
-    if (!armed || inside > 0 || failed)
-        return 0;
-    failed = countdown-- == 0;
-    return failed;
-}
+static struct alloc_plan plan; /* armed within a call of a session */
 
 /* The fake's operations, out of the faults' reach. */
 #define GUARDED(name, parameters, arguments)                                                       \
     static int guarded_##name parameters                                                           \
     {                                                                                              \
-        inside++;                                                                                  \
+        alloc_plan_spared = true;                                                                  \
         int rc = fake_##name arguments;                                                            \
-        inside--;                                                                                  \
+        alloc_plan_spared = false;                                                                 \
         return rc;                                                                                 \
     }
 #define GUARDED_VOID(name, parameters, arguments)                                                  \
     static void guarded_##name parameters                                                          \
     {                                                                                              \
-        inside++;                                                                                  \
+        alloc_plan_spared = true;                                                                  \
         fake_##name arguments;                                                                     \
-        inside--;                                                                                  \
+        alloc_plan_spared = false;                                                                 \
     }
 
 GUARDED(version, (void *c, struct bz_arena *arena, struct bz_vv *out), (c, arena, out))
@@ -110,30 +99,9 @@ static void scene_release(struct scene *s)
     fake_free(s->fakes[1]);
 }
 
-/* One turn of the session `i`: takes what the other has for it. Whether anything moved. */
-static bool turn(struct scene *s, int i)
-{
-    struct bz_bytes out = bz_session_output(s->sessions[!i]);
-    uint8_t *copy = malloc(out.size + 1);
-    memcpy(copy, out.size > 0 ? out.data : (const uint8_t *)"", out.size);
-    bz_session_sent(s->sessions[!i], out.size);
-    armed = true;
-    bz_session_receive(s->sessions[i], bz_bytes(copy, out.size), s->now_ms);
-    bool more = bz_session_run(s->sessions[i], s->now_ms, 1700000000000u);
-    armed = false;
-    free(copy);
-    return out.size > 0 || more;
-}
-
 static void turns(struct scene *s)
 {
-    bool first, second;
-    unsigned count = 0;
-    do {
-        first = turn(s, 0);
-        second = turn(s, 1);
-        assert_true(++count < 10000);
-    } while (first || second);
+    session_turns(&plan, s->sessions[0], s->sessions[1], s->now_ms, 1700000000000u);
 }
 
 /* Both are asked to wait with what is new, and tell it in the time that they then take. */
@@ -141,9 +109,9 @@ static void be_lazy(struct scene *s)
 {
     static const uint8_t pace[] = {2, BZ_FRAME_PACE, 1};
     for (int i = 0; i < 2; i++) {
-        armed = true;
+        plan.armed = true;
         bz_session_receive(s->sessions[i], bz_bytes(pace, sizeof pace), s->now_ms);
-        armed = false;
+        plan.armed = false;
         fake_write(s->fakes[i], "notes", 200 + (uint64_t)i, "text", bz_bytes_text("later"));
     }
     for (int i = 0; i < 10; i++) {
@@ -153,22 +121,21 @@ static void be_lazy(struct scene *s)
     turns(s);
 }
 
-/* A session with the countdown set. 0 if it could not begin. */
-static bool hold(struct scene *s, uint64_t allocations, struct bz_session_status status[2])
+/* A session in which an allocation fails. 0 if it could not begin. */
+static bool hold(struct scene *s, uint64_t at, struct bz_session_status status[2])
 {
     struct bz_session_options connecting = {
         .connecting = true, .replica = &s->replicas[0], .auth = &s->auth, .chunk_bytes = 700};
     struct bz_session_options accepting = {.host = &s->host, .chunk_bytes = 700};
     const struct bz_session_options *options[2] = {&connecting, &accepting};
-    countdown = allocations;
-    failed = false;
+    plan = (struct alloc_plan){.at = at};
     s->now_ms = 1000;
     s->sessions[0] = s->sessions[1] = NULL;
     int rc = 0;
     for (int i = 0; rc == 0 && i < 2; i++) {
-        armed = true;
+        plan.armed = true;
         rc = bz_session_new(&s->sessions[i], options[i], 1000, NULL);
-        armed = false;
+        plan.armed = false;
     }
     if (rc == 0) {
         turns(s);
@@ -187,12 +154,12 @@ static void each_allocation_that_fails_ends_the_session_and_harms_nothing(void *
 {
     (void)state;
     uint64_t ended = 0, n = 0;
-    bz_alloc_set_fault(fault, NULL);
+    bz_alloc_set_fault(alloc_plan_ask, &plan);
     for (bool reached = true; reached; n++) {
         struct scene s;
         struct bz_session_status status[2];
         scene_init(&s);
-        if (hold(&s, n, status) && failed) {
+        if (hold(&s, n + 1, status) && plan.hit) {
             for (int i = 0; i < 2; i++) {
                 if (status[i].phase == BZ_SESSION_LIVE)
                     continue; /* it could do without, as compression can */
@@ -201,8 +168,8 @@ static void each_allocation_that_fails_ends_the_session_and_harms_nothing(void *
                 ended++;
             }
         }
-        reached = failed;
-        hold(&s, UINT64_MAX, status);
+        reached = plan.hit;
+        hold(&s, 0, status);
         assert_int_equal(status[0].phase, BZ_SESSION_LIVE);
         assert_int_equal(status[1].phase, BZ_SESSION_LIVE);
         uint64_t a, b;
