@@ -73,21 +73,13 @@ static void release_channel(struct channel *channel)
     bz_free(channel);
 }
 
-/* Under the channel's lock. */
-static void wake_end(struct channel *channel, unsigned side)
-{
-    struct end *end = &channel->ends[side];
-    if (end->stream != NULL)
-        bz_loop_post(end->loop, &end->stream->pump);
-}
-
-/* The same for who has moved something there, and lets go of the lock: the other end's thread will
- * want it at once. */
-static void unlock_and_wake(struct channel *channel, unsigned side, bool moved)
+/* Lets go of the lock before the end's thread, which will want it at once, is woken, if there is
+ * something for it. */
+static void unlock_and_wake(struct channel *channel, unsigned side, bool something)
 {
     const struct end *end = &channel->ends[side];
     struct bz_loop *loop = end->loop;
-    bool ring = moved && end->stream != NULL && bz_loop_queue(loop, &end->stream->pump);
+    bool ring = something && end->stream != NULL && bz_loop_queue(loop, &end->stream->pump);
     pthread_mutex_unlock(&channel->lock);
     if (ring)
         bz_loop_ring(loop);
@@ -97,8 +89,7 @@ static void answer(struct channel *channel, enum answer what)
 {
     pthread_mutex_lock(&channel->lock);
     channel->answer = what;
-    wake_end(channel, CLIENT);
-    pthread_mutex_unlock(&channel->lock);
+    unlock_and_wake(channel, CLIENT, true);
 }
 
 /* ---- Moving bytes ---- */
@@ -144,12 +135,10 @@ static bool take_chunk(struct mem *mem)
     struct end *mine = &channel->ends[mem->side];
     pthread_mutex_lock(&channel->lock);
     bool some = mine->in.size > 0;
-    if (some) {
+    if (some)
         bz_queue_move(&mem->in, &mine->in);
-        if (channel->ends[!mem->side].waiting && mine->in.size <= CHANNEL_SIZE / 2)
-            wake_end(channel, !mem->side);
-    }
-    pthread_mutex_unlock(&channel->lock);
+    bool room = some && channel->ends[!mem->side].waiting && mine->in.size <= CHANNEL_SIZE / 2;
+    unlock_and_wake(channel, !mem->side, room);
     return some;
 }
 
@@ -228,8 +217,7 @@ static void mem_end(struct bz_stream *stream)
     struct mem *mem = (struct mem *)stream;
     pthread_mutex_lock(&mem->channel->lock);
     mem->channel->ends[mem->side].ended = true;
-    wake_end(mem->channel, !mem->side);
-    pthread_mutex_unlock(&mem->channel->lock);
+    unlock_and_wake(mem->channel, !mem->side, true);
 }
 
 static void mem_release(struct bz_stream *stream)
@@ -245,8 +233,7 @@ static void mem_release(struct bz_stream *stream)
         mine->stream = NULL;
         mine->ended = true;
         bz_queue_clear(&mine->in);
-        wake_end(channel, !mem->side);
-        pthread_mutex_unlock(&channel->lock);
+        unlock_and_wake(channel, !mem->side, true);
         bz_loop_cancel(stream->handle.loop, &mem->pump);
         mem->channel = NULL;
         release_channel(channel);
