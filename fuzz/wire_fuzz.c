@@ -134,17 +134,18 @@ static void check_covered(struct bz_bytes bytes)
     bz_arena_release(&arena);
 }
 
-static int read_ranges(struct bz_bytes bytes, struct bz_ranges *fixed, struct bz_buf *again)
+static int read_ranges(struct bz_bytes bytes, struct bz_asked_ranges *fixed, struct bz_buf *again)
 {
     struct bz_asked_range range;
     struct bz_span before;
-    int rc = bz_ranges_decode(bytes, fixed);
+    int rc = bz_asked_ranges_decode(bytes, fixed);
     if (rc != 0)
         return rc;
-    struct bz_ranges ranges = *fixed;
-    bz_ranges_encode(again, fixed);
+    struct bz_asked_ranges ranges = *fixed;
+    bz_asked_ranges_encode(again, fixed);
     touch(ranges.collection);
-    for (before = ranges.span; (rc = bz_ranges_next(&ranges, &range)) == 0; before = ranges.span) {
+    for (before = ranges.span; (rc = bz_asked_ranges_next(&ranges, &range)) == 0;
+         before = ranges.span) {
         REQUIRE(range.records <= BZ_RANGE_RECORDS_MAX);
         REQUIRE(before.whole || memcmp(&range.last, &before.after, sizeof range.last) > 0);
         REQUIRE(
@@ -156,7 +157,7 @@ static int read_ranges(struct bz_bytes bytes, struct bz_ranges *fixed, struct bz
 
 static void check_ranges(struct bz_bytes bytes)
 {
-    struct bz_ranges fixed, second;
+    struct bz_asked_ranges fixed, second;
     struct bz_buf a, b;
     bz_buf_init(&a, 1u << 24);
     bz_buf_init(&b, 1u << 24);

@@ -169,6 +169,14 @@ static inline struct bz_bytes bz_read_bytes(struct bz_reader *r, size_t size)
     return b;
 }
 
+/* Copies the next `size` bytes; what is not there leaves *out as it is. */
+static inline void bz_read_into(struct bz_reader *r, void *out, size_t size)
+{
+    struct bz_bytes b = bz_read_bytes(r, size);
+    if (r->ok)
+        memcpy(out, b.data, size);
+}
+
 static inline uint8_t bz_read8(struct bz_reader *r)
 {
     struct bz_bytes b = bz_read_bytes(r, 1);

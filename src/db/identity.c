@@ -189,11 +189,8 @@ static int identity_decode(
     identity.blind = (role & BLIND) != 0;
     identity.role = role & (uint8_t)~BLIND;
     blaze_id *ids[] = {&identity.database, &identity.node, &identity.epoch};
-    for (size_t i = 0; i < sizeof ids / sizeof ids[0]; i++) {
-        struct bz_bytes b = bz_read_bytes(&r, sizeof(blaze_id));
-        if (r.ok)
-            memcpy(ids[i], b.data, sizeof(blaze_id));
-    }
+    for (size_t i = 0; i < sizeof ids / sizeof ids[0]; i++)
+        bz_read_into(&r, ids[i], sizeof *ids[i]);
     mark->device = bz_read64le(&r);
     mark->inode = bz_read64le(&r);
     mark->birth_ns = bz_read64le(&r);

@@ -35,9 +35,7 @@ static uint8_t *put_id(uint8_t *p, const blaze_id *id)
 static blaze_id read_id(struct bz_reader *r)
 {
     blaze_id id = {{0}};
-    struct bz_bytes b = bz_read_bytes(r, sizeof id);
-    if (r->ok)
-        memcpy(&id, b.data, sizeof id);
+    bz_read_into(r, &id, sizeof id);
     return id;
 }
 

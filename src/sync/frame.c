@@ -63,13 +63,6 @@ void bz_frame_append_parts(
     bz_buf_append(out, second.data, second.size);
 }
 
-static void read_into(struct bz_reader *r, void *out, size_t size)
-{
-    struct bz_bytes b = bz_read_bytes(r, size);
-    if (r->ok)
-        memcpy(out, b.data, size);
-}
-
 static int verdict(const struct bz_reader *r)
 {
     return r->ok ? 0 : BLAZE_EPROTO;
@@ -105,10 +98,10 @@ int bz_hello_decode(struct bz_bytes payload, struct bz_hello *out)
     hello.enrols = (flags & HELLO_ENROLS) != 0;
     hello.blind = (flags & HELLO_BLIND) != 0;
     hello.role = bz_read8(&r);
-    read_into(&r, &hello.database, sizeof hello.database);
-    read_into(&r, &hello.node, sizeof hello.node);
-    read_into(&r, &hello.epoch, sizeof hello.epoch);
-    read_into(&r, hello.nonce, sizeof hello.nonce);
+    bz_read_into(&r, &hello.database, sizeof hello.database);
+    bz_read_into(&r, &hello.node, sizeof hello.node);
+    bz_read_into(&r, &hello.epoch, sizeof hello.epoch);
+    bz_read_into(&r, hello.nonce, sizeof hello.nonce);
     if (!r.ok || hello.version_min > hello.version_max)
         return BLAZE_EPROTO;
     *out = hello;
@@ -125,10 +118,10 @@ void bz_enrol_encode(struct bz_buf *out, const struct bz_enrol *enrol)
 int bz_enrol_decode(struct bz_bytes payload, struct bz_enrol *out)
 {
     struct bz_reader r = bz_reader(payload);
-    read_into(&r, &out->database, sizeof out->database);
+    bz_read_into(&r, &out->database, sizeof out->database);
     uint8_t kind = bz_read8(&r);
     out->secret = kind == ENROL_SECRET;
-    read_into(&r, out->key, sizeof out->key);
+    bz_read_into(&r, out->key, sizeof out->key);
     return kind <= ENROL_SECRET ? verdict(&r) : BLAZE_EPROTO;
 }
 
@@ -144,9 +137,9 @@ int bz_proof_decode(struct bz_bytes payload, struct bz_proof *out)
 {
     struct bz_reader r = bz_reader(payload);
     *out = (struct bz_proof){.member = (bz_read8(&r) & PROOF_MEMBER) != 0};
-    read_into(&r, out->access_mac, sizeof out->access_mac);
+    bz_read_into(&r, out->access_mac, sizeof out->access_mac);
     if (out->member)
-        read_into(&r, out->member_mac, sizeof out->member_mac);
+        bz_read_into(&r, out->member_mac, sizeof out->member_mac);
     return verdict(&r);
 }
 
@@ -208,7 +201,7 @@ int bz_goodbye_decode(struct bz_bytes payload, struct bz_goodbye *out)
     return 0;
 }
 
-void bz_trail_append(struct bz_buf *out, const struct bz_trail *trail)
+static void append_trail(struct bz_buf *out, const struct bz_trail *trail)
 {
     bz_buf_append8(out, (uint8_t)trail->count);
     for (uint32_t i = 0; i < trail->count; i++) {
@@ -225,7 +218,7 @@ void bz_resume_encode(struct bz_buf *out, const struct bz_resume *resume)
     bz_buf_append_varint(out, resume->as_of);
     bz_buf_append_varint(out, resume->reached);
     bz_buf_append_sized(out, resume->summary);
-    bz_trail_append(out, &resume->trail);
+    append_trail(out, &resume->trail);
     bz_resume_scope_encode(out, resume);
 }
 
@@ -233,7 +226,7 @@ int bz_resume_decode(struct bz_bytes payload, struct bz_resume *out)
 {
     struct bz_reader r = bz_reader(payload);
     out->round = bz_read_varint(&r);
-    read_into(&r, &out->epoch, sizeof out->epoch);
+    bz_read_into(&r, &out->epoch, sizeof out->epoch);
     out->position = bz_read_varint(&r);
     out->as_of = bz_read_varint(&r);
     out->reached = bz_read_varint(&r);
@@ -262,7 +255,7 @@ int bz_summary_next(struct bz_bytes *summary, blaze_id *node, uint64_t *seq)
     if (summary->size == 0)
         return BLAZE_END;
     struct bz_reader r = bz_reader(*summary);
-    read_into(&r, node, sizeof *node);
+    bz_read_into(&r, node, sizeof *node);
     *seq = bz_read_varint(&r);
     *summary = bz_bytes(r.p, bz_reader_left(&r));
     return verdict(&r);
@@ -322,7 +315,7 @@ int bz_have_next(struct bz_bytes *payload, uint32_t known, struct bz_have *out)
     have.index = (uint32_t)index;
     have.named = index == known;
     if (have.named)
-        read_into(&r, &have.node, sizeof have.node);
+        bz_read_into(&r, &have.node, sizeof have.node);
     have.advance = bz_read_varint(&r);
     if (!r.ok || have.advance == 0)
         return BLAZE_EPROTO;
@@ -375,7 +368,7 @@ void bz_chunk_encode(struct bz_buf *out, const struct bz_chunk *chunk)
     if (chunk->packing != BZ_PACKING_NONE)
         bz_buf_append_varint(out, chunk->raw_size);
     if (chunk->openings.count > 0)
-        bz_trail_append(out, &chunk->openings);
+        append_trail(out, &chunk->openings);
     bz_buf_append(out, chunk->body.data, chunk->body.size);
 }
 
@@ -480,7 +473,7 @@ int bz_body_next_record(struct bz_body_reader *body, struct bz_record *out)
         return BLAZE_END;
     body->left--;
     uint64_t collection = bz_read_varint(&body->reader);
-    read_into(&body->reader, &out->id, sizeof out->id);
+    bz_read_into(&body->reader, &out->id, sizeof out->id);
     out->rec = bz_read_sized(&body->reader);
     if (!body->reader.ok || collection >= 2 * BZ_TERMS_DEFINED_MAX)
         return BLAZE_EPROTO;

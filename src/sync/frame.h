@@ -134,7 +134,6 @@ struct bz_resume {
 };
 void bz_resume_encode(struct bz_buf *out, const struct bz_resume *resume);
 int bz_resume_decode(struct bz_bytes payload, struct bz_resume *out);
-void bz_trail_append(struct bz_buf *out, const struct bz_trail *trail);
 /* The scope's part of it, frame_scope.c. */
 void bz_resume_scope_encode(struct bz_buf *out, const struct bz_resume *resume);
 int bz_resume_scope_decode(struct bz_reader *r, struct bz_resume *out);
@@ -268,7 +267,7 @@ struct bz_span {
 };
 
 /* What is appended after the fixed part, bz_range_append() for each, is the caller's. */
-struct bz_ranges {
+struct bz_asked_ranges {
     struct bz_bytes collection; /* its name */
     struct bz_span span;
     uint64_t count; /* of those to come */
@@ -279,11 +278,11 @@ struct bz_asked_range {
     uint64_t records;
     struct bz_hash128 digest;
 };
-void bz_ranges_encode(struct bz_buf *out, const struct bz_ranges *ranges);
+void bz_asked_ranges_encode(struct bz_buf *out, const struct bz_asked_ranges *ranges);
 void bz_range_append(struct bz_buf *out, const struct bz_asked_range *range);
-int bz_ranges_decode(struct bz_bytes payload, struct bz_ranges *out);
+int bz_asked_ranges_decode(struct bz_bytes payload, struct bz_asked_ranges *out);
 /* BLAZE_END after the last. */
-int bz_ranges_next(struct bz_ranges *ranges, struct bz_asked_range *out);
+int bz_asked_ranges_next(struct bz_asked_ranges *ranges, struct bz_asked_range *out);
 
 /* The count comes first, as a varint; then bz_item_append() for each. */
 enum bz_item_kind { BZ_ITEM_EQUAL = 0, BZ_ITEM_LIST = 1, BZ_ITEM_PART = 2 };

@@ -6,13 +6,6 @@
 
 enum { RANGES_WHOLE = 1 };
 
-static void read_id(struct bz_reader *r, blaze_id *out)
-{
-    struct bz_bytes id = bz_read_bytes(r, sizeof *out);
-    if (r->ok)
-        memcpy(out, id.data, sizeof *out);
-}
-
 /* Whether `id` is behind all that came before. */
 static bool goes_on(const struct bz_span *span, const blaze_id *id)
 {
@@ -27,7 +20,7 @@ static void move_on(struct bz_span *span, const blaze_id *id)
 
 /* ---- RANGES ---- */
 
-void bz_ranges_encode(struct bz_buf *out, const struct bz_ranges *ranges)
+void bz_asked_ranges_encode(struct bz_buf *out, const struct bz_asked_ranges *ranges)
 {
     bz_buf_append_sized(out, ranges->collection);
     bz_buf_append8(out, ranges->span.whole ? RANGES_WHOLE : 0);
@@ -43,12 +36,12 @@ void bz_range_append(struct bz_buf *out, const struct bz_asked_range *range)
     bz_buf_append64le(out, range->digest.high);
 }
 
-int bz_ranges_decode(struct bz_bytes payload, struct bz_ranges *out)
+int bz_asked_ranges_decode(struct bz_bytes payload, struct bz_asked_ranges *out)
 {
-    struct bz_ranges ranges = {.rest = bz_reader(payload)};
+    struct bz_asked_ranges ranges = {.rest = bz_reader(payload)};
     ranges.collection = bz_read_sized(&ranges.rest);
     ranges.span.whole = (bz_read8(&ranges.rest) & RANGES_WHOLE) != 0;
-    read_id(&ranges.rest, &ranges.span.after);
+    bz_read_into(&ranges.rest, &ranges.span.after, sizeof(blaze_id));
     ranges.count = bz_read_varint(&ranges.rest);
     if (!ranges.rest.ok || ranges.collection.size == 0 || ranges.collection.size > NAME_MAX ||
         ranges.count == 0 || ranges.count > BZ_RANGES_MAX)
@@ -57,12 +50,12 @@ int bz_ranges_decode(struct bz_bytes payload, struct bz_ranges *out)
     return 0;
 }
 
-int bz_ranges_next(struct bz_ranges *ranges, struct bz_asked_range *out)
+int bz_asked_ranges_next(struct bz_asked_ranges *ranges, struct bz_asked_range *out)
 {
     if (ranges->count == 0)
         return BLAZE_END;
     struct bz_asked_range range;
-    read_id(&ranges->rest, &range.last);
+    bz_read_into(&ranges->rest, &range.last, sizeof(blaze_id));
     range.records = bz_read_varint(&ranges->rest);
     range.digest.low = bz_read64le(&ranges->rest);
     range.digest.high = bz_read64le(&ranges->rest);
@@ -126,7 +119,7 @@ int bz_items_next(
         return BLAZE_EPROTO;
     item.kind = (enum bz_item_kind)kind;
     if (kind == BZ_ITEM_PART) {
-        read_id(&items->rest, &item.last);
+        bz_read_into(&items->rest, &item.last, sizeof(blaze_id));
         if (!items->rest.ok || memcmp(&item.last, asked, sizeof *asked) > 0 ||
             !goes_on(span, &item.last))
             return BLAZE_EPROTO;

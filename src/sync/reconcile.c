@@ -200,8 +200,8 @@ static int next_collection(struct bz_reconcile *c)
 static int send_ranges(struct bz_session *s, struct bz_bytes name, struct bz_bytes ranges)
 {
     struct bz_reconcile *c = &s->reconcile;
-    bz_ranges_encode(
-        &s->scratch, &(struct bz_ranges){name, {c->whole, c->after}, c->asked_count, {0}});
+    bz_asked_ranges_encode(
+        &s->scratch, &(struct bz_asked_ranges){name, {c->whole, c->after}, c->asked_count, {0}});
     bz_buf_append(&s->scratch, ranges.data, ranges.size);
     int rc = s->scratch.error;
     bz_session_send(s, BZ_FRAME_RANGES);
@@ -324,7 +324,7 @@ static int answer_range(
 }
 
 /* Answers the ranges one after the other; all are read, so that the frame is sound as a whole. */
-static int answer_ranges(struct answer *a, struct bz_ranges ranges)
+static int answer_ranges(struct answer *a, struct bz_asked_ranges ranges)
 {
     struct bz_range range = {.collection = ranges.collection};
     struct bz_asked_range asked = {0};
@@ -335,7 +335,7 @@ static int answer_ranges(struct answer *a, struct bz_ranges ranges)
     while (rc == 0) {
         range.whole = ranges.span.whole;
         range.after = ranges.span.after;
-        rc = bz_ranges_next(&ranges, &asked);
+        rc = bz_asked_ranges_next(&ranges, &asked);
         range.last = asked.last;
         if (rc == 0 && !a->full) {
             rc = answer_range(a, &range, &asked);
@@ -346,7 +346,7 @@ static int answer_ranges(struct answer *a, struct bz_ranges ranges)
 }
 
 /* What is not here must have been told to be collected before this is answered. */
-static int answer_all(struct answer *a, const struct bz_ranges *ranges, blaze_error *error)
+static int answer_all(struct answer *a, const struct bz_asked_ranges *ranges, blaze_error *error)
 {
     bool told = true;
     int rc = bz_coverage_update(a->s, &told, error);
@@ -361,8 +361,8 @@ static int answer_all(struct answer *a, const struct bz_ranges *ranges, blaze_er
 static int answer(struct answer *a, struct bz_bytes payload, blaze_error *error)
 {
     struct bz_session *s = a->s;
-    struct bz_ranges ranges;
-    int rc = bz_ranges_decode(payload, &ranges);
+    struct bz_asked_ranges ranges;
+    int rc = bz_asked_ranges_decode(payload, &ranges);
     if (rc == 0)
         rc = answer_all(a, &ranges, error);
     if (rc != 0)
