@@ -230,8 +230,7 @@ static void on_end(void *context, const struct bz_session_status *session)
     struct bz_server *server = visitor->server;
     char node[BLAZE_ID_TEXT_SIZE];
     on_status(visitor, session);
-    /* A session may end in the turn in which it is let in, and is then not seen to be open. */
-    if (visitor->met || session->peer_is_proven) {
+    if (session->peer_is_proven) { /* also where it ended in the turn in which it was let in */
         log_line(server, "%s: node %s left: %s", visitor->url,
             blaze_id_format(&session->peer, node), session->reason);
     } else {

@@ -151,20 +151,20 @@ static int hide(struct bz_session *s, struct bz_change *change)
 
 /* A record in our numbers. */
 static int read_record(
-    struct bz_session *s, const struct bz_record *record, struct bz_change *change, bool *hidden)
+    struct bz_session *s, const struct bz_record *record, struct bz_change *change)
 {
     struct bz_incoming *in = &s->in;
     int64_t collection = bz_terms_ours(&in->terms, BZ_TERM_COLLECTION, record->collection);
-    *hidden = collection == BLAZE_EAUTH;
-    if (collection < 0 && !*hidden)
+    bool hidden = collection == BLAZE_EAUTH;
+    if (collection < 0 && !hidden)
         return (int)collection;
-    change->collection = *hidden ? BZ_COLLECTION_NONE : (uint32_t)collection;
+    change->collection = hidden ? BZ_COLLECTION_NONE : (uint32_t)collection;
     int rc = bz_rec_decode(&in->arena, record->rec, 0, &change->rec);
     if (rc != 0)
         return rc;
-    rc = *hidden ? 0 : localize(s, &change->rec);
-    *hidden |= s->opaque.active && bz_opaque_illegible(rc);
-    return *hidden ? hide(s, change) : rc;
+    rc = hidden ? 0 : localize(s, &change->rec);
+    hidden |= s->opaque.active && bz_opaque_illegible(rc);
+    return hidden ? hide(s, change) : rc;
 }
 
 static int apply_record(struct bz_session *s, struct bz_apply *apply, uint64_t position,
@@ -173,14 +173,13 @@ static int apply_record(struct bz_session *s, struct bz_apply *apply, uint64_t p
     struct bz_incoming *in = &s->in;
     struct bz_change change = {
         .position = position, .id = record->id, .anew = in->anew, .untold = record->untold};
-    bool hidden = false;
     bz_arena_reset(&in->arena);
-    int rc = read_record(s, record, &change, &hidden);
+    int rc = read_record(s, record, &change);
     if (rc == BLAZE_ENOMEM)
         return bz_error_code(error, rc);
     if (rc != 0)
         return bz_error_set(error, BLAZE_EPROTO, "the peer sent a malformed record");
-    if (s->opaque.active && !hidden)
+    if (s->opaque.active && !change.forged) /* else all of it is hidden */
         rc = bz_opaque_open(s, &in->arena, apply, &change, error);
     if (rc != 0)
         return rc;
