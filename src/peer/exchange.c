@@ -17,10 +17,11 @@
  * system takes it at once. The rest goes by the outbox, and all that follows until the loop has
  * sent that: then it says so again in `through`. So bytes never overtake each other.
  *
- * Two others may be on the strand, in place of a thread of the pool, for what waits for nothing:
- * whoever commits (bz_exchange_push()), to send that, since the application's locks may be held;
- * and the loop thread, to deal with a small chunk that has come, where the writer's place is free
- * and nothing must be synced. Waking a thread for that would take longer than that.
+ * Two others may be on the strand, in place of a thread of the pool, for what waits for nothing,
+ * since the application's locks may be held: whoever commits (bz_exchange_push()), to send that;
+ * and the loop thread, when something has come. Either deals with a small chunk that has come,
+ * where the writer's place is free and nothing must be synced. Waking a thread for that would take
+ * longer than that.
  *
  * Bounds: the stream is paused when the inbox holds INBOX_HIGH, and goes on when the strand has
  * taken it; the strand takes no output from the session while the outbox holds OUTBOX_HIGH or the
@@ -41,7 +42,7 @@
 #define OUTBOX_HIGH (512u << 10)
 #define BUF_MAX     (192u << 20) /* a frame of the largest kind, and what comes with it */
 
-/* Chunks that a session may handle before others have their turn. */
+/* Runs that a session may have before others have their turn. */
 #define RUNS_A_TURN 4
 
 /* How long a session that closes has to say its last words. */

@@ -42,8 +42,8 @@ int bz_exchange_open(struct bz_exchange **out, struct bz_loop *loop, struct bz_p
 void bz_exchange_wake(struct bz_exchange *exchange);
 
 /* The same, from the thread that has committed: what is little, over a link that is idle, it sends
- * by itself before this returns, which spares waking another. It waits for no lock that is held
- * while waiting. */
+ * by itself, and deals with a small chunk that has come, before this returns, which spares waking
+ * another. It waits for no lock that is held while waiting. */
 void bz_exchange_push(struct bz_exchange *exchange);
 
 /* Ends the session in good order: BYE with `code` and `reason`. Any thread. */

@@ -112,11 +112,11 @@ void bz_session_free(struct bz_session *session);
  * wait for run(). A violation ends the session: its last words are in the output. */
 void bz_session_receive(struct bz_session *session, struct bz_bytes bytes, uint64_t now_ms);
 
-/* Goes on with what there is to do: at most one chunk to apply and one to build, deadlines. Call it
- * after receive, after sent, at the deadline, and when the database has changed, by a commit or by
- * another session. True if there is more to do at once; the caller then takes what output it can
- * before the next call, and waits with that call while it can take none. `now_ms` is monotonic;
- * `wall_ms` is the wall clock. */
+/* Goes on with what there is to do: the chunks of one commit to apply, one to build, deadlines.
+ * Call it after receive, after sent, at the deadline, and when the database has changed, by a
+ * commit or by another session. True if there is more to do at once; the caller then takes what
+ * output it can before the next call, and waits with that call while it can take none. `now_ms` is
+ * monotonic; `wall_ms` is the wall clock. */
 bool bz_session_run(struct bz_session *session, uint64_t now_ms, uint64_t wall_ms);
 
 /* In place of run() while no output can be taken: lets go of what must not be held for a peer that
@@ -154,7 +154,7 @@ struct bz_session_status {
     enum bz_session_phase phase;
     blaze_id peer; /* node id, once known */
     uint8_t peer_role;
-    bool peer_is_proven; /* it holds the access key */
+    bool peer_is_proven; /* it holds the access key, and what more it must have to be let in */
     bool peer_is_member; /* it has proven so; a blind node cannot tell, and says no */
     bool peer_is_blind;
     int code;                          /* once closed: 0 for a BYE in good order */
