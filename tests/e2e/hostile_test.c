@@ -384,7 +384,9 @@ static void member_begin(struct member *m, const struct deed *deed, const char *
         seal_badly(m);
     bz_loop_call(m->loop, connect_on_loop, m);
     WAIT_UNTIL(m->in || m->over);
+    pthread_mutex_lock(&test_lock);
     assert_true(m->in);
+    pthread_mutex_unlock(&test_lock);
 }
 
 static void member_end(struct member *m)
