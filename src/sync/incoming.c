@@ -277,38 +277,35 @@ static int find_lacks(struct bz_session *s, struct bz_apply *apply, bool *lacks,
     return asks ? ops->apply_lacks(apply, lacks, error) : 0;
 }
 
-/* Commits what brings us to where the chunk leads; with the head, if that is the peer's. */
-static int commit(struct bz_session *s, struct bz_apply *apply, const struct bz_chunk *chunk,
-    const struct bz_head *head, bool *diverged, blaze_error *error)
+/* Commits what is applied; with the head, if what was gathered leads to the peer's. */
+static int commit(
+    struct bz_session *s, const struct bz_head *head, bool *diverged, blaze_error *error)
 {
+    struct bz_incoming *in = &s->in;
     struct bz_peer_state state = bz_incoming_peer(s);
+    struct bz_apply *apply = in->ahead;
     bool lacks = false;
-    s->in.gathered = 0;
+    in->ahead = NULL;
+    in->gathered = 0;
     int rc = find_lacks(s, apply, &lacks, error);
     if (rc != 0) {
         s->replica.ops->apply_abort(apply);
         return rc;
     }
-    state.cursor = chunk->to;
-    state.as_of = chunk->as_of;
     if (head != NULL) {
-        state.reached = lacks ? state.reached : chunk->to;
+        state.reached = lacks ? state.reached : state.cursor;
         state.held = 0;
     }
-    bz_trail_add(&state.trail, &chunk->openings);
     rc = s->replica.ops->apply_commit(apply, &state, head, diverged, error);
-    if (rc == 0) {
-        s->in.lacks = lacks;
-        s->in.cursor = state.cursor;
-        s->in.as_of = state.as_of;
-        s->in.reached = state.reached;
-        s->in.trail = state.trail;
-        s->in.held = state.held;
-        s->in.at_head = head != NULL;
-        if (head != NULL)
-            s->in.digest = head->digest;
-    }
-    return rc;
+    if (rc != 0)
+        return rc;
+    in->lacks = lacks;
+    in->reached = state.reached;
+    in->held = state.held;
+    in->at_head = head != NULL;
+    if (head != NULL)
+        in->digest = head->digest;
+    return 0;
 }
 
 /* A new round: what follows `cursor`, as for one who has reached no head. The peer bears with some.
@@ -341,28 +338,28 @@ static int on_diverged(struct bz_session *s, blaze_error *error)
     return ask_from(s, 0, error);
 }
 
-static int begin_apply(struct bz_session *s, struct bz_apply **apply, blaze_error *error)
+/* From here on there is an apply in `ahead`, for this and what is gathered with it. */
+static int begin_apply(struct bz_session *s, blaze_error *error)
 {
     struct bz_incoming *in = &s->in;
-    int rc = 0;
-    if (in->ahead != NULL)
-        *apply = in->ahead;
-    else
-        rc = s->replica.ops->apply_begin(s->replica.context, &s->status.peer, apply, error);
-    in->ahead = NULL;
+    int rc = in->ahead != NULL ? 0
+                               : s->replica.ops->apply_begin(
+                                     s->replica.context, &s->status.peer, &in->ahead, error);
     if (rc != 0 || in->gathered > 0)
         return rc;
     in->before = (struct bz_gathered_from){in->cursor, in->as_of, in->trail};
     if (s->replica.ops->apply_from != NULL)
-        s->replica.ops->apply_from(*apply, s->out.scoped, bz_scope_acked(s));
+        s->replica.ops->apply_from(in->ahead, s->out.scoped, bz_scope_acked(s));
     return 0;
 }
 
-/* What was gathered and not committed is not to be. */
-static void drop_gathered(struct bz_session *s, struct bz_apply *apply)
+/* What was begun, and perhaps gathered, is not to be. */
+static void drop(struct bz_session *s)
 {
     struct bz_incoming *in = &s->in;
-    s->replica.ops->apply_abort(apply);
+    if (in->ahead != NULL)
+        s->replica.ops->apply_abort(in->ahead);
+    in->ahead = NULL;
     if (in->gathered == 0)
         return;
     in->gathered = 0;
@@ -371,11 +368,11 @@ static void drop_gathered(struct bz_session *s, struct bz_apply *apply)
     in->trail = in->before.trail;
 }
 
-/* A chunk without a head is applied: leaves the commit to who knows whether another has come. */
-static void gather(struct bz_session *s, struct bz_apply *apply, const struct bz_chunk *chunk)
+/* A chunk is applied. If it is not the last, the commit is left to who knows whether another has
+ * come. */
+static void gather(struct bz_session *s, const struct bz_chunk *chunk)
 {
     struct bz_incoming *in = &s->in;
-    in->ahead = apply;
     in->gathered++;
     in->cursor = chunk->to;
     in->as_of = chunk->as_of;
@@ -385,21 +382,15 @@ static void gather(struct bz_session *s, struct bz_apply *apply, const struct bz
 
 int bz_incoming_commit(struct bz_session *s, blaze_error *error)
 {
-    struct bz_chunk all = {.to = s->in.cursor, .as_of = s->in.as_of};
-    struct bz_apply *apply = s->in.ahead;
-    s->in.ahead = NULL;
     if (s->in.gathered > 0)
-        return commit(s, apply, &all, NULL, NULL, error);
-    if (apply != NULL) /* nothing was to be applied */
-        s->replica.ops->apply_abort(apply);
+        return commit(s, NULL, NULL, error);
+    drop(s); /* nothing was to be applied */
     return 0;
 }
 
 int bz_incoming_release_head(struct bz_session *s, blaze_error *error)
 {
-    struct bz_chunk nothing = {.to = s->in.cursor, .as_of = s->in.as_of};
     struct bz_head head = s->in.withheld_head;
-    struct bz_apply *apply;
     bool diverged = false, wait = false;
     if (!s->in.withheld)
         return 0;
@@ -408,31 +399,31 @@ int bz_incoming_release_head(struct bz_session *s, blaze_error *error)
     if (rc != 0 || wait)
         return rc;
     s->in.withheld = false;
-    rc = begin_apply(s, &apply, error);
+    rc = begin_apply(s, error);
     if (rc == 0)
-        rc = commit(s, apply, &nothing, &head, &diverged, error);
+        rc = commit(s, &head, &diverged, error);
     return rc == 0 && diverged ? on_diverged(s, error) : rc;
 }
 
+/* Where it fails, what was begun is the caller's to drop. */
 static int apply_chunk(
     struct bz_session *s, const struct bz_chunk *chunk, struct bz_bytes bytes, blaze_error *error)
 {
-    struct bz_apply *apply;
     struct bz_body_reader body;
     struct bz_head head = {.position = chunk->to};
     bool diverged = false, wait = false;
     uint64_t received = s->status.received_records, applied = s->status.applied_records;
-    int rc = begin_apply(s, &apply, error);
+    int rc = begin_apply(s, error);
     if (rc != 0)
         return rc;
-    rc = apply_body(s, apply, chunk, &body, bytes, error);
+    rc = apply_body(s, s->in.ahead, chunk, &body, bytes, error);
     if (rc == BLAZE_ENOTFOUND) {
         /* It leaves out what it thinks we have, and we have collected it. */
-        drop_gathered(s, apply);
+        drop(s);
         return ask_from(s, s->in.cursor, error);
     }
     if (rc == 0 && chunk->markers)
-        rc = bz_scope_markers(s, apply, &body, error);
+        rc = bz_scope_markers(s, s->in.ahead, &body, error);
     if (rc == 0) {
         rc = chunk->more ? 0 : read_head(s, &body, &head);
         rc = rc == 0 ? bz_body_end(&body) : rc;
@@ -440,15 +431,11 @@ static int apply_chunk(
     }
     if (rc == 0 && !chunk->more)
         rc = bz_reconcile_head(s, &head, &wait, error);
-    if (rc != 0) {
-        drop_gathered(s, apply);
+    if (rc != 0)
         return rc;
-    }
-    bool take = !chunk->more && !wait;
-    if (chunk->more)
-        gather(s, apply, chunk);
-    else
-        rc = commit(s, apply, chunk, take ? &head : NULL, &diverged, error);
+    gather(s, chunk);
+    if (!chunk->more)
+        rc = commit(s, wait ? NULL : &head, &diverged, error);
     if (rc != 0)
         return rc;
     s->in.begun = true;
@@ -510,10 +497,8 @@ static int take_chunk(struct bz_session *s, struct bz_bytes payload, blaze_error
 int bz_incoming_chunk(struct bz_session *s, struct bz_bytes payload, blaze_error *error)
 {
     int rc = take_chunk(s, payload, error);
-    if (rc != 0 && s->in.ahead != NULL) {
-        drop_gathered(s, s->in.ahead);
-        s->in.ahead = NULL;
-    }
+    if (rc != 0)
+        drop(s);
     return rc;
 }
 
