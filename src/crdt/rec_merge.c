@@ -108,17 +108,21 @@ static bool next_candidate(const struct merge *m, const struct bz_cell *a, const
 
 /* By M1 a cell never becomes empty. If each side has seen and let go of what the other holds, then
  * since something was collected where the other did not know. What was written last stays: it was
- * not seen by any of the others. */
+ * not seen by any of the others. A node writes once at a time, if it is honest: else of the two at
+ * most that it then has, one a side, the later stays (R6). */
 static void keep_last(struct merge *m, const struct bz_cell *a, const struct bz_cell *b)
 {
-    struct candidate c;
+    struct candidate c, next;
     const struct bz_write *writes = m->b.rec.writes;
     uint64_t last = 0;
     m->disputed = true;
     for (uint32_t i = 0, j = 0; next_candidate(m, a, b, &i, &j, &c);)
         last = writes[c.at].stamp > last ? writes[c.at].stamp : last;
     for (uint32_t i = 0, j = 0; next_candidate(m, a, b, &i, &j, &c);) {
-        bool stays = writes[c.at].stamp == last;
+        uint32_t k = i, l = j;
+        bool again = next_candidate(m, a, b, &k, &l, &next) && writes[next.at].stamp == last &&
+                     writes[next.at].dot.node == writes[c.at].dot.node;
+        bool stays = writes[c.at].stamp == last && !again;
         if (stays)
             bz_rec_builder_push(&m->b, (uint16_t)c.at);
         m->shrunk |= stays != c.ours;

@@ -266,6 +266,24 @@ static void of_states_that_contradict_each_other_the_last_write_stays(void **sta
     }
 }
 
+/* One node's, with one stamp, as only a forger makes them. */
+static void of_two_last_writes_of_one_node_the_later_stays(void **state)
+{
+    (void)state;
+    struct bz_rec a = put(NULL, write_at(7, A, 1, DOC(1, 1))), out;
+    struct bz_rec b = put(NULL, write_at(7, A, 2, DOC(1, 1)));
+    struct bz_dot both[] = {{A, 2}}, more[] = {{A, 2}, {C, 1}};
+    struct bz_rec_merged merged;
+    a.rvv = (struct bz_vv){both, 1};
+    b.rvv = (struct bz_vv){more, 2};
+    assert_int_equal(bz_rec_merge_past(&arena, &a, &b, NULL, 50, &out, &merged), 0);
+    assert_true(merged.changed && merged.shrunk);
+    assert_int_equal(out.write_count, 1);
+    assert_int_equal(out.writes[0].dot.seq, 2);
+    assert_int_equal(bz_rec_merge_past(&arena, &b, &a, NULL, 50, &out, &merged), 0);
+    assert_false(merged.changed);
+}
+
 /* Many cells here, each of which meets a large rest from there. */
 static void a_merge_that_would_blow_up_is_refused(void **state)
 {
@@ -738,6 +756,7 @@ int main(void)
         cmocka_unit_test(new_writes_arrive_now_and_known_ones_have_arrived_before),
         cmocka_unit_test(a_partial_record_where_nothing_is_breaks_the_protocol),
         cmocka_unit_test(of_states_that_contradict_each_other_the_last_write_stays),
+        cmocka_unit_test(of_two_last_writes_of_one_node_the_later_stays),
         cmocka_unit_test(a_merge_that_would_blow_up_is_refused),
         cmocka_unit_test(settling_replaces_the_siblings_and_leaves_life_alone),
         cmocka_unit_test(settling_does_not_bring_back_what_was_deleted_meanwhile),
