@@ -127,6 +127,34 @@ static void a_stale_replica_brings_nothing_back_and_loses_nothing(void **state)
     }
 }
 
+/* The only full copy is away for longer than the retention, and could not compare with a part. */
+static void what_a_part_deletes_is_not_collected_before_a_full_one_has_it(void **state)
+{
+    (void)state;
+    struct world w;
+    world_open(&w, 40, CHAIN, 2);
+    prepare(&w);
+    set_scope(&w.site[1], (const char *const[]){"notes", "", NULL});
+    all_links(&w);
+    insert_many(&w.site[0], 20);
+    for (int i = 0; i < 3; i++)
+        pass(&w, MINUTE);
+    assert_true(has_note(&w.site[1], 7));
+    cut_off(&w, 1);
+    delete_some(&w.site[1], 7, 1);
+    for (int i = 0; i < 12; i++)
+        pass(&w, 5 * DAY);
+    assert_int_equal(state_at(&w, 1).purged, 0);
+    all_links(&w);
+    for (int i = 0; i < 8; i++)
+        pass(&w, MINUTE);
+    assert_false(has_note(&w.site[0], 7));
+    pass(&w, DAY);
+    assert_int_equal(state_at(&w, 1).purged, 1);
+    assert_int_equal(state_at(&w, 0).records, 19);
+    world_close(&w);
+}
+
 /* A new copy reads from one that was away for too long, and learns of that half-way. */
 static void what_a_sender_gives_up_meanwhile_is_not_kept_by_a_new_copy(void **state)
 {
@@ -457,6 +485,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(deleted_records_go_when_all_replicas_know),
         cmocka_unit_test(a_stale_replica_brings_nothing_back_and_loses_nothing),
+        cmocka_unit_test(what_a_part_deletes_is_not_collected_before_a_full_one_has_it),
         cmocka_unit_test(what_a_sender_gives_up_meanwhile_is_not_kept_by_a_new_copy),
         cmocka_unit_test(a_comparison_moves_little),
         cmocka_unit_test(a_forgotten_replica_is_not_waited_for),

@@ -19,7 +19,7 @@ static void scope_bytes(struct bz_buf *out, const char *collection, const char *
     bz_scope_append(out, &item);
 }
 
-static int set_scope(struct bz_db *db, const char *filter)
+static int take_notes(struct bz_db *db, const char *filter)
 {
     struct bz_buf scope;
     scope_bytes(&scope, "notes", filter);
@@ -86,12 +86,12 @@ static int evict_first(struct bz_db *db)
 
 static int widen(struct bz_db *db)
 {
-    return set_scope(db, "");
+    return take_notes(db, "");
 }
 
 static int narrow(struct bz_db *db)
 {
-    return set_scope(db, "kind = \"b\"");
+    return take_notes(db, "kind = \"b\"");
 }
 
 /* Does `what` with every allocation failing once: all or nothing, and where it did not fail for
@@ -127,7 +127,7 @@ static void every_allocation_of_a_change_of_scope_may_fail(void **state)
     struct bz_db *full = w.site[0].db, *part = w.site[1].db;
     for (uint64_t i = 1; i <= 6; i++)
         put(full, i, i % 2 ? "a" : "b");
-    assert_int_equal(set_scope(part, "kind = \"a\""), 0);
+    assert_int_equal(take_notes(part, "kind = \"a\""), 0);
     exchange(&w);
     assert_int_equal(count_of(part), 3);
     put(part, 1, "a"); /* so that letting go of it is noted */
@@ -152,7 +152,7 @@ static void every_allocation_of_an_exchange_may_fail(void **state)
     struct bz_db *full = w.site[0].db, *part = w.site[1].db;
     for (uint64_t i = 1; i <= 4; i++)
         put(full, i, "a");
-    assert_int_equal(set_scope(part, "kind = \"a\""), 0);
+    assert_int_equal(take_notes(part, "kind = \"a\""), 0);
     exchange(&w);
     uint64_t failed = 0;
     fault.at = 1;
@@ -204,7 +204,7 @@ static void a_partial_replica_that_becomes_another_node_claims_anew_and_loses_no
     struct bz_arena arena;
     world_open(&w, 3, CHAIN, 2);
     struct bz_db *full = w.site[0].db, *part = w.site[1].db;
-    assert_int_equal(set_scope(part, "kind = \"a\""), 0);
+    assert_int_equal(take_notes(part, "kind = \"a\""), 0);
     put(part, 1, "b");
     exchange(&w);
     assert_int_equal(count_of(part), 0); /* let go of: a write of this node is not here any more */
@@ -267,7 +267,7 @@ static blaze_id node_of(struct bz_db *db)
 static void open_between(struct world *w)
 {
     world_open(w, 5, CHAIN, 3);
-    assert_int_equal(set_scope(w->site[1].db, "kind = \"a\""), 0);
+    assert_int_equal(take_notes(w->site[1].db, "kind = \"a\""), 0);
     put(w->site[0].db, 1, "a");
     meet(w, 0);
     meet(w, 1);
@@ -275,6 +275,40 @@ static void open_between(struct world *w)
     put(w->site[1].db, 1, "b");
     meet(w, 0);
     assert_int_equal(count_of(w->site[1].db), 0);
+}
+
+/* As if it had been collected where it was not yet known to be anywhere else. */
+static void erase_first(struct bz_db *db)
+{
+    struct bz_db_txn *txn;
+    struct bz_txn_collection *collection;
+    struct bz_stored stored;
+    struct bz_rec rec;
+    uint32_t number;
+    blaze_id first = fake_id(1);
+    bool there;
+    assert_int_equal(bz_db_begin(db, &txn, NULL), 0);
+    assert_int_equal(bz_catalog_collection(db->catalog, notes, &number), 0);
+    assert_int_equal(bz_txn_load(txn, number, &first, &collection, &stored, &rec, &there, NULL), 0);
+    assert_true(there);
+    assert_int_equal(bz_drop_record(txn, collection, &first, &stored, &rec, NULL), 0);
+    assert_int_equal(bz_db_commit(txn, BZ_DURABLE_RELAXED, NULL), 0);
+}
+
+/* A part waits for who has its writes, and they have been collected: what is sent has none, and the
+ * sender had them all. */
+static void what_was_made_anew_comes_to_who_had_let_go_of_what_was_there(void **state)
+{
+    (void)state;
+    struct world w;
+    open_between(&w);
+    struct bz_db *full = w.site[0].db, *part = w.site[1].db;
+    erase_first(full);
+    put(full, 1, "a");
+    meet(&w, 0);
+    assert_int_equal(count_of(part), 1);
+    assert_int_equal(bz_db_check(part, NULL, NULL, NULL), 0);
+    world_close(&w);
 }
 
 static void what_lacks_a_write_that_was_let_go_of_comes_when_that_is_lost(void **state)
@@ -285,7 +319,7 @@ static void what_lacks_a_write_that_was_let_go_of_comes_when_that_is_lost(void *
     struct bz_db *part = w.site[1].db;
     meet(&w, 1);
     assert_int_equal(count_of(part), 0);
-    assert_int_equal(set_scope(part, ""), 0); /* wider, which makes no difference to that */
+    assert_int_equal(take_notes(part, ""), 0); /* wider, which makes no difference to that */
     meet(&w, 1);
     assert_int_equal(count_of(part), 0);
     blaze_id former = node_of(part);
@@ -330,7 +364,7 @@ static void what_was_sent_and_let_go_of_comes_back_to_who_is_a_full_one_since(vo
     meet(&w, 0);
     meet(&w, 1);
     assert_int_equal(count_of(w.site[2].db), 1);
-    assert_int_equal(set_scope(db, "kind = \"a\""), 0);
+    assert_int_equal(take_notes(db, "kind = \"a\""), 0);
     meet(&w, 1);
     assert_int_equal(count_of(db), 0);
     assert_int_equal(bz_db_scope_set(db, bz_bytes(NULL, 0), NULL), 0);
@@ -451,6 +485,7 @@ int main(void)
         cmocka_unit_test(every_allocation_of_a_change_of_scope_may_fail),
         cmocka_unit_test(every_allocation_of_an_exchange_may_fail),
         cmocka_unit_test(a_partial_replica_that_becomes_another_node_claims_anew_and_loses_nothing),
+        cmocka_unit_test(what_was_made_anew_comes_to_who_had_let_go_of_what_was_there),
         cmocka_unit_test(what_lacks_a_write_that_was_let_go_of_comes_when_that_is_lost),
         cmocka_unit_test(who_writes_anew_what_it_has_let_go_of_has_seen_that),
         cmocka_unit_test(what_was_sent_and_let_go_of_comes_back_to_who_is_a_full_one_since),

@@ -236,16 +236,6 @@ static void who_was_given_what_is_then_reissued_gives_it_back(void **state)
     close_world(&f);
 }
 
-static void set_scope(struct site *s, const char *filter)
-{
-    struct bz_buf scope;
-    struct bz_scope_item item = {NOTES, bz_bytes_text(filter)};
-    bz_buf_init(&scope, BZ_SCOPE_BYTES_MAX);
-    bz_scope_append(&scope, &item);
-    assert_int_equal(bz_db_scope_set(s->db, bz_buf_bytes(&scope), NULL), 0);
-    bz_buf_release(&scope);
-}
-
 /* What it lost had come from elsewhere, so that only the position of its log tells; and who knows
  * that is about to read the log from its start, for another reason. */
 static void it_is_found_out_by_who_wants_another_part_now(void **state)
@@ -254,7 +244,7 @@ static void it_is_found_out_by_who_wants_another_part_now(void **state)
     struct fixture f;
     open_world(&f, 50, STAR, 3);
     struct site *hub = &f.w.site[0], *part = &f.w.site[2];
-    set_scope(part, "exists text");
+    set_scope(part, (const char *const[]){"notes", "exists text", NULL});
     all_links(&f.w);
     write_notes(hub, 0, 1, "before");
     settle_now(&f.w);
@@ -264,7 +254,7 @@ static void it_is_found_out_by_who_wants_another_part_now(void **state)
     assert_true(has_note(part, 10));
     reopen(&f, 0, image);
     blaze_id former = node_of(hub);
-    set_scope(part, "");
+    set_scope(part, (const char *const[]){"notes", "", NULL});
     assert_false(has_note(hub, 10));
     assert_true(meet_once(&f, 1));
     blaze_id now = node_of(hub);
@@ -436,32 +426,20 @@ static void who_was_reading_the_log_of_a_process_that_ends_goes_on(void **state)
     close_world(&f);
 }
 
-static void take_collections(struct site *s, const char *const *names, size_t count)
-{
-    struct bz_buf scope;
-    bz_buf_init(&scope, BZ_SCOPE_BYTES_MAX);
-    for (size_t i = 0; i < count; i++)
-        bz_scope_append(
-            &scope, &(struct bz_scope_item){bz_bytes_text(names[i]), bz_bytes(NULL, 0)});
-    assert_int_equal(bz_db_scope_set(s->db, bz_buf_bytes(&scope), NULL), 0);
-    bz_buf_release(&scope);
-}
-
 /* What it has under the scope before it need not be sent again; unless the log has others there. */
 static void a_partial_copy_that_takes_more_misses_nothing_of_a_log_that_is_put_back(void **state)
 {
     (void)state;
-    static const char *const names[] = {"notes", "people"};
     struct fixture f;
     open_world(&f, 95, CHAIN, 2);
-    take_collections(&f.w.site[1], names, 1);
+    set_scope(&f.w.site[1], (const char *const[]){"notes", "", NULL});
     write_notes(&f.w.site[0], 0, 10, "before");
     assert_false(meet_once(&f, 0));
     struct bz_memory_image *image = take(&f, 0);
     write_notes(&f.w.site[0], 20, 6, "lost");
     assert_false(meet_once(&f, 0));
     link_down(&f.w.link[0]);
-    take_collections(&f.w.site[1], names, 2);
+    set_scope(&f.w.site[1], (const char *const[]){"notes", "", "people", "", NULL});
     reopen(&f, 0, image);
     write_notes(&f.w.site[0], 40, 6, "after");
     while (meet_once(&f, 0))

@@ -6,25 +6,7 @@
  */
 #include "sync_world.h"
 
-#include "crdt/scope.h"
 #include "db/db_priv.h"
-
-/* A scope from pairs of collection and filter. */
-static void set_scope(struct site *s, const char *const *pairs)
-{
-    struct bz_buf scope;
-    blaze_error error;
-    bz_buf_init(&scope, BZ_SCOPE_BYTES_MAX);
-    for (; pairs != NULL && pairs[0] != NULL; pairs += 2) {
-        struct bz_scope_item item = {bz_bytes_text(pairs[0]), bz_bytes_text(pairs[1])};
-        bz_scope_append(&scope, &item);
-    }
-    int rc = bz_db_scope_set(s->db, bz_buf_bytes(&scope), &error);
-    if (rc != 0)
-        print_message("%s\n", error.text);
-    assert_int_equal(rc, 0);
-    bz_buf_release(&scope);
-}
 
 static const char *const scopes[][5] = {
     {"notes", "kind = \"a\"", NULL},

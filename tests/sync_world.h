@@ -10,6 +10,7 @@
 
 #include "cmocka_all.h"
 
+#include "crdt/scope.h"
 #include "db/db.h"
 #include "fake_replica.h"
 #include "session_pipe.h"
@@ -176,6 +177,23 @@ static inline void world_close(struct world *w)
 }
 
 /* ---- edits ---- */
+
+/* A scope from pairs of collection and filter. */
+static inline void set_scope(struct site *s, const char *const *pairs)
+{
+    struct bz_buf scope;
+    blaze_error error;
+    bz_buf_init(&scope, BZ_SCOPE_BYTES_MAX);
+    for (; pairs != NULL && pairs[0] != NULL; pairs += 2) {
+        struct bz_scope_item item = {bz_bytes_text(pairs[0]), bz_bytes_text(pairs[1])};
+        bz_scope_append(&scope, &item);
+    }
+    int rc = bz_db_scope_set(s->db, bz_buf_bytes(&scope), &error);
+    if (rc != 0)
+        print_message("%s\n", error.text);
+    assert_int_equal(rc, 0);
+    bz_buf_release(&scope);
+}
 
 static inline void fill(struct world *w, blaze_doc *doc, bool update)
 {

@@ -47,6 +47,7 @@
     X(FORMER_NODE_GOES_ON, "sessions go on under the name of a node that is no more")              \
     X(COLLECTS_EARLY, "a delete is collected though some replica does not have it")                \
     X(COLLECTS_UNSTABLE, "a delete is collected though what had not seen it may be on its way")    \
+    X(COLLECTS_UNCLAIMED, "a part collects its own delete before a full copy has it")              \
     X(NOT_COMPARED, "who was away does not compare what it has")                                   \
     X(COMPARES_AWAY, "comparing takes away what the peer never had")                               \
     X(TORN_BY_VECTOR, "a version vector is thought to say whether a torn record is known")         \

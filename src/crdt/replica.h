@@ -321,9 +321,13 @@ struct bz_replica_ops {
      * we are not `former` any more, and this gives BLAZE_ECLOSED. */
     int (*resumed)(void *context, const blaze_id *former, const blaze_id *peer, uint64_t position,
         blaze_error *error);
-    /* Says whether the changes come from a partial replica, and up to where the peer has
-     * acknowledged our log; right after apply_begin(). */
-    void (*apply_from)(struct bz_apply *apply, bool scoped, uint64_t acked);
+    /* Says whether the changes come from a partial replica, up to where the peer has acknowledged
+     * our log, and up to which of our writes it had all before it read what it sends; right after
+     * apply_begin(). */
+    void (*apply_from)(struct bz_apply *apply, bool scoped, uint64_t acked, uint64_t has);
+    /* A record that was let go of with writes of ours is not taken in from a peer that may not have
+     * had these. The least that was waited for, of what has been applied; 0: nothing. */
+    uint64_t (*apply_awaits)(const struct bz_apply *apply);
     /* A record is outside of our scope as of change->rec.rvv: it goes from here, unless it holds
      * more than that. */
     int (*apply_marker)(

@@ -402,10 +402,16 @@ int bz_apply_lacks(struct bz_apply *apply, bool *out, blaze_error *error)
     return bz_illegible_any(apply->txn->view, out, error);
 }
 
-void bz_apply_from(struct bz_apply *apply, bool scoped, uint64_t acked)
+void bz_apply_from(struct bz_apply *apply, bool scoped, uint64_t acked, uint64_t has)
 {
     apply->scoped.peer_full = !scoped;
     apply->scoped.peer_acked = acked;
+    apply->scoped.peer_has = has;
+}
+
+uint64_t bz_apply_awaits(const struct bz_apply *apply)
+{
+    return apply->scoped.awaited;
 }
 
 int bz_apply_marker(

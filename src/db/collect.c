@@ -21,9 +21,11 @@
  * stays away (apply.c). Torn ones are kept for the retention, so that somebody can look at what has
  * lost.
  *
- * A partial replica keeps all deleted records for that long. It does not know what once was and now
- * is somewhere else from what has been collected; so a record that it makes anew where it has
- * nothing supersedes nothing (bz_collected_here).
+ * A partial replica keeps all deleted records for that long, and those with writes of its own until
+ * a full one claims these: who has been away for too long compares with a full one, and could not
+ * be told of them otherwise. It does not know what once was and now is somewhere else from what has
+ * been collected; so a record that it makes anew where it has nothing supersedes nothing
+ * (bz_collected_here).
  */
 
 #include "db/db_priv.h"
@@ -41,12 +43,12 @@ struct step {
     struct bz_db *db;
     struct bz_read *read;
     const struct bz_state *state;
-    struct bz_arena arena; /* of the floor, which outlives the records */
+    struct bz_arena arena; /* of the floor and the scope, which outlive the records */
     struct bz_vv floor;
     uint64_t retention_ms;
     uint64_t now_ms;
-    uint64_t again_ms; /* see struct bz_collecting */
-    bool part;         /* we are a partial replica */
+    uint64_t again_ms;          /* see struct bz_collecting */
+    struct bz_scope_kept scope; /* zero: we are no partial replica */
     struct found found[COLLECTED];
     uint32_t count;
     uint64_t reached; /* looked at up to this position */
@@ -75,11 +77,19 @@ static int load(struct step *s, struct bz_cursor *log, uint64_t position, struct
     return bz_stored_decode(&s->read->arena, &stored, &entry.id, rec, error);
 }
 
+static bool is_part(const struct step *s)
+{
+    return s->scope.generation != 0;
+}
+
 static bool is_kept(struct step *s, const struct bz_rec *rec)
 {
     uint64_t last = 0;
-    if (!s->part && !bz_rec_torn(rec))
+    if (!is_part(s) && !bz_rec_torn(rec))
         return false;
+    if (is_part(s) && bz_vv_get(&rec->rvv, s->state->self) > s->scope.claimed &&
+        !BZ_MUTANT(COLLECTS_UNCLAIMED))
+        return true;
     for (uint32_t i = 0; i < rec->write_count; i++)
         last = rec->writes[i].stamp > last ? rec->writes[i].stamp : last;
     uint64_t until = (last >> 16) + s->retention_ms;
@@ -168,11 +178,12 @@ static int erase_found(struct step *s, uint64_t *collected, blaze_error *error)
 
 /* ---- a step ---- */
 
-static struct bz_hash128 digest_of(const struct bz_vv *vv)
+/* Of what it depends on, the time excepted, whether deleted records can go. */
+static struct bz_hash128 bounds_of(const struct step *s)
 {
-    struct bz_hash128 sum = {0};
-    for (uint32_t i = 0; i < vv->count; i++) {
-        uint64_t entry[2] = {vv->entries[i].node, vv->entries[i].seq};
+    struct bz_hash128 sum = {s->scope.claimed, is_part(s)};
+    for (uint32_t i = 0; i < s->floor.count; i++) {
+        uint64_t entry[2] = {s->floor.entries[i].node, s->floor.entries[i].seq};
         bz_hash128_add(&sum, bz_hash128(entry, sizeof entry, 0));
     }
     return sum;
@@ -182,12 +193,13 @@ static struct bz_hash128 digest_of(const struct bz_vv *vv)
 static bool begin_at(struct step *s)
 {
     struct bz_collecting *c = &s->db->collecting;
-    struct bz_hash128 floor = digest_of(&s->floor);
+    struct bz_hash128 bounds = bounds_of(s);
     pthread_mutex_lock(&s->db->lock);
-    bool same = c->begun && c->floor.low == floor.low && c->floor.high == floor.high;
+    bool same = c->begun && c->bounds.low == bounds.low && c->bounds.high == bounds.high;
     same &= !c->whole || c->again_ms == 0 || s->now_ms <= c->again_ms;
     if (!same || (c->whole && c->position != s->state->position))
-        *c = (struct bz_collecting){.begun = true, .floor = floor, .position = s->state->position};
+        *c =
+            (struct bz_collecting){.begun = true, .bounds = bounds, .position = s->state->position};
     bool due = !c->whole;
     s->reached = c->reached;
     s->again_ms = c->again_ms;
@@ -211,7 +223,8 @@ static int run(struct step *s, uint64_t *collected, bool *more, blaze_error *err
         return rc;
     rc = bz_retention_load(s->read->view, &s->retention_ms, error);
     if (rc == 0)
-        rc = bz_scope_is_set(s->read->view, &s->part, error);
+        rc = bz_scope_load(s->read->view, &s->arena, &s->scope, error);
+    bz_scope_add_unwritten(s->db, s->state->self, &s->scope);
     if (rc == 0)
         rc = bz_coverage_floor(s->db, s->read->view, s->state, &s->arena, &s->floor, error);
     if (rc != 0 || !begin_at(s))

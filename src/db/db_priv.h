@@ -213,10 +213,10 @@ struct bz_idle_read {
 
 /* Where the collection of deleted records stands; see collect.c. */
 struct bz_collecting {
-    bool begun, whole;       /* a pass has begun, and come to its end */
-    uint64_t reached;        /* it has looked up to this position */
-    struct bz_hash128 floor; /* what it looks by */
-    uint64_t position;       /* of the change log when it began */
+    bool begun, whole;        /* a pass has begun, and come to its end */
+    uint64_t reached;         /* it has looked up to this position */
+    struct bz_hash128 bounds; /* what it looks by */
+    uint64_t position;        /* of the change log when it began */
     uint64_t again_ms; /* when the first of those that were kept for a time can go; 0: none was */
 };
 
@@ -809,6 +809,8 @@ struct bz_scoped {
     struct bz_peer_state peer;      /* as it was known before */
     bool peer_full;                 /* it said so */
     uint64_t peer_acked;            /* it has acknowledged our log up to here */
+    uint64_t peer_has;              /* it had our writes up to here when it read what it sends */
+    uint64_t awaited;               /* the least for want of which something was not taken in */
     bool peer_alone;                /* no other peer is known */
     bool left;                      /* the last change's record is noted as one that has left */
     bool stays;                     /* the last change's record, though out of scope */
@@ -852,7 +854,8 @@ int bz_apply_resolve(struct bz_apply *apply, enum bz_term term, struct bz_bytes 
 int bz_apply_change(
     struct bz_apply *apply, const struct bz_change *change, bool *changed, blaze_error *error);
 int bz_apply_lacks(struct bz_apply *apply, bool *out, blaze_error *error);
-void bz_apply_from(struct bz_apply *apply, bool scoped, uint64_t acked);
+void bz_apply_from(struct bz_apply *apply, bool scoped, uint64_t acked, uint64_t has);
+uint64_t bz_apply_awaits(const struct bz_apply *apply);
 int bz_apply_marker(
     struct bz_apply *apply, const struct bz_change *change, bool *changed, blaze_error *error);
 int bz_apply_commit(struct bz_apply *apply, const struct bz_peer_state *peer,

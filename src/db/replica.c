@@ -403,6 +403,7 @@ static const struct bz_replica_ops replica_ops = {
     .node_number = node_number,
     .scope = bz_replica_scope,
     .apply_from = bz_apply_from,
+    .apply_awaits = bz_apply_awaits,
     .apply_marker = bz_apply_marker,
     .resumed = bz_replica_resumed,
     .acknowledged = bz_replica_acknowledged,

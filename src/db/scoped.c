@@ -21,7 +21,8 @@
  *   G5  A write says that its node's earlier ones are known, and so must be what these had seen
  *       (crdt/rec_merge.c). So what is let go of with writes of ours is noted, too, under "left/",
  *       whatever the scope becomes, until it is here again: who writes it anew has seen that, and
- *       it is not taken in from a peer that does not have all writes of ours yet.
+ *       it is not taken in from a peer that does not have all writes of ours yet. One that had them
+ *       and sends the record without has collected them (sync/incoming.c finds that out).
  */
 
 #include "db/db_priv.h"
@@ -55,9 +56,12 @@ static int is_known(struct bz_scoped *scoped, struct bz_db_txn *txn, const struc
     if (rc != 0)
         return rc;
     scoped->left = left.count > 0;
-    *out = bz_vv_get(&left, self) > bz_vv_get(rvv, self);
-    return *out ? 0
-                : bz_gone_since(txn->view, arena, change->collection, &change->id, rvv, out, error);
+    uint64_t own = bz_vv_get(&left, self);
+    *out = own > bz_vv_get(rvv, self) && own > scoped->peer_has;
+    if (!*out)
+        return bz_gone_since(txn->view, arena, change->collection, &change->id, rvv, out, error);
+    scoped->awaited = scoped->awaited == 0 || own < scoped->awaited ? own : scoped->awaited;
+    return 0;
 }
 
 /* ---- one commit ---- */

@@ -277,16 +277,39 @@ static int find_lacks(struct bz_session *s, struct bz_apply *apply, bool *lacks,
     return asks ? ops->apply_lacks(apply, lacks, error) : 0;
 }
 
-/* Commits what is applied; with the head, if what was gathered leads to the peer's. */
-static int commit(
-    struct bz_session *s, const struct bz_head *head, bool *diverged, blaze_error *error)
+/* Whether something was not taken in since the peer might not have writes of ours that belong to
+ * it, and the head tells that it had them when it read that: it has collected them. */
+static bool awaited_in_vain(struct bz_session *s, const struct bz_head *head)
+{
+    struct bz_incoming *in = &s->in;
+    in->has = bz_vv_get(&head->vv, in->self);
+    return in->awaits != 0 && in->awaits <= in->has;
+}
+
+/* What should be equal is not: everything anew, once, from the start of its log. Where there are
+ * blind copies it may be so: see db/coverage.c. */
+static bool on_diverged(struct bz_session *s)
+{
+    bool first = !s->in.anew;
+    s->status.diverged |= !s->covering.hearsay && !is_opaque(s);
+    s->in.anew = true;
+    return first;
+}
+
+/* Commits what is applied; with the head, if what was gathered leads to the peer's. *again: what
+ * should be here is not, so that its log is to be read from the start. */
+static int commit(struct bz_session *s, const struct bz_head *head, bool *again, blaze_error *error)
 {
     struct bz_incoming *in = &s->in;
     struct bz_peer_state state = bz_incoming_peer(s);
     struct bz_apply *apply = in->ahead;
-    bool lacks = false;
+    bool lacks = false, diverged = false;
     in->ahead = NULL;
     in->gathered = 0;
+    if (head != NULL && awaited_in_vain(s, head)) {
+        head = NULL;
+        *again = true;
+    }
     int rc = find_lacks(s, apply, &lacks, error);
     if (rc != 0) {
         s->replica.ops->apply_abort(apply);
@@ -296,7 +319,7 @@ static int commit(
         state.reached = lacks ? state.reached : state.cursor;
         state.held = 0;
     }
-    rc = s->replica.ops->apply_commit(apply, &state, head, diverged, error);
+    rc = s->replica.ops->apply_commit(apply, &state, head, &diverged, error);
     if (rc != 0)
         return rc;
     in->lacks = lacks;
@@ -305,6 +328,8 @@ static int commit(
     in->at_head = head != NULL;
     if (head != NULL)
         in->digest = head->digest;
+    if (diverged)
+        *again = on_diverged(s);
     return 0;
 }
 
@@ -318,24 +343,13 @@ static int ask_from(struct bz_session *s, uint64_t cursor, blaze_error *error)
     s->in.round++;
     s->in.begun = s->in.at_head = s->in.withheld = false;
     s->in.cursor = cursor;
-    s->in.reached = 0;
+    s->in.reached = s->in.awaits = 0;
     bz_terms_learnt_release(&s->in.terms);
     bz_vector_release(&s->in.vv);
     bz_lazy_reset(s);
     /* With its log it begins its stream anew: chunks of the old one need not be unpacked. */
     bz_packer_rest_decompressor(&s->packer);
     return bz_handshake_ask(s, error);
-}
-
-/* What should be equal is not: everything anew, once, from the start of its log. Where there are
- * blind copies it may be so: see db/coverage.c. */
-static int on_diverged(struct bz_session *s, blaze_error *error)
-{
-    s->status.diverged |= !s->covering.hearsay && !is_opaque(s);
-    if (s->in.anew)
-        return 0;
-    s->in.anew = true;
-    return ask_from(s, 0, error);
 }
 
 /* From here on there is an apply in `ahead`, for this and what is gathered with it. */
@@ -349,7 +363,7 @@ static int begin_apply(struct bz_session *s, blaze_error *error)
         return rc;
     in->before = (struct bz_gathered_from){in->cursor, in->as_of, in->trail};
     if (s->replica.ops->apply_from != NULL)
-        s->replica.ops->apply_from(in->ahead, s->out.scoped, bz_scope_acked(s));
+        s->replica.ops->apply_from(in->ahead, s->out.scoped, bz_scope_acked(s), in->has);
     return 0;
 }
 
@@ -373,6 +387,10 @@ static void drop(struct bz_session *s)
 static void gather(struct bz_session *s, const struct bz_chunk *chunk)
 {
     struct bz_incoming *in = &s->in;
+    uint64_t awaits =
+        s->replica.ops->apply_awaits == NULL ? 0 : s->replica.ops->apply_awaits(in->ahead);
+    if (awaits != 0 && (in->awaits == 0 || awaits < in->awaits))
+        in->awaits = awaits;
     in->gathered++;
     in->cursor = chunk->to;
     in->as_of = chunk->as_of;
@@ -383,7 +401,7 @@ static void gather(struct bz_session *s, const struct bz_chunk *chunk)
 int bz_incoming_commit(struct bz_session *s, blaze_error *error)
 {
     if (s->in.gathered > 0)
-        return commit(s, NULL, NULL, error);
+        return commit(s, NULL, &(bool){false}, error);
     drop(s); /* nothing was to be applied */
     return 0;
 }
@@ -391,7 +409,7 @@ int bz_incoming_commit(struct bz_session *s, blaze_error *error)
 int bz_incoming_release_head(struct bz_session *s, blaze_error *error)
 {
     struct bz_head head = s->in.withheld_head;
-    bool diverged = false, wait = false;
+    bool again = false, wait = false;
     if (!s->in.withheld)
         return 0;
     head.vv = s->in.vv.vv;
@@ -401,8 +419,8 @@ int bz_incoming_release_head(struct bz_session *s, blaze_error *error)
     s->in.withheld = false;
     rc = begin_apply(s, error);
     if (rc == 0)
-        rc = commit(s, &head, &diverged, error);
-    return rc == 0 && diverged ? on_diverged(s, error) : rc;
+        rc = commit(s, &head, &again, error);
+    return rc == 0 && again ? ask_from(s, 0, error) : rc;
 }
 
 /* Where it fails, what was begun is the caller's to drop. */
@@ -411,7 +429,7 @@ static int apply_chunk(
 {
     struct bz_body_reader body;
     struct bz_head head = {.position = chunk->to};
-    bool diverged = false, wait = false;
+    bool again = false, wait = false;
     uint64_t received = s->status.received_records, applied = s->status.applied_records;
     int rc = begin_apply(s, error);
     if (rc != 0)
@@ -435,14 +453,14 @@ static int apply_chunk(
         return rc;
     gather(s, chunk);
     if (!chunk->more)
-        rc = commit(s, wait ? NULL : &head, &diverged, error);
+        rc = commit(s, wait ? NULL : &head, &again, error);
     if (rc != 0)
         return rc;
     s->in.begun = true;
     s->in.withheld = wait;
     s->in.withheld_head = head;
     bz_lazy_judge(s, s->status.received_records - received, s->status.applied_records - applied);
-    return diverged ? on_diverged(s, error) : 0;
+    return again ? ask_from(s, 0, error) : 0;
 }
 
 /* The first of a round may start at 0, because we asked for that or since our position was of no
