@@ -576,7 +576,6 @@ static void do_copy(struct sim_world *w)
         return;
     struct sim_image image = sim_image_take(node, false);
     struct sim_node *copy = sim_node_copy(w, &image);
-    copy->portable = node->portable;
     sim_image_free(&image);
     sim_link_add(w, node->number, copy->number);
 }
@@ -825,16 +824,15 @@ void sim_actions_choose(struct sim_world *w)
     uint32_t calm = 1 + sim_chance(w, 4); /* the more, the fewer kinds of faults */
     w->settles = sim_chance(w, 3) == 0;
     w->collects = sim_chance(w, 2) == 0;
-    w->parts = !w->settles && !w->collects && sim_chance(w, 2) == 0;
+    w->parts = !w->settles && sim_chance(w, 2) == 0;
     bool parts = false;
     for (uint32_t i = 0; i < ACTIONS; i++) {
         w->settles |= actions[i].kind == RULE && is_favoured(w, &actions[i]);
         w->collects |= actions[i].kind == COLLECTING && is_favoured(w, &actions[i]);
         parts |= actions[i].kind == PART && is_favoured(w, &actions[i]);
     }
-    w->parts = parts || (w->parts && !w->settles && !w->collects);
+    w->parts = parts || (w->parts && !w->settles);
     w->settles &= !w->parts;
-    w->collects &= !w->parts;
     for (uint32_t i = 0, backup = 0; i < ACTIONS; i++) {
         bool chosen = is_chosen(w, &actions[i], calm);
         w->weights[i] = is_favoured(w, &actions[i]) ? 4 * actions[i].weight

@@ -76,7 +76,7 @@ bool sim_gives(struct sim_world *w, const struct sim_write *write, struct bz_byt
 static struct sim_seen may_stand(const struct checked *c, uint32_t bit)
 {
     const struct sim_record *r = &c->w->records[c->record];
-    struct sim_seen may = sim_standing(c->w, c->record, &c->seen, bit);
+    struct sim_seen may = sim_perhaps_standing(c->w, c->record, &c->seen, bit);
     struct sim_seen rest = sim_standing(c->w, c->record, &c->seen, SIM_REST);
     for (uint32_t i = 0; i < r->count && bit < SIM_REST; i++) {
         if (sim_bit(&rest, i) && c->w->writes[r->writes[i]].based)
@@ -243,6 +243,21 @@ static bool has_write(
     return sim_bit(&seen, write->number) || sim_bit(&w->records[write->record].gone, write->number);
 }
 
+/* Whether a copy has another write under the same dot. There is one where a node was put back and
+ * those who knew of the first have lost it too. */
+static bool has_other(
+    const struct sim_world *w, const struct sim_identity *identity, const struct sim_write *write)
+{
+    const struct sim_write *other;
+    for (uint32_t at = w->identities[write->identity].writes[write->seq]; at != SIM_NONE;
+         at = other->before) {
+        other = &w->writes[at];
+        if (other != write && has_write(w, identity, other))
+            return true;
+    }
+    return false;
+}
+
 /* Whether what a write has replaced stands at a copy that does not have the write. If the write was
  * collected, it may: as that on which writes stand that have outlived the record's deletion. */
 static bool stands_replaced(
@@ -262,20 +277,22 @@ static bool stands_replaced(
 /* All writes that the version vector covers are here. */
 static void check_versions(struct sim_world *w, const struct sim_node *node, struct bz_read *read)
 {
+    const struct sim_identity *identity = &w->identities[node->identity];
     struct sim_versions v = {.w = w};
     sim_versions_load(read, &v);
     for (uint32_t i = 0; i < w->write_count; i++) {
         const struct sim_write *write = &w->writes[i];
-        bool counts = !write->replaced && !write->apart &&
-                      (!write->cut || write->identity != node->identity) &&
-                      sim_part_must_have(w, node, i);
-        if (counts && write->seq <= v.seq[write->identity] &&
-            !has_write(w, &w->identities[node->identity], write))
+        bool covered = write->seq <= v.seq[write->identity] && !write->replaced && !write->apart &&
+                       (!write->cut || write->identity != node->identity) &&
+                       sim_part_must_have(w, node, i);
+        bool has = covered && has_write(w, identity, write);
+        if (!covered || (!has && has_other(w, identity, write)))
+            continue;
+        if (!has)
             sim_fail(w,
                 "node %u says that it has write %llu of identity %u, record %u, and has not",
                 node->number, (unsigned long long)write->seq, write->identity, write->record);
-        if (counts && !w->blind && write->seq <= v.seq[write->identity] &&
-            stands_replaced(w, &w->identities[node->identity], write))
+        if (!w->blind && stands_replaced(w, identity, write))
             sim_fail(w,
                 "node %u says that it has write %llu of identity %u, and shows of record %u what "
                 "that has replaced",
@@ -412,13 +429,21 @@ static bool is_let_go(const struct sim_world *w, const struct sim_node *a, const
     return false;
 }
 
+static bool is_back(
+    const struct sim_world *w, const struct sim_node *a, const struct sim_node *b, uint32_t record)
+{
+    struct sim_seen one = sim_seen_now(&w->identities[a->identity], record);
+    struct sim_seen other = sim_seen_now(&w->identities[b->identity], record);
+    return sim_part_is_back(w, record, &one) && sim_part_is_back(w, record, &other);
+}
+
 bool sim_may_differ(struct sim_world *w, const struct sim_node *a, const struct sim_node *b)
 {
     static struct summary told;
     bool may = w->collects && summary_load(w, a, &told);
     for (uint32_t record = 0; may && record < SIM_RECORDS; record++)
         may = !differs(w, a, b, record) || (w->late && is_torn_by_collecting(w, record)) ||
-              is_let_go(w, a, b, record, &told.versions);
+              is_let_go(w, a, b, record, &told.versions) || is_back(w, a, b, record);
     return may;
 }
 
@@ -509,7 +534,8 @@ static void check_nothing_lost(struct sim_world *w)
             *(part ? &parts : &have) += has_write(w, &w->identities[w->nodes[k].identity], write);
             members += !part;
         }
-        if (have != members && (have + parts != 0 || !write->lost))
+        bool taken_back = write->replaced && sim_is_doubled(w, write);
+        if (have != members && !taken_back && (have + parts != 0 || !write->lost))
             sim_fail(w, "write %llu of identity %u, record %u, is at %u of %u nodes",
                 (unsigned long long)write->seq, write->identity, write->record, have, members);
     }

@@ -138,24 +138,40 @@ static const struct sim_node *node_under(const struct sim_world *w, uint32_t ide
     return NULL;
 }
 
-/* That a replica had all of a deleted record, and every write that it has made since has seen it. A
- * base is none: it stands for what was there. */
+/* That a replica had all of a deleted record, unless it is a part and not told all of it, and every
+ * write that it has made since has seen it. A base is none: it stands for what was there. A part
+ * may have let go of it since, and then a write of its own has not. */
 static void check_awaited(
     struct sim_node *node, uint32_t other, uint32_t record, const struct sim_seen *deleted)
 {
     struct sim_world *w = node->world;
     const struct sim_record *r = &w->records[record];
+    const struct sim_node *holder = &w->nodes[w->identities[other].node];
     struct sim_seen seen = sim_seen_now(&w->identities[other], record);
-    if (!is_subset(deleted, &seen, &r->gone))
+    if (sim_part_is_told(w, holder, record) && !is_subset(deleted, &seen, &r->gone))
         sim_fail(w, "node %u collects record %u, of which identity %u has not all", node->number,
             record, other);
-    for (uint32_t i = 0; i < r->count; i++) {
+    for (uint32_t i = 0; i < r->count && !holder->part.is; i++) {
         const struct sim_write *write = &w->writes[r->writes[i]];
         if (write->identity == other && !write->replaced && !write->cut && !write->based &&
             !sim_bit(deleted, i) && !sim_bit(&r->gone, i) &&
             !is_subset(deleted, &write->seen, &r->gone))
             sim_fail(w, "node %u collects record %u, to which identity %u has written meanwhile",
                 node->number, record, other);
+    }
+}
+
+/* That a part has collected nothing of its own that nobody else has had: no comparison with it
+ * could tell the others of that. */
+static void check_claimed(struct sim_node *node, uint32_t record, const struct sim_seen *deleted)
+{
+    struct sim_world *w = node->world;
+    const struct sim_record *r = &w->records[record];
+    for (uint32_t i = 0; i < r->count; i++) {
+        const struct sim_write *write = &w->writes[r->writes[i]];
+        if (sim_bit(deleted, i) && write->identity == node->identity && !write->elsewhere)
+            sim_fail(w, "node %u, a part, collects record %u, and nobody else has its write %llu",
+                node->number, record, (unsigned long long)write->seq);
     }
 }
 
@@ -174,6 +190,8 @@ static void collected(struct sim_node *node, const struct waiting *a, uint32_t r
         if (a->awaited[i] && node_under(w, i) != NULL)
             check_awaited(node, i, record, &seen);
     }
+    if (sim_is_part(node))
+        check_claimed(node, record, &seen);
     add_seen(&w->records[record].gone, &seen);
     sim_moment_erase(identity, record);
     w->counts.collected++;
@@ -446,21 +464,48 @@ void sim_collect_retold(struct sim_node *node)
 
 /* ---- writing where nothing is ---- */
 
-/* What the first write of a record that was not there has seen. */
+/* Whether a node's version vector covers none of what a write that was made anew has not seen. */
+static bool claims_none(const struct look *l, uint32_t record, const struct sim_seen *past,
+    const struct sim_seen *covered)
+{
+    const struct sim_record *r = &l->w->records[record];
+    struct sim_versions v = {.w = l->w};
+    struct bz_read *read;
+    bool none = true;
+    if (bz_read_begin(l->node->db, &read, NULL) != 0)
+        abort();
+    sim_versions_load(read, &v);
+    bz_read_end(read);
+    for (uint32_t i = 0; i < r->count; i++) {
+        const struct sim_write *write = &l->w->writes[r->writes[i]];
+        none &= !sim_bit(past, i) || sim_bit(covered, i) || write->seq > v.seq[write->identity];
+    }
+    return none;
+}
+
+/* What the first write of a record that was not there has seen: what was here once, at least what
+ * was collected. A part may know nothing of what it has let go of any more, and who was put back
+ * and is another node now nothing of what it claimed before. */
 static void look_written(struct look *l, void *context, uint32_t record, const struct bz_rec *rec)
 {
     uint32_t first = *(const uint32_t *)context;
     struct sim_record *r = &l->w->records[record];
-    struct sim_seen seen = sim_seen_now(l->identity, record), past, covered;
+    struct sim_seen seen = sim_seen_now(l->identity, record), past = {{0}}, covered;
     int32_t at = l->identity->last[record];
     while (at >= 0 && !l->identity->moments[at].absent &&
            l->identity->moments[at].position >= l->w->writes[first].position)
         at = l->identity->moments[at].previous;
-    if (at >= 0 && !l->identity->moments[at].absent)
-        return;
+    if (at >= 0)
+        past = l->identity->moments[at].seen;
+    bool collected = at < 0 || l->identity->moments[at].absent;
+    if (!collected && is_subset(&past, &seen, &seen))
+        return; /* it was there */
     covered = covered_by(l, record, &rec->rvv, UINT64_MAX);
-    past = at >= 0 ? l->identity->moments[at].seen : (struct sim_seen){{0}};
-    if (!is_subset(&past, &covered, &covered) || !is_subset(&covered, &seen, &r->gone))
+    bool knows = is_subset(&past, &covered, &covered) || l->node->portable ||
+                 claims_none(l, record, &past, &covered);
+    if (!collected)
+        add_seen(&past, &r->gone);
+    if (!knows || !is_subset(&covered, &seen, collected ? &r->gone : &past))
         sim_fail(l->w, "record %u, made anew at node %u, has not seen what was here", record,
             l->node->number);
     for (int32_t i = l->identity->last[record]; i > at; i = l->identity->moments[i].previous)

@@ -31,7 +31,7 @@ static const struct {
 };
 
 /* What has to happen for a fault to show, where that is rare. */
-enum { PLAIN, PUT_BACK, COPIES, UPDATES, POLICIES, RULES, COLLECTING, PARTS, BETWEEN, SETS };
+enum { PLAIN, PUT_BACK, COPIES, UPDATES, POLICIES, RULES, COLLECTING, PARTS, GOING, BETWEEN, SETS };
 static const char *const sets[SETS][SIM_FAVOURED_MAX] = {
     [PUT_BACK] = {"backup", "file system put back"},
     [COPIES] = {"copied directory"},
@@ -40,7 +40,8 @@ static const char *const sets[SETS][SIM_FAVOURED_MAX] = {
     [RULES] = {"policy", "resolver"},
     [COLLECTING] = {"deleted records are collected", "retention"},
     [PARTS] = {"a part of it"},
-    [BETWEEN] = {"a part of it", "update", "unset", "partition"}};
+    [GOING] = {"a part of it", "deleted records are collected", "retention"},
+    [BETWEEN] = {"a part of it", "update", "unset", "one-way partition"}};
 
 static const uint8_t favoured[BZ_MUTANTS_COUNT] = {[BZ_MUTANT_OUTLIVED_UNNOTICED] = PUT_BACK,
     [BZ_MUTANT_OPENING_NOT_NOTED] = PUT_BACK,
@@ -60,6 +61,7 @@ static const uint8_t favoured[BZ_MUTANTS_COUNT] = {[BZ_MUTANT_OUTLIVED_UNNOTICED
     [BZ_MUTANT_SETTLES_OTHERS] = RULES,
     [BZ_MUTANT_COLLECTS_EARLY] = COLLECTING,
     [BZ_MUTANT_COLLECTS_UNSTABLE] = COLLECTING,
+    [BZ_MUTANT_COLLECTS_UNCLAIMED] = GOING,
     [BZ_MUTANT_NOT_COMPARED] = COLLECTING,
     [BZ_MUTANT_COMPARES_AWAY] = COLLECTING,
     [BZ_MUTANT_TORN_BY_VECTOR] = COLLECTING,

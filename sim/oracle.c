@@ -185,6 +185,14 @@ static struct sim_write *add(struct sim_world *w, const struct sim_write *write)
     return added;
 }
 
+/* Whether others may know the next dot of a node as another write's. It writes nothing then, but
+ * where it waits to be told of that, it may compare, and so write a record anew. */
+static bool is_doubtful(const struct sim_world *w, const struct sim_node *node)
+{
+    const struct sim_identity *identity = &w->identities[node->identity];
+    return sim_is_apart(node) || (node->waits && sim_is_known(w, node->identity, identity->seq));
+}
+
 void sim_write_add(
     struct sim_world *w, uint32_t number, uint32_t record, const struct sim_write *made)
 {
@@ -199,7 +207,7 @@ void sim_write_add(
     write.seq = ++identity->seq;
     write.position = identity->position + 1;
     write.role = made->settles ? made->role : identity->role;
-    write.apart = sim_is_apart(node);
+    write.apart = is_doubtful(w, node);
     write.seen = seen;
     uint32_t at = add(w, &write)->number;
     seen.bits[at / 64] |= (uint64_t)1 << at % 64;
@@ -223,8 +231,16 @@ const struct sim_write *sim_write_find(struct sim_world *w, uint32_t identity, u
     return found;
 }
 
-struct sim_seen sim_standing(
-    const struct sim_world *w, uint32_t record, const struct sim_seen *seen, uint32_t cell)
+bool sim_is_doubled(const struct sim_world *w, const struct sim_write *write)
+{
+    uint32_t last = w->identities[write->identity].writes[write->seq];
+    return &w->writes[last] != write || write->before != SIM_NONE;
+}
+
+/* The writes of a cell that a copy has seen and that no other of them had seen, those that replace
+ * nothing excepted. */
+static struct sim_seen standing_but(const struct sim_world *w, uint32_t record,
+    const struct sim_seen *seen, uint32_t cell, const struct sim_seen *powerless)
 {
     const struct sim_record *r = &w->records[record];
     struct sim_seen present = {{0}}, gone = {{0}};
@@ -233,12 +249,25 @@ struct sim_seen sim_standing(
         if (!sim_bit(seen, i) || (write->cells & cell) == 0)
             continue;
         present.bits[i / 64] |= (uint64_t)1 << i % 64;
-        for (uint32_t k = 0; k < SIM_RECORD_WRITES / 64; k++)
+        for (uint32_t k = 0; k < SIM_RECORD_WRITES / 64 && !sim_bit(powerless, i); k++)
             gone.bits[k] |= write->seen.bits[k];
     }
     for (uint32_t k = 0; k < SIM_RECORD_WRITES / 64; k++)
         present.bits[k] &= ~gone.bits[k];
     return present;
+}
+
+struct sim_seen sim_standing(
+    const struct sim_world *w, uint32_t record, const struct sim_seen *seen, uint32_t cell)
+{
+    return standing_but(w, record, seen, cell, &(struct sim_seen){{0}});
+}
+
+struct sim_seen sim_perhaps_standing(
+    const struct sim_world *w, uint32_t record, const struct sim_seen *seen, uint32_t cell)
+{
+    return w->parts ? standing_but(w, record, seen, cell, &w->records[record].gone)
+                    : sim_standing(w, record, seen, cell);
 }
 
 struct sim_seen sim_surely_standing(
@@ -248,6 +277,8 @@ struct sim_seen sim_surely_standing(
     struct sim_seen standing = sim_standing(w, record, seen, cell);
     for (uint32_t i = 0; i < r->count; i++) {
         const struct sim_write *write = &w->writes[r->writes[i]];
+        if (write->replaced)
+            standing.bits[i / 64] &= ~((uint64_t)1 << i % 64);
         for (uint32_t k = 0;
              sim_bit(&r->gone, i) && (write->cells & cell) != 0 && k < SIM_RECORD_WRITES / 64; k++)
             standing.bits[k] &= ~(write->seen.bits[k] & r->gone.bits[k]);

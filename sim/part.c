@@ -137,7 +137,8 @@ static bool is_elsewhere(const struct sim_world *w, const struct sim_node *node,
     return false;
 }
 
-/* A record has gone from a node; that is no loss if others have what it held. */
+/* A record has gone from a node; that is no loss if others have what it held, or have collected
+ * it. */
 static void gone(struct sim_world *w, struct sim_node *node, uint32_t record)
 {
     struct sim_identity *identity = &w->identities[node->identity];
@@ -151,7 +152,8 @@ static void gone(struct sim_world *w, struct sim_node *node, uint32_t record)
         struct sim_write *write = &w->writes[r->writes[i]];
         if (sim_bit(&seen, i) && write->identity == node->identity)
             node->part.left[record] = seen;
-        if (!sim_bit(&seen, i) || write->lost || is_elsewhere(w, node, r->writes[i]))
+        if (!sim_bit(&seen, i) || sim_bit(&r->gone, i) || write->lost ||
+            is_elsewhere(w, node, r->writes[i]))
             continue;
         if (!write->fragile)
             sim_fail(w, "node %u lets go of record %u, and nobody has write %llu of identity %u",
@@ -316,9 +318,21 @@ bool sim_part_must_have(struct sim_world *w, const struct sim_node *node, uint32
            !node->part.evicted[it->record] && !has_left(w, node, it->record);
 }
 
+bool sim_part_is_told(const struct sim_world *w, const struct sim_node *node, uint32_t record)
+{
+    return !node->portable || (sim_is_present(&w->identities[node->identity], record) &&
+                                  (!node->part.is || taken(&node->part, record) == WHOLE));
+}
+
 bool sim_is_part(const struct sim_node *node)
 {
     return node->db != NULL && node->portable && is_partial(node);
+}
+
+bool sim_part_is_back(const struct sim_world *w, uint32_t record, const struct sim_seen *seen)
+{
+    struct sim_seen life = sim_standing(w, record, seen, SIM_LIFE);
+    return w->parts && sim_includes(&w->records[record].gone, &life);
 }
 
 void sim_part_check_scope(struct sim_node *node)
@@ -347,6 +361,16 @@ static bool has_lost(const struct sim_world *w, uint32_t record, const struct si
     return lost;
 }
 
+/* Whether a record is deleted, and has been collected by some: the others keep what they have of it
+ * for a while, a part for the retention. */
+static bool is_going(const struct sim_world *w, uint32_t record, const struct sim_seen *seen)
+{
+    struct sim_siblings life;
+    sim_siblings(w, record, seen, SIM_LIFE, &life);
+    const struct sim_write *winner = sim_winner(w, &life);
+    return winner != NULL && !winner->alive && sim_bit(&w->records[record].gone, winner->number);
+}
+
 static void check_record(struct sim_world *w, const struct sim_node *node, uint32_t record,
     const struct sim_seen *full, bool exists)
 {
@@ -355,6 +379,11 @@ static void check_record(struct sim_world *w, const struct sim_node *node, uint3
     struct sim_seen seen = sim_seen_now(identity, record);
     bool there = sim_is_present(identity, record);
     bool wanted = exists && takes(w, part, record, full);
+    /* Where there are blind copies, what was collected may come back to the full ones. */
+    if ((there != exists || !wanted || w->blind) && is_going(w, record, there ? &seen : full))
+        return;
+    if (there != exists && sim_part_is_back(w, record, there ? &seen : full))
+        return;
     if (there && !wanted)
         sim_fail(w, "node %u holds record %u, which is out of its scope", node->number, record);
     if (there && (!sim_includes(&seen, full) || !sim_includes(full, &seen)))

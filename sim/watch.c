@@ -75,15 +75,18 @@ static int apply_change(
 
 /* Whether what comes must make a difference; *may: it may. Once something was collected anywhere, a
  * vector may cover what is not of its record, and of a record that was, the writes that were in it
- * then may be known here to be gone, which is news to whom it comes from. */
+ * then may be known here to be gone, which is news to whom it comes from. What is under a dot that
+ * is used twice may be taken for the other write. */
 static bool brings_news(
     uint32_t record, const struct sim_seen *have, const struct sim_seen *got, bool *may)
 {
-    struct sim_seen known = *have;
-    for (uint32_t i = 0; i < SIM_RECORD_WRITES / 64; i++)
-        known.bits[i] |= world->records[record].gone.bits[i];
+    const struct sim_record *r = &world->records[record];
+    bool must = false;
+    for (uint32_t i = 0; i < r->count; i++)
+        must |= sim_bit(got, i) && !sim_bit(have, i) && !sim_bit(&r->gone, i) &&
+                !sim_is_doubled(world, &world->writes[r->writes[i]]);
     *may = !sim_includes(have, got) || world->counts.collected > 0;
-    return !sim_includes(&known, got);
+    return must;
 }
 
 /* A marker: a part is told that it does not want a record. */

@@ -294,8 +294,8 @@ static void came_back(struct sim_node *node, uint32_t before)
     if (position < node->durable)
         sim_fail(w, "node %u has lost what was durable", node->number);
     node->durable = position;
-    sim_collect_opened(node);
     sim_part_came_back(node);
+    sim_collect_opened(node);
     sim_holdings_lost(node, held);
 }
 
@@ -414,6 +414,7 @@ struct sim_node *sim_node_copy(struct sim_world *w, const struct sim_image *imag
     struct sim_node *node = node_new(w);
     node->disk = image_again(w, image);
     node->identity = image->identity;
+    node->portable = w->nodes[w->identities[image->identity].node].portable;
     sim_note(w, "node %u is a copied directory", node->number);
     return node;
 }

@@ -296,11 +296,19 @@ void sim_write_add(
 /* The write of a record under a dot, or NULL; of several, that which was seen. */
 const struct sim_write *sim_write_find(struct sim_world *w, uint32_t identity, uint64_t seq,
     uint32_t record, const struct sim_seen *seen);
+/* Whether its dot is another's too: of a node that was put back, before those who know of the other
+ * have told it, or since they have lost it as well. */
+bool sim_is_doubled(const struct sim_world *w, const struct sim_write *write);
 /* The writes of a cell that a copy has seen and that no other of them had seen. */
 struct sim_seen sim_standing(
     const struct sim_world *w, uint32_t record, const struct sim_seen *seen, uint32_t cell);
+/* The same, and what may stand: a part that makes a record anew that it has collected does not know
+ * what was replaced by that, so that it may come back. */
+struct sim_seen sim_perhaps_standing(
+    const struct sim_world *w, uint32_t record, const struct sim_seen *seen, uint32_t cell);
 /* Of those, the ones that must stand: what a write replaced that was collected since, and of which
- * a copy that made the record anew knows no more, may be left of it or not. */
+ * a copy that made the record anew knows no more, may be left of it or not; and a copy that has
+ * what was taken back drops it when it hears of that. */
 struct sim_seen sim_surely_standing(
     const struct sim_world *w, uint32_t record, const struct sim_seen *seen, uint32_t cell);
 /* The same as a list. */
@@ -353,6 +361,13 @@ void sim_part_clear(struct sim_node *node);
 void sim_part_evict(struct sim_node *node);
 /* Whether a node has a write if its version vector covers it. */
 bool sim_part_must_have(struct sim_world *w, const struct sim_node *node, uint32_t write);
+/* Whether a node is told all that others write to a record: if it is here, and may not go. */
+bool sim_part_is_told(const struct sim_world *w, const struct sim_node *node, uint32_t record);
+/* Whether what a copy has of a record lives by nothing but what has been collected by some, where a
+ * part may have been one of these. Who had been away brings it, and finds out by comparing, which a
+ * part cannot be asked for, and does not do again. See "What is not promised" in
+ * docs/replication.md. */
+bool sim_part_is_back(const struct sim_world *w, uint32_t record, const struct sim_seen *seen);
 bool sim_is_part(const struct sim_node *node); /* it says so itself */
 void sim_part_check_scope(struct sim_node *node);
 void sim_part_check_healed(struct sim_world *w, const struct sim_node *node);
