@@ -57,11 +57,19 @@ static int is_known(struct bz_scoped *scoped, struct bz_db_txn *txn, const struc
         return rc;
     scoped->left = left.count > 0;
     uint64_t own = bz_vv_get(&left, self);
-    *out = own > bz_vv_get(rvv, self) && own > scoped->peer_has;
-    if (!*out)
-        return bz_gone_since(txn->view, arena, change->collection, &change->id, rvv, out, error);
-    scoped->awaited = scoped->awaited == 0 || own < scoped->awaited ? own : scoped->awaited;
-    return 0;
+    bool lacks = own > bz_vv_get(rvv, self);
+    if (lacks && own > scoped->peer_has) {
+        scoped->awaited = scoped->awaited == 0 || own < scoped->awaited ? own : scoped->awaited;
+        *out = true;
+        return 0;
+    }
+    if (lacks) { /* it has been collected */
+        scoped->left = false;
+        rc = bz_left_erase(txn, change->collection, &change->id, error);
+    }
+    return rc != 0
+               ? rc
+               : bz_gone_since(txn->view, arena, change->collection, &change->id, rvv, out, error);
 }
 
 /* ---- one commit ---- */

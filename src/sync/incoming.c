@@ -277,15 +277,6 @@ static int find_lacks(struct bz_session *s, struct bz_apply *apply, bool *lacks,
     return asks ? ops->apply_lacks(apply, lacks, error) : 0;
 }
 
-/* Whether something was not taken in since the peer might not have writes of ours that belong to
- * it, and the head tells that it had them when it read that: it has collected them. */
-static bool awaited_in_vain(struct bz_session *s, const struct bz_head *head)
-{
-    struct bz_incoming *in = &s->in;
-    in->has = bz_vv_get(&head->vv, in->self);
-    return in->awaits != 0 && in->awaits <= in->has;
-}
-
 /* What should be equal is not: everything anew, once, from the start of its log. Where there are
  * blind copies it may be so: see db/coverage.c. */
 static bool on_diverged(struct bz_session *s)
@@ -306,7 +297,11 @@ static int commit(struct bz_session *s, const struct bz_head *head, bool *again,
     bool lacks = false, diverged = false;
     in->ahead = NULL;
     in->gathered = 0;
-    if (head != NULL && awaited_in_vain(s, head)) {
+    if (head != NULL)
+        in->has = bz_vv_get(&head->vv, in->self);
+    if (head != NULL && in->awaits != 0 && in->awaits <= in->has) {
+        /* Something was not taken in since the peer might not have had writes of ours that belong
+         * to it, and it did, and has collected them. */
         head = NULL;
         *again = true;
     }
