@@ -80,7 +80,7 @@ static struct sim_seen may_stand(const struct checked *c, uint32_t bit)
     struct sim_seen rest = sim_standing(c->w, c->record, &c->seen, SIM_REST);
     for (uint32_t i = 0; i < r->count && bit < SIM_REST; i++) {
         if (sim_bit(&rest, i) && c->w->writes[r->writes[i]].based)
-            may.bits[i / 64] |= (uint64_t)1 << i % 64;
+            sim_bit_set(&may, i);
     }
     return may;
 }
@@ -96,7 +96,7 @@ static void check_cell(
             fail_at(c, "a write that nobody made, in", name);
             return;
         }
-        found.bits[write->number / 64] |= (uint64_t)1 << write->number % 64;
+        sim_bit_set(&found, write->number);
     }
     if (!sim_includes(&found, &expected))
         fail_at(c, "a write that nothing replaced is missing in", name);
@@ -231,7 +231,7 @@ static int add_version(void *context, const blaze_id *node, uint64_t seq)
 void sim_versions_load(struct bz_read *read, struct sim_versions *v)
 {
     if (bz_read_version(read, add_version, v, NULL) != 0 ||
-        bz_read_beyond(read, &v->partial, NULL) != 0)
+        bz_read_beyond(read, &v->beyond, NULL) != 0)
         sim_fail(v->w, "a version vector cannot be read");
 }
 
@@ -417,8 +417,7 @@ static bool is_let_go(const struct sim_world *w, const struct sim_node *a, const
     for (int i = 0; i < 2; i++) {
         struct sim_seen seen = sim_seen_now(&w->identities[(i == 0 ? a : b)->identity], record);
         struct sim_seen stands = sim_standing(w, record, &seen, SIM_LIFE);
-        for (uint32_t k = 0; k < SIM_RECORD_WRITES / 64; k++)
-            life.bits[k] |= stands.bits[k];
+        sim_seen_join(&life, &stands);
     }
     for (uint32_t i = 0; i < r->count; i++) {
         const struct sim_write *write = &w->writes[r->writes[i]];
@@ -454,7 +453,7 @@ void sim_check_digests(struct sim_world *w)
     static struct summary all[SIM_NODES];
     bool there[SIM_NODES];
     for (uint32_t i = 0; i < w->node_count; i++) {
-        there[i] = summary_load(w, &w->nodes[i], &all[i]) && !all[i].versions.partial &&
+        there[i] = summary_load(w, &w->nodes[i], &all[i]) && !all[i].versions.beyond &&
                    !sim_is_apart(&w->nodes[i]) && !sim_is_part(&w->nodes[i]);
         for (uint32_t k = 0; there[i] && k < i; k++) {
             if (there[k] && equal_versions(&all[i], &all[k]) && !equal_digests(&all[i], &all[k]) &&
@@ -524,15 +523,18 @@ void sim_check_traffic(struct sim_world *w)
 /* Every write is everywhere, or was lost with its node before anybody else had it. */
 static void check_nothing_lost(struct sim_world *w)
 {
+    bool part[SIM_NODES];
+    for (uint32_t k = 0; k < w->node_count; k++)
+        part[k] = sim_is_part(&w->nodes[k]);
     for (uint32_t i = 0; i < w->write_count; i++) {
         const struct sim_write *write = &w->writes[i];
         uint32_t have = 0, members = 0, parts = 0;
         for (uint32_t k = 0; k < w->node_count; k++) {
             if (!w->nodes[k].member)
                 continue;
-            bool part = sim_is_part(&w->nodes[k]);
-            *(part ? &parts : &have) += has_write(w, &w->identities[w->nodes[k].identity], write);
-            members += !part;
+            *(part[k] ? &parts : &have) +=
+                has_write(w, &w->identities[w->nodes[k].identity], write);
+            members += !part[k];
         }
         bool taken_back = write->replaced && sim_is_doubled(w, write);
         if (have != members && !taken_back && (have + parts != 0 || !write->lost))

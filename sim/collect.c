@@ -35,17 +35,6 @@ static bool is_subset(
     return true;
 }
 
-static void add_seen(struct sim_seen *to, const struct sim_seen *from)
-{
-    for (uint32_t i = 0; i < SIM_RECORD_WRITES / 64; i++)
-        to->bits[i] |= from->bits[i];
-}
-
-static void set_bit(struct sim_seen *seen, uint32_t number)
-{
-    seen->bits[number / 64] |= (uint64_t)1 << number % 64;
-}
-
 /* The writes of a record that its vector covers. */
 static struct sim_seen covered_by(
     const struct look *l, uint32_t record, const struct bz_vv *vv, uint64_t own)
@@ -61,7 +50,7 @@ static struct sim_seen covered_by(
         const struct sim_write *write = &l->w->writes[r->writes[i]];
         if (!write->replaced && !write->apart && write->seq <= seq[write->identity] &&
             (!write->cut || write->identity != l->node->identity))
-            set_bit(&covered, i);
+            sim_bit_set(&covered, i);
     }
     return covered;
 }
@@ -192,7 +181,7 @@ static void collected(struct sim_node *node, const struct waiting *a, uint32_t r
     }
     if (sim_is_part(node))
         check_claimed(node, record, &seen);
-    add_seen(&w->records[record].gone, &seen);
+    sim_seen_join(&w->records[record].gone, &seen);
     sim_moment_erase(identity, record);
     w->counts.collected++;
     sim_note(w, "node %u collects record %u", node->number, record);
@@ -226,7 +215,7 @@ static void look_applied(struct look *l, void *context, uint32_t record, const s
         again = false;
         for (uint32_t cell = 0; cell < SIM_FIELDS + 2; cell++) {
             struct sim_seen one = sim_standing(l->w, record, seen, 1u << cell);
-            add_seen(&standing, &one);
+            sim_seen_join(&standing, &one);
         }
         for (uint32_t i = 0; i < r->count; i++) {
             if (!sim_bit(&standing, i) || !sim_bit(&r->gone, i) ||
@@ -265,7 +254,7 @@ static void given_up(struct sim_node *node, uint32_t record, const struct sim_ve
     if (!all_covered(w, record, &life, had))
         sim_fail(w, "node %u gives record %u up, and the peer has not had all of it", node->number,
             record);
-    add_seen(&w->records[record].gone, &seen);
+    sim_seen_join(&w->records[record].gone, &seen);
     sim_moment_erase(identity, record);
     w->counts.given_up++;
     sim_note(w, "node %u gives record %u up", node->number, record);
@@ -365,10 +354,10 @@ static void add_base(struct look *l, uint32_t record, const struct bz_rec *rec,
     write->role = base->held->role;
     write->based = true;
     write->seen = *old;
-    add_seen(&write->seen, &w->records[record].gone);
+    sim_seen_join(&write->seen, &w->records[record].gone);
     for (uint32_t k = 0; k < SIM_RECORD_WRITES / 64; k++)
         write->seen.bits[k] &= all.bits[k];
-    add_seen(&l->identity->moments[l->identity->last[record]].seen, &all);
+    sim_seen_join(&l->identity->moments[l->identity->last[record]].seen, &all);
     w->counts.anew++;
     sim_note(w, "node %u writes record %u anew", l->node->number, record);
 }
@@ -380,7 +369,7 @@ static void add_shed(struct look *l, uint32_t record, const struct bz_rec *rec, 
     struct sim_seen all = covered_by(l, record, &rec->rvv, UINT64_MAX);
     if (!is_subset(&all, &seen, &l->w->records[record].gone))
         sim_fail(l->w, "record %u has seen by comparing what nobody has deleted", record);
-    add_seen(&seen, &all);
+    sim_seen_join(&seen, &all);
     sim_moment_add(l->w, l->identity, record, &seen);
     blaze_doc_free(values);
 }
@@ -504,12 +493,12 @@ static void look_written(struct look *l, void *context, uint32_t record, const s
     bool knows = is_subset(&past, &covered, &covered) || l->node->portable ||
                  claims_none(l, record, &past, &covered);
     if (!collected)
-        add_seen(&past, &r->gone);
+        sim_seen_join(&past, &r->gone);
     if (!knows || !is_subset(&covered, &seen, collected ? &r->gone : &past))
         sim_fail(l->w, "record %u, made anew at node %u, has not seen what was here", record,
             l->node->number);
     for (int32_t i = l->identity->last[record]; i > at; i = l->identity->moments[i].previous)
-        add_seen(&l->identity->moments[i].seen, &covered);
+        sim_seen_join(&l->identity->moments[i].seen, &covered);
     for (uint32_t i = first; i < l->w->write_count; i++) {
         struct sim_write *write = &l->w->writes[i];
         for (uint32_t k = 0; write->record == record && k < SIM_RECORD_WRITES / 64; k++)
@@ -534,11 +523,11 @@ static void note_there(struct look *l, void *context, uint32_t record, const str
     (void)rec;
 }
 
-void sim_collect_moved(struct sim_node *node, uint64_t position, bool moved[SIM_RECORDS])
+void sim_records_after(struct sim_node *node, uint64_t position, bool out[SIM_RECORDS])
 {
     struct look l;
     look_at(&l, node, position, note_there, NULL);
-    memcpy(moved, l.there, sizeof l.there);
+    memcpy(out, l.there, sizeof l.there);
 }
 
 void sim_collect_applied(struct sim_node *node, uint64_t position)

@@ -5,8 +5,8 @@
  * Shows that the simulator's checks bite: runs it on code with one deliberate fault after the other
  * (base/mutant.h), each in a process of its own, until it is found, and on the code without any.
  * Fails if a fault is not found within S seconds of a core (120), or if there is something to find
- * without one. A fault that shows only after something rare has that done more often; the runs that
- * look for it are otherwise as all are.
+ * without one. A fault that shows only after something rare has that done more often, some among
+ * few nodes; the runs that look for it are otherwise as all are.
  */
 #include "base/mutant.h"
 #include "sim.h"
@@ -30,18 +30,25 @@ static const struct {
 #undef X
 };
 
-/* What has to happen for a fault to show, where that is rare. */
+/* What has to happen for a fault to show, where that is rare, and among whom. */
 enum { PLAIN, PUT_BACK, COPIES, UPDATES, POLICIES, RULES, COLLECTING, PARTS, GOING, BETWEEN, SETS };
-static const char *const sets[SETS][SIM_FAVOURED_MAX] = {
-    [PUT_BACK] = {"backup", "file system put back"},
-    [COPIES] = {"copied directory"},
-    [UPDATES] = {"update"},
-    [POLICIES] = {"policy"},
-    [RULES] = {"policy", "resolver"},
-    [COLLECTING] = {"deleted records are collected", "retention"},
-    [PARTS] = {"a part of it"},
-    [GOING] = {"a part of it", "deleted records are collected", "retention"},
-    [BETWEEN] = {"a part of it", "update", "unset", "one-way partition"}};
+static const struct {
+    const char *actions[SIM_FAVOURED_MAX];
+    uint32_t nodes; /* 0: any number */
+    bool mesh;      /* else any shape */
+} sets[SETS] = {
+    [PUT_BACK] = {{"backup", "file system put back"}, .nodes = 3}, /* who soon meet again */
+    [COPIES] = {{"copied directory"}},
+    [UPDATES] = {{"update"}},
+    [POLICIES] = {{"policy"}},
+    [RULES] = {{"policy", "resolver"}},
+    [COLLECTING] = {{"deleted records are collected", "retention"}},
+    [PARTS] = {{"a part of it"}},
+    [GOING] = {{"a part of it", "deleted records are collected", "retention"}},
+    /* Two full ones and a part that hears of both. */
+    [BETWEEN] = {{"a part of it", "update", "unset", "one-way partition"}, .nodes = 3,
+        .mesh = true},
+};
 
 static const uint8_t favoured[BZ_MUTANTS_COUNT] = {[BZ_MUTANT_OUTLIVED_UNNOTICED] = PUT_BACK,
     [BZ_MUTANT_OPENING_NOT_NOTED] = PUT_BACK,
@@ -96,14 +103,9 @@ static void search(int out, struct finding *finding, unsigned set, uint64_t seed
     snprintf(finding->why, sizeof finding->why, "it crashes");
     for (uint64_t seed = 1;
          !result.failed && seed <= seeds && seconds(CLOCK_PROCESS_CPUTIME_ID) < until; seed++) {
-        struct sim_options options = {.seed = seed, .shape = -1};
-        if (set == BETWEEN) { /* two full ones and a part that hears of both */
-            options.shape = SIM_MESH;
-            options.nodes = 3;
-        }
-        if (set == PUT_BACK) /* few, who soon meet again */
-            options.nodes = 3;
-        memcpy(options.favoured, sets[set], sizeof options.favoured);
+        struct sim_options options = {
+            .seed = seed, .nodes = sets[set].nodes, .shape = sets[set].mesh ? SIM_MESH : -1};
+        memcpy(options.favoured, sets[set].actions, sizeof options.favoured);
         finding->seeds++;
         if (write(out, finding, sizeof *finding) != sizeof *finding)
             _exit(2);
@@ -164,7 +166,7 @@ int main(int argc, char **argv)
         else
             return fputs("usage: sim_mutants [--seconds S] [--only NAME]\n", stderr), 2;
     }
-    unsigned missed = 0;
+    unsigned missed = 0, hunts = 0;
     printf("%-68s %6s %7s  %s\n", "deliberate fault", "seeds", "seconds", "found by");
     for (unsigned i = 0; i < BZ_MUTANTS_COUNT; i++) {
         if (only != NULL && strcmp(only, mutants[i].name) != 0)
@@ -174,9 +176,12 @@ int main(int argc, char **argv)
         struct finding finding = hunt(limit);
         bool right = finding.found == (i != BZ_MUTANT_NONE);
         missed += !right;
+        hunts++;
         printf("%-68s %6llu %7.2f  %s%s\n", mutants[i].text, (unsigned long long)finding.seeds,
             seconds(CLOCK_MONOTONIC) - began, finding.why, right ? "" : "  <-- WRONG");
     }
+    if (hunts == 0)
+        return fprintf(stderr, "sim_mutants: there is no fault %s in src/base/mutant.h\n", only), 2;
     printf("%u faults, %u missed\n", BZ_MUTANTS_COUNT - 1, missed);
     return missed != 0;
 }

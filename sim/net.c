@@ -132,24 +132,28 @@ struct sim_link *sim_link_add(struct sim_world *w, uint32_t a, uint32_t b)
     return NULL;
 }
 
+uint32_t sim_reached(const struct sim_world *w, uint32_t among)
+{
+    uint32_t reached = among & (0u - among);
+    for (uint32_t before = 0; before != reached;) {
+        before = reached;
+        for (uint32_t i = 0; i < SIM_LINKS; i++) {
+            uint32_t both = sim_link_ends(&w->links[i]);
+            if ((both & reached) != 0 && (both & ~among) == 0)
+                reached |= both;
+        }
+    }
+    return reached;
+}
+
 bool sim_connected(const struct sim_world *w, uint32_t without)
 {
-    uint32_t members = 0, reached = 0;
+    uint32_t members = 0;
     for (uint32_t i = 0; i < w->node_count; i++) {
         if (w->nodes[i].member && i != without)
             members |= 1u << i;
     }
-    reached = members & (0u - members);
-    for (uint32_t before = 0; before != reached;) {
-        before = reached;
-        for (uint32_t i = 0; i < SIM_LINKS; i++) {
-            const struct sim_link *l = &w->links[i];
-            uint32_t both = l->used ? 1u << l->nodes[0] | 1u << l->nodes[1] : 0;
-            if ((both & reached) != 0 && (both & ~members) == 0)
-                reached |= both;
-        }
-    }
-    return reached == members;
+    return sim_reached(w, members) == members;
 }
 
 /* ---- the ends of sessions ---- */

@@ -40,7 +40,7 @@ bool sim_is_present(const struct sim_identity *identity, uint32_t record)
 
 struct sim_seen sim_seen_last(const struct sim_identity *identity, uint32_t record)
 {
-    return seen_of(identity, identity->absent[record] ? -1 : identity->last[record]);
+    return seen_of(identity, identity->last[record]);
 }
 
 struct sim_seen sim_seen_now(const struct sim_identity *identity, uint32_t record)
@@ -210,7 +210,7 @@ void sim_write_add(
     write.apart = is_doubtful(w, node);
     write.seen = seen;
     uint32_t at = add(w, &write)->number;
-    seen.bits[at / 64] |= (uint64_t)1 << at % 64;
+    sim_bit_set(&seen, at);
     sim_moment_add(w, identity, record, &seen);
     w->counts.writes++;
 }
@@ -248,9 +248,9 @@ static struct sim_seen standing_but(const struct sim_world *w, uint32_t record,
         const struct sim_write *write = &w->writes[r->writes[i]];
         if (!sim_bit(seen, i) || (write->cells & cell) == 0)
             continue;
-        present.bits[i / 64] |= (uint64_t)1 << i % 64;
-        for (uint32_t k = 0; k < SIM_RECORD_WRITES / 64 && !sim_bit(powerless, i); k++)
-            gone.bits[k] |= write->seen.bits[k];
+        sim_bit_set(&present, i);
+        if (!sim_bit(powerless, i))
+            sim_seen_join(&gone, &write->seen);
     }
     for (uint32_t k = 0; k < SIM_RECORD_WRITES / 64; k++)
         present.bits[k] &= ~gone.bits[k];
@@ -379,7 +379,7 @@ static void reissue_record(
         if (write.cells == 0 && i != last)
             continue;
         uint32_t at = add(w, &write)->number;
-        after.bits[at / 64] |= (uint64_t)1 << at % 64;
+        sim_bit_set(&after, at);
     }
     if (stands)
         sim_moment_add(w, &w->identities[to], record, &after);

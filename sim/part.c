@@ -107,22 +107,6 @@ static bool is_partial(const struct sim_node *node)
     return partial;
 }
 
-static void look(struct sim_node *node, bool held[SIM_RECORDS])
-{
-    struct bz_replica replica;
-    struct bz_receiver nobody = {0};
-    struct bz_changes *changes;
-    struct bz_change change;
-    memset(held, 0, SIM_RECORDS * sizeof *held);
-    if (bz_db_replica_open(node->db, &replica, NULL) != 0 ||
-        replica.ops->changes_open(replica.context, &nobody, 0, &changes, NULL) != 0)
-        abort();
-    while (replica.ops->changes_next(changes, &change, NULL) == 0)
-        held[bz_load64be(change.id.bytes + 8) % SIM_RECORDS] = true;
-    replica.ops->changes_close(changes);
-    bz_db_replica_close(&replica);
-}
-
 static bool is_elsewhere(const struct sim_world *w, const struct sim_node *node, uint32_t write)
 {
     for (uint32_t i = 0; i < w->node_count; i++) {
@@ -167,7 +151,7 @@ void sim_part_look(struct sim_node *node, bool held[SIM_RECORDS])
 {
     struct sim_world *w = node->world;
     const struct sim_identity *identity = &w->identities[node->identity];
-    look(node, held);
+    sim_records_after(node, 0, held);
     for (uint32_t i = 0; i < SIM_RECORDS; i++) {
         if (!held[i] && sim_is_present(identity, i))
             gone(w, node, i);
@@ -180,7 +164,7 @@ void sim_part_came_back(struct sim_node *node)
     bool held[SIM_RECORDS];
     if (!node->portable)
         return;
-    look(node, held);
+    sim_records_after(node, 0, held);
     for (uint32_t i = 0; i < SIM_RECORDS; i++) {
         identity->absent[i] = !held[i];
         if (held[i])
@@ -427,20 +411,13 @@ static bool wants_all(const struct sim_node *node)
  * between full ones. NULL: nothing. */
 static struct sim_node *in_the_way(struct sim_world *w)
 {
-    uint32_t full = 0, met = 0, reached;
+    uint32_t full = 0, met = 0;
     for (uint32_t i = 0; i < w->node_count; i++)
         full |= wants_all(&w->nodes[i]) ? 1u << i : 0;
-    reached = full & (0u - full);
-    for (uint32_t before = 0; before != reached;) {
-        before = reached;
-        for (uint32_t i = 0; i < SIM_LINKS; i++) {
-            uint32_t both =
-                w->links[i].used ? 1u << w->links[i].nodes[0] | 1u << w->links[i].nodes[1] : 0;
-            if ((both & reached) != 0)
-                met |= both;
-            if ((both & reached) != 0 && (both & ~full) == 0)
-                reached |= both;
-        }
+    uint32_t reached = sim_reached(w, full);
+    for (uint32_t i = 0; i < SIM_LINKS; i++) {
+        uint32_t both = sim_link_ends(&w->links[i]);
+        met |= (both & reached) != 0 ? both : 0;
     }
     for (uint32_t i = 0; i < w->node_count; i++) {
         struct sim_node *node = &w->nodes[i];

@@ -148,8 +148,7 @@ static void tell(struct sim_identity *to, const struct sim_identity *from, uint3
     if (world->collects)
         sim_note(world, "node %u changes record %u", under_way.node->number, record);
     got = sim_seen_at(from, record, under_way.changes[at].position);
-    for (uint32_t i = 0; i < SIM_RECORD_WRITES / 64; i++)
-        have.bits[i] |= got.bits[i];
+    sim_seen_join(&have, &got);
     under_way.node->part.left[record] = (struct sim_seen){{0}};
     sim_moment_add(world, to, record, &have);
 }
@@ -164,7 +163,7 @@ static bool is_partial(const struct sim_node *node)
         abort();
     sim_versions_load(read, &v);
     bz_read_end(read);
-    return v.partial;
+    return v.beyond;
 }
 
 /* Where there are blind copies, what was collected comes back by that. And what a peer was in the
@@ -209,7 +208,7 @@ static int apply_commit(struct bz_apply *apply, const struct bz_peer_state *peer
     if (node->portable)
         sim_part_look(node, held);
     if (world->collects)
-        sim_collect_moved(node, before, moved);
+        sim_records_after(node, before, moved);
     mark_moved(moved, bz_db_position(node->db) - before);
     for (uint32_t i = 0; i < under_way.count; i++) {
         if (!node->portable || held[under_way.changes[i].record])

@@ -257,6 +257,17 @@ static inline bool sim_bit(const struct sim_seen *seen, uint32_t number)
     return seen->bits[number / 64] >> number % 64 & 1;
 }
 
+static inline void sim_bit_set(struct sim_seen *seen, uint32_t number)
+{
+    seen->bits[number / 64] |= (uint64_t)1 << number % 64;
+}
+
+static inline void sim_seen_join(struct sim_seen *to, const struct sim_seen *from)
+{
+    for (uint32_t i = 0; i < SIM_RECORD_WRITES / 64; i++)
+        to->bits[i] |= from->bits[i];
+}
+
 static inline bool sim_includes(const struct sim_seen *a, const struct sim_seen *b)
 {
     for (uint32_t i = 0; i < SIM_RECORD_WRITES / 64; i++) {
@@ -411,6 +422,13 @@ void sim_world_release(struct sim_world *w);
 /* ---- net.c ---- */
 
 struct sim_link *sim_link_add(struct sim_world *w, uint32_t a, uint32_t b);
+/* A bit for each end of a link. */
+static inline uint32_t sim_link_ends(const struct sim_link *l)
+{
+    return l->used ? 1u << l->nodes[0] | 1u << l->nodes[1] : 0;
+}
+/* Of some nodes, by bits, those that are connected with the first of them by links among them. */
+uint32_t sim_reached(const struct sim_world *w, uint32_t among);
 bool sim_connected(const struct sim_world *w, uint32_t without); /* the members, as a graph */
 /* One thing that can happen now. False: nothing can. */
 bool sim_net_step(struct sim_world *w);
@@ -457,7 +475,7 @@ void sim_numbers_release(struct sim_numbers *numbers);
 struct sim_versions {
     struct sim_world *w;
     uint64_t seq[SIM_IDENTITIES];
-    bool partial; /* it holds more than that */
+    bool beyond; /* it holds more than that */
 };
 void sim_versions_load(struct bz_read *read, struct sim_versions *out);
 /* Whether a body has what a write gave the field. */
@@ -491,10 +509,10 @@ void sim_collect_look(
 void sim_collect_retold(struct sim_node *node);
 /* After a commit, of writes from the first of them on: what they have seen where nothing was. */
 void sim_collect_written(struct sim_node *node, uint32_t first);
-/* After changes from a peer, of which the first has come after a position: the records that have a
- * new place in the log. */
-void sim_collect_moved(struct sim_node *node, uint64_t position, bool moved[SIM_RECORDS]);
-/* And then: what the node knows to be gone although the sender does not. */
+/* The records whose place in a node's log is after a position. */
+void sim_records_after(struct sim_node *node, uint64_t position, bool out[SIM_RECORDS]);
+/* After changes from a peer, of which the first has come after a position: what the node knows to
+ * be gone although the sender does not. */
 void sim_collect_applied(struct sim_node *node, uint64_t position);
 /* A node has come up with what its disk had: what was collected in commits that are lost is there
  * again. */
