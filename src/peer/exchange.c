@@ -185,12 +185,28 @@ static bool give_output(struct bz_exchange *x, bool *given)
     return room && rc == 0;
 }
 
+/* What has come, to the session. */
+static void hear(struct bz_exchange *x, uint64_t now)
+{
+    if (x->work.size > 0)
+        bz_session_receive(x->session, bz_buf_bytes(&x->work), now);
+    trim(&x->work);
+}
+
+/* What the session has come to, and when it must be called again. */
+static void rest(struct bz_exchange *x, bool room, uint64_t now)
+{
+    x->due = room ? bz_session_deadline(x->session) : bz_session_wait(x->session, now);
+    if (!x->failed)
+        bz_session_status(x->session, &x->status);
+    x->callbacks->on_status(x->context, &x->status);
+}
+
 /* One turn of the session; whether another should follow at once. */
 static bool turn(struct bz_exchange *x, const struct news *news)
 {
     uint64_t now = now_ms();
-    if (x->work.size > 0)
-        bz_session_receive(x->session, bz_buf_bytes(&x->work), now);
+    hear(x, now);
     if (news->stop && !x->told_stop) {
         x->told_stop = true;
         bz_session_close(x->session, x->stop_code, x->stop_reason);
@@ -208,9 +224,7 @@ static bool turn(struct bz_exchange *x, const struct news *news)
         room = give_output(x, &given);
         more = more || given;
     }
-    x->due = room ? bz_session_deadline(x->session) : bz_session_wait(x->session, now);
-    if (!x->failed)
-        bz_session_status(x->session, &x->status);
+    rest(x, room, now);
     return room && more;
 }
 
@@ -273,7 +287,6 @@ static void run_session(struct bz_strand *strand)
         begin(x);
     if (x->session != NULL && x->status.phase != BZ_SESSION_CLOSED) {
         more = turn(x, &news);
-        x->callbacks->on_status(x->context, &x->status);
     } else if (x->session != NULL) {
         bool given;
         give_output(x, &given); /* what is left of the goodbye */
@@ -295,19 +308,13 @@ static bool push(struct bz_exchange *x)
         return true;
     struct news news = take_news(x);
     uint64_t now = now_ms();
-    if (x->work.size > 0)
-        bz_session_receive(x->session, bz_buf_bytes(&x->work), now);
-    trim(&x->work);
+    hear(x, now);
     const struct bz_exchange *outer = running;
     running = x;
     bool more = bz_session_push(x->session, now, bz_os_wall_ms());
     running = outer;
-    bool given;
-    bool room = give_output(x, &given);
-    x->due = room ? bz_session_deadline(x->session) : bz_session_wait(x->session, now);
-    if (!x->failed)
-        bz_session_status(x->session, &x->status);
-    x->callbacks->on_status(x->context, &x->status);
+    bool given, room = give_output(x, &given);
+    rest(x, room, now);
     tell(x, false);
     return (room && more) || news.disconnected || news.stop;
 }
