@@ -140,7 +140,7 @@ static void check_awaited(
     if (sim_part_is_told(w, holder, record) && !is_subset(deleted, &seen, &r->gone))
         sim_fail(w, "node %u collects record %u, of which identity %u has not all", node->number,
             record, other);
-    for (uint32_t i = 0; i < r->count && !holder->part.is; i++) {
+    for (uint32_t i = 0; i < r->count && sim_is_full(holder); i++) {
         const struct sim_write *write = &w->writes[r->writes[i]];
         if (write->identity == other && !write->replaced && !write->cut && !write->based &&
             !sim_bit(deleted, i) && !sim_bit(&r->gone, i) &&

@@ -380,6 +380,7 @@ bool sim_part_is_told(const struct sim_world *w, const struct sim_node *node, ui
  * docs/replication.md. */
 bool sim_part_is_back(const struct sim_world *w, uint32_t record, const struct sim_seen *seen);
 bool sim_is_part(const struct sim_node *node); /* it says so itself */
+bool sim_is_full(const struct sim_node *node); /* it surely is, and is to be */
 void sim_part_check_scope(struct sim_node *node);
 void sim_part_check_healed(struct sim_world *w, const struct sim_node *node);
 /* Has one that is in the way of meeting become a full one, if there is one. */
