@@ -371,7 +371,7 @@ static void check_record(struct sim_world *w, const struct sim_node *node, uint3
     /* Where there are blind copies, what was collected may come back to the full ones. */
     if ((there != exists || !wanted || w->blind) && is_going(w, record, there ? &seen : full))
         return;
-    if (there != exists && sim_part_is_back(w, record, there ? &seen : full))
+    if (!there && sim_part_is_back(w, record, full))
         return;
     if (there && !wanted)
         sim_fail(w, "node %u holds record %u, which is out of its scope", node->number, record);

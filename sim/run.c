@@ -158,14 +158,14 @@ static void heal(struct sim_world *w)
 /* Digests are not compared for a day where a peer that has left was in the middle of something, or
  * has lost that by which others let go of records. What differs when nothing moves any more is
  * found by the next session then, and goes on to the next copy by that; so, where there are blind
- * copies, what was collected comes back. And a part waits a day, by its clock, for whoever kept
- * what it has let go of. */
+ * copies, what was collected comes back. And a part waits a day for whoever kept what it
+ * has let go of. Whose clock has been put back is as far by now as any. */
 static void heal_after_a_day(struct sim_world *w)
 {
     if (w->result.failed || !(w->collects || (w->parts && w->forgot)))
         return;
     w->now_ms += 25ull * 3600000;
-    for (uint32_t i = 0; w->parts && i < w->node_count; i++)
+    for (uint32_t i = 0; i < w->node_count; i++)
         w->nodes[i].skew_ms = w->ahead_ms;
     w->late = true;
     for (uint32_t i = 0; i <= w->node_count && !w->result.failed; i++) {

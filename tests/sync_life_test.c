@@ -6,6 +6,8 @@
  */
 #include "sync_world.h"
 
+#include "db/db_priv.h"
+
 #define MINUTE 60000u
 #define GOSSIP 5000u /* links pass a tenth of a minute in one, so as not to fall silent */
 #define DAY    86400000u
@@ -152,6 +154,46 @@ static void what_a_part_deletes_is_not_collected_before_a_full_one_has_it(void *
     pass(&w, DAY);
     assert_int_equal(state_at(&w, 1).purged, 1);
     assert_int_equal(state_at(&w, 0).records, 19);
+    world_close(&w);
+}
+
+/* Who was away for too long, and is another node since, meets a part first, which it cannot compare
+ * with. */
+static void what_a_stale_replica_brings_to_a_part_goes_once_it_is_compared(void **state)
+{
+    (void)state;
+    struct world w;
+    struct bz_identity stale;
+    world_open(&w, 42, MESH, 3);
+    prepare(&w);
+    set_scope(&w.site[2], (const char *const[]){"notes", "", NULL});
+    all_links(&w);
+    insert_many(&w.site[0], 20);
+    write_note(&w.site[2], 700, "of the part", BZ_DURABLE_RELAXED);
+    for (int i = 0; i < 3; i++)
+        pass(&w, MINUTE);
+    cut_off(&w, 1);
+    delete_some(&w.site[0], 700, 1);
+    for (int i = 0; i < 14; i++)
+        pass(&w, 5 * DAY);
+    assert_int_equal(state_at(&w, 0).purged, 1);
+    assert_int_equal(state_at(&w, 2).purged, 1);
+    cut_off(&w, 2);
+    bz_db_identity(w.site[1].db, &stale);
+    assert_int_equal(bz_identity_outlived(w.site[1].db, &stale.node, NULL, NULL), 0);
+    link_up(&w, &w.link[2]); /* of 1 and 2 */
+    pass(&w, MINUTE);
+    assert_true(has_note(&w.site[2], 700));
+    link_up(&w, &w.link[1]); /* of 0 and 2 */
+    for (int i = 0; i < 3; i++)
+        pass(&w, MINUTE);
+    assert_false(has_note(&w.site[2], 700));
+    assert_int_equal(state_at(&w, 2).records, 20);
+    all_links(&w);
+    for (int i = 0; i < 3; i++)
+        pass(&w, MINUTE);
+    assert_false(has_note(&w.site[1], 700));
+    assert_false(has_note(&w.site[2], 700));
     world_close(&w);
 }
 
@@ -486,6 +528,7 @@ int main(void)
         cmocka_unit_test(deleted_records_go_when_all_replicas_know),
         cmocka_unit_test(a_stale_replica_brings_nothing_back_and_loses_nothing),
         cmocka_unit_test(what_a_part_deletes_is_not_collected_before_a_full_one_has_it),
+        cmocka_unit_test(what_a_stale_replica_brings_to_a_part_goes_once_it_is_compared),
         cmocka_unit_test(what_a_sender_gives_up_meanwhile_is_not_kept_by_a_new_copy),
         cmocka_unit_test(a_comparison_moves_little),
         cmocka_unit_test(a_forgotten_replica_is_not_waited_for),

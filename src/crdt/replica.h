@@ -328,6 +328,9 @@ struct bz_replica_ops {
     /* A record that was let go of with writes of ours is not taken in from a peer that may not have
      * had these. The least that was waited for, of what has been applied; 0: nothing. */
     uint64_t (*apply_awaits)(const struct bz_apply *apply);
+    /* Whether something has come where nothing was that may have been collected, and a peer that
+     * tells of so much would know: a partial replica then compares, though it is not behind. */
+    int (*doubts)(void *context, const struct bz_vv *collected, bool *out, blaze_error *error);
     /* A record is outside of our scope as of change->rec.rvv: it goes from here, unless it holds
      * more than that. */
     int (*apply_marker)(

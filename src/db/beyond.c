@@ -36,9 +36,10 @@ static struct bz_bytes untold_key(void)
     return bz_bytes("untold", 6);
 }
 
+/* Within a day, either way: a clock that has been put back further tells nothing of when. */
 static bool is_recent(uint64_t now, uint64_t ms)
 {
-    return now < ms || now - ms < RECENT_MS;
+    return (now < ms ? ms - now : now - ms) < RECENT_MS;
 }
 
 /* ---- greatest dots, and when they became so ---- */

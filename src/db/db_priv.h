@@ -729,6 +729,7 @@ struct bz_scope_kept {
                                of the node that this was before, say */
     bool evicted;           /* something was let go of by hand that is in scope */
     bool whole;             /* peers may count as sent what is not here; see widen() */
+    bool doubts;            /* something has come, not from the only peer, that may be collected */
 };
 int bz_scope_load(
     struct bz_view *view, struct bz_arena *arena, struct bz_scope_kept *out, blaze_error *error);
@@ -812,6 +813,7 @@ struct bz_scoped {
     uint64_t peer_has;              /* it had our writes up to here when it read what it sends */
     uint64_t awaited;               /* the least for want of which something was not taken in */
     bool peer_alone;                /* no other peer is known */
+    struct bz_purged purged;        /* as far as we know, if there are others */
     bool left;                      /* the last change's record is noted as one that has left */
     bool stays;                     /* the last change's record, though out of scope */
     bool outgrown;                  /* a full copy from now on, that cannot claim its writes */
@@ -838,6 +840,9 @@ int bz_scoped_end(struct bz_scoped *scoped, struct bz_db_txn *txn, struct bz_pee
     const struct bz_head *head, blaze_error *error);
 
 /* The replica's operations. */
+int bz_scope_doubts(void *context, const struct bz_vv *collected, bool *out, blaze_error *error);
+/* It has been compared with a peer that tells of so much. */
+int bz_scope_compared(struct bz_db *db, const struct bz_vv *collected, blaze_error *error);
 int bz_replica_scope(void *context, struct bz_arena *arena, struct bz_scope_state *out);
 int bz_replica_resumed(void *context, const blaze_id *former, const blaze_id *peer,
     uint64_t position, blaze_error *error);

@@ -391,7 +391,7 @@ int bz_range_compared(void *context, const struct bz_standing *standing, blaze_e
     while (rc == 0 && !r.at_end)
         rc = retell_some(&r, context, error);
     bz_arena_release(&r.arena);
-    return rc;
+    return rc == 0 ? bz_scope_compared(context, &standing->collected, error) : rc;
 }
 
 struct only {

@@ -404,6 +404,7 @@ static const struct bz_replica_ops replica_ops = {
     .scope = bz_replica_scope,
     .apply_from = bz_apply_from,
     .apply_awaits = bz_apply_awaits,
+    .doubts = bz_scope_doubts,
     .apply_marker = bz_apply_marker,
     .resumed = bz_replica_resumed,
     .acknowledged = bz_replica_acknowledged,

@@ -101,6 +101,8 @@ int bz_scoped_begin(
         rc = bz_selection_new(&scoped->selection, txn->db->catalog, scoped->kept.scope, error);
     if (rc == 0 && scoped->selection != NULL)
         rc = bz_peer_each(txn->view, count_other, &count, error);
+    if (rc == 0 && count.others)
+        rc = bz_purged_load(txn->view, &scoped->arena, &scoped->purged, error);
     if (rc != 0)
         bz_scoped_release(scoped);
     scoped->peer_alone = !count.others;
@@ -168,6 +170,16 @@ static void stay_unsure(struct bz_scoped *scoped, const struct bz_db_txn *txn,
     scoped->kept_changed = true;
 }
 
+/* What comes where nothing was may come from a peer that was away for too long, and have been
+ * collected: it is to be compared with another. */
+static void doubt(struct bz_scoped *scoped, const struct bz_rec *rec)
+{
+    if (scoped->kept.doubts || scoped->purged.vv.count == 0 ||
+        !bz_vv_includes(&scoped->purged.vv, &rec->rvv))
+        return;
+    scoped->kept.doubts = scoped->kept_changed = true;
+}
+
 int bz_scoped_after(struct bz_scoped *scoped, struct bz_db_txn *txn,
     struct bz_txn_collection *collection, const struct bz_change *change,
     const struct bz_stored *stored, const struct bz_rec *local, const struct bz_rec *merged,
@@ -179,6 +191,8 @@ int bz_scoped_after(struct bz_scoped *scoped, struct bz_db_txn *txn,
                  bz_selection_takes(scoped->selection, change->collection, &change->id, merged);
     if (takes && scoped->selection != NULL && local != NULL)
         stay_unsure(scoped, txn, stored, subsumed);
+    if (takes && scoped->selection != NULL && local == NULL)
+        doubt(scoped, merged);
     if (takes)
         return scoped->left ? bz_left_erase(txn, change->collection, &change->id, error) : 0;
     *drop = true;

@@ -16,7 +16,9 @@
  *
  * Each side asks for itself, when it has heard what the other has and what was collected, before it
  * sends anything, and before it takes over the other's version vector; if more is collected
- * meanwhile, once more. Nothing is kept: whoever is interrupted begins anew.
+ * meanwhile, once more. A partial replica also asks, before it takes a head, when something has
+ * come to it from others that may have been collected: they cannot compare with it. Nothing is
+ * kept: whoever is interrupted begins anew.
  *
  * Bounds: a range has 1,024 records of the asking side; an answer lists 8,192 ids at most, and may
  * stop anywhere in the ranges asked for, to be asked again from there on.
@@ -113,6 +115,8 @@ int bz_reconcile_head(struct bz_session *s, struct bz_head *head, bool *wait, bl
     else if (c->compared != 0 && !c->busy)
         rc = s->replica.ops->came_since(
             s->replica.context, c->began, &s->status.peer, &c->collected.vv, &came, error);
+    else if (c->mark != 0 && !c->busy && s->in.scope != 0)
+        rc = s->replica.ops->doubts(s->replica.context, &c->collected.vv, &came, error);
     c->fresh = false;
     /* A walk that began before something was collected may have brought it after that was compared.
      */
