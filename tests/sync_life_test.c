@@ -322,6 +322,37 @@ static void a_shorter_retention_is_kept_to(void **state)
     world_close(&w);
 }
 
+/* A copy that was put back claims less than it knows to have been collected: of what it has lost it
+ * cannot say that it is gone. */
+static void what_was_collected_counts_as_far_as_the_teller_has_it(void **state)
+{
+    (void)state;
+    struct world w;
+    struct bz_replica replica;
+    struct bz_identity one;
+    struct bz_arena arena;
+    struct bz_standing standing;
+    world_open(&w, 43, CHAIN, 2);
+    insert_many(&w.site[0], 40);
+    all_links(&w);
+    settle(&w);
+    bz_db_identity(w.site[0].db, &one);
+    struct bz_told collected = {one.node, 50}, has = {one.node, 20};
+    struct bz_coverage_row row = {.node = fake_id(77), .vv = {&has, 1}};
+    struct bz_coverage told = {.rows = &row, .count = 1, .purged = {&collected, 1}};
+    bz_arena_init(&arena);
+    assert_int_equal(bz_db_replica_open(w.site[1].db, &replica, NULL), 0);
+    for (has.seq = 20; has.seq <= 50; has.seq += 30) {
+        assert_int_equal(
+            replica.ops->coverage_learn(replica.context, &told, &arena, &standing, NULL), 0);
+        assert_int_equal(standing.collected.entries[0].seq, has.seq);
+        assert_true(standing.behind == (has.seq > 40));
+    }
+    bz_db_replica_close(&replica);
+    bz_arena_release(&arena);
+    world_close(&w);
+}
+
 /* ---- where there are blind copies ---- */
 
 /* The peer says that all was collected, and has nothing. What is believed of that. */
@@ -533,6 +564,7 @@ int main(void)
         cmocka_unit_test(a_comparison_moves_little),
         cmocka_unit_test(a_forgotten_replica_is_not_waited_for),
         cmocka_unit_test(a_shorter_retention_is_kept_to),
+        cmocka_unit_test(what_was_collected_counts_as_far_as_the_teller_has_it),
         cmocka_unit_test(nobody_is_believed_that_records_are_gone_where_there_are_blind_copies),
         cmocka_unit_test(blind_copies_have_silent_replicas_waited_for),
         cmocka_unit_test(what_was_never_shared_goes_at_once),
