@@ -127,20 +127,21 @@ static const struct sim_node *node_under(const struct sim_world *w, uint32_t ide
     return NULL;
 }
 
-/* That a replica had all of a deleted record, unless it is a part and not told all of it, and every
- * write that it has made since has seen it. A base is none: it stands for what was there. A part
- * may have let go of it since, and then a write of its own has not. */
+/* That a full replica had all of a deleted record, and every write that it has made since has seen
+ * it. A base is none: it stands for what was there. A part is not told of all, or may have let go
+ * of it since. */
 static void check_awaited(
     struct sim_node *node, uint32_t other, uint32_t record, const struct sim_seen *deleted)
 {
     struct sim_world *w = node->world;
     const struct sim_record *r = &w->records[record];
-    const struct sim_node *holder = &w->nodes[w->identities[other].node];
     struct sim_seen seen = sim_seen_now(&w->identities[other], record);
-    if (sim_part_is_told(w, holder, record) && !is_subset(deleted, &seen, &r->gone))
+    if (!sim_is_full(&w->nodes[w->identities[other].node]))
+        return;
+    if (!is_subset(deleted, &seen, &r->gone))
         sim_fail(w, "node %u collects record %u, of which identity %u has not all", node->number,
             record, other);
-    for (uint32_t i = 0; i < r->count && sim_is_full(holder); i++) {
+    for (uint32_t i = 0; i < r->count; i++) {
         const struct sim_write *write = &w->writes[r->writes[i]];
         if (write->identity == other && !write->replaced && !write->cut && !write->based &&
             !sim_bit(deleted, i) && !sim_bit(&r->gone, i) &&

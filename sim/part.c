@@ -307,12 +307,6 @@ bool sim_is_full(const struct sim_node *node)
     return !node->portable || (node->db != NULL && !node->part.is && !is_partial(node));
 }
 
-bool sim_part_is_told(const struct sim_world *w, const struct sim_node *node, uint32_t record)
-{
-    return sim_is_full(node) || (sim_is_present(&w->identities[node->identity], record) &&
-                                    node->part.is && taken(&node->part, record) == WHOLE);
-}
-
 bool sim_is_part(const struct sim_node *node)
 {
     return node->db != NULL && node->portable && is_partial(node);

@@ -372,8 +372,6 @@ void sim_part_clear(struct sim_node *node);
 void sim_part_evict(struct sim_node *node);
 /* Whether a node has a write if its version vector covers it. */
 bool sim_part_must_have(struct sim_world *w, const struct sim_node *node, uint32_t write);
-/* Whether a node is told all that others write to a record: if it is here, and may not go. */
-bool sim_part_is_told(const struct sim_world *w, const struct sim_node *node, uint32_t record);
 /* Whether what a copy has of a record lives by nothing but what has been collected by some, where a
  * part may have been one of these. Who had been away brings it, and finds out by comparing, which a
  * part cannot be asked for, and does not do again. See "What is not promised" in
