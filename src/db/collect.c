@@ -85,11 +85,13 @@ static bool is_part(const struct step *s)
 static bool is_kept(struct step *s, const struct bz_rec *rec)
 {
     uint64_t last = 0;
-    if (!is_part(s) && !bz_rec_torn(rec))
+    if (is_part(s)) {
+        bool claimed = bz_vv_get(&rec->rvv, s->state->self) <= s->scope.claimed;
+        if (!claimed && !BZ_MUTANT(COLLECTS_UNCLAIMED))
+            return true;
+    } else if (!bz_rec_torn(rec)) {
         return false;
-    if (is_part(s) && bz_vv_get(&rec->rvv, s->state->self) > s->scope.claimed &&
-        !BZ_MUTANT(COLLECTS_UNCLAIMED))
-        return true;
+    }
     for (uint32_t i = 0; i < rec->write_count; i++)
         last = rec->writes[i].stamp > last ? rec->writes[i].stamp : last;
     uint64_t until = (last >> 16) + s->retention_ms;

@@ -585,22 +585,6 @@ static int learn_row(struct bz_db_txn *txn, const struct bz_coverage_row *told, 
     return row_store(txn->txn, &row, error);
 }
 
-/* Of what was collected, as far as the teller has it: of the rest it may have lost the records,
- * with what it claimed, and not its note of what was collected. That they are not there says
- * nothing. */
-static void bound(struct bz_vv *collected, const struct bz_vv *has)
-{
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < collected->count; i++) {
-        struct bz_dot entry = collected->entries[i];
-        uint64_t seq = bz_vv_get(has, entry.node);
-        entry.seq = entry.seq < seq ? entry.seq : seq;
-        if (entry.seq > 0)
-            collected->entries[n++] = entry;
-    }
-    collected->count = n;
-}
-
 /* How we stand to who tells this: see the top. */
 static int learn_standing(struct bz_db_txn *txn, const struct bz_coverage *told,
     struct bz_arena *arena, struct bz_standing *out, blaze_error *error)
@@ -615,7 +599,9 @@ static int learn_standing(struct bz_db_txn *txn, const struct bz_coverage *told,
             bz_version_vector(txn->view, txn->state.self, txn->state.seq, &txn->arena, &own, error);
     if (rc != 0)
         return rc;
-    bound(&collected, &has);
+    /* Of more the teller may have lost the records, with what it claimed, and not its note of what
+     * was collected: that they are not there says nothing. */
+    lower_to(&collected, &has);
     bool all = bz_vv_includes(&own, &collected), none = txn->state.records + txn->state.dead == 0;
     out->collected_stamp = told->purged_stamp;
     out->behind = !all && !none && !BZ_MUTANT(NOT_COMPARED);

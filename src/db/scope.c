@@ -714,8 +714,9 @@ int bz_scope_compared(struct bz_db *db, const struct bz_vv *collected, blaze_err
     if (rc != 0 || !settled)
         return rc;
     rc = bz_db_begin(db, &txn, error);
-    if (rc == 0)
-        rc = doubts_in(txn->view, &txn->arena, collected, &kept, &settled, error);
+    if (rc != 0)
+        return rc;
+    rc = doubts_in(txn->view, &txn->arena, collected, &kept, &settled, error);
     if (rc == 0 && settled) {
         kept.doubts = false;
         txn->changed = true;
@@ -723,8 +724,7 @@ int bz_scope_compared(struct bz_db *db, const struct bz_vv *collected, blaze_err
     }
     if (rc == 0)
         return bz_db_commit(txn, BZ_DURABLE_RELAXED, error);
-    if (txn != NULL)
-        bz_db_abort(txn);
+    bz_db_abort(txn);
     return rc;
 }
 

@@ -66,10 +66,10 @@ static int is_known(struct bz_scoped *scoped, struct bz_db_txn *txn, const struc
     if (lacks) { /* it has been collected */
         scoped->left = false;
         rc = bz_left_erase(txn, change->collection, &change->id, error);
+        if (rc != 0)
+            return rc;
     }
-    return rc != 0
-               ? rc
-               : bz_gone_since(txn->view, arena, change->collection, &change->id, rvv, out, error);
+    return bz_gone_since(txn->view, arena, change->collection, &change->id, rvv, out, error);
 }
 
 /* ---- one commit ---- */
@@ -189,10 +189,12 @@ int bz_scoped_after(struct bz_scoped *scoped, struct bz_db_txn *txn,
     scoped->stays = false;
     bool takes = scoped->selection == NULL ||
                  bz_selection_takes(scoped->selection, change->collection, &change->id, merged);
-    if (takes && scoped->selection != NULL && local != NULL)
-        stay_unsure(scoped, txn, stored, subsumed);
-    if (takes && scoped->selection != NULL && local == NULL)
-        doubt(scoped, merged);
+    if (takes && scoped->selection != NULL) {
+        if (local != NULL)
+            stay_unsure(scoped, txn, stored, subsumed);
+        else
+            doubt(scoped, merged);
+    }
     if (takes)
         return scoped->left ? bz_left_erase(txn, change->collection, &change->id, error) : 0;
     *drop = true;

@@ -287,8 +287,8 @@ static bool on_diverged(struct bz_session *s)
     return first;
 }
 
-/* Commits what is applied; with the head, if what was gathered leads to the peer's. *again: what
- * should be here is not, so that its log is to be read from the start. */
+/* Commits what is applied; with the head, if what was gathered leads to the peer's. *again, only
+ * with a head: what should be here is not, so that its log is to be read from the start. */
 static int commit(struct bz_session *s, const struct bz_head *head, bool *again, blaze_error *error)
 {
     struct bz_incoming *in = &s->in;
@@ -382,8 +382,7 @@ static void drop(struct bz_session *s)
 static void gather(struct bz_session *s, const struct bz_chunk *chunk)
 {
     struct bz_incoming *in = &s->in;
-    uint64_t awaits =
-        s->replica.ops->apply_awaits == NULL ? 0 : s->replica.ops->apply_awaits(in->ahead);
+    uint64_t awaits = in->scope == 0 ? 0 : s->replica.ops->apply_awaits(in->ahead);
     if (awaits != 0 && (in->awaits == 0 || awaits < in->awaits))
         in->awaits = awaits;
     in->gathered++;
@@ -396,7 +395,7 @@ static void gather(struct bz_session *s, const struct bz_chunk *chunk)
 int bz_incoming_commit(struct bz_session *s, blaze_error *error)
 {
     if (s->in.gathered > 0)
-        return commit(s, NULL, &(bool){false}, error);
+        return commit(s, NULL, NULL, error);
     drop(s); /* nothing was to be applied */
     return 0;
 }
