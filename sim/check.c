@@ -235,6 +235,17 @@ void sim_versions_load(struct bz_read *read, struct sim_versions *v)
         sim_fail(v->w, "a version vector cannot be read");
 }
 
+struct sim_versions sim_versions_of(const struct sim_node *node)
+{
+    struct sim_versions v = {.w = node->world};
+    struct bz_read *read;
+    if (bz_read_begin(node->db, &read, NULL) != 0)
+        abort();
+    sim_versions_load(read, &v);
+    bz_read_end(read);
+    return v;
+}
+
 /* Whether a copy has a write, or has what replaced it, or may have had it and collected it. */
 static bool has_write(
     const struct sim_world *w, const struct sim_identity *identity, const struct sim_write *write)

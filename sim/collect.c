@@ -459,13 +459,8 @@ static bool claims_none(const struct look *l, uint32_t record, const struct sim_
     const struct sim_seen *covered)
 {
     const struct sim_record *r = &l->w->records[record];
-    struct sim_versions v = {.w = l->w};
-    struct bz_read *read;
+    struct sim_versions v = sim_versions_of(l->node);
     bool none = true;
-    if (bz_read_begin(l->node->db, &read, NULL) != 0)
-        abort();
-    sim_versions_load(read, &v);
-    bz_read_end(read);
     for (uint32_t i = 0; i < r->count; i++) {
         const struct sim_write *write = &l->w->writes[r->writes[i]];
         none &= !sim_bit(past, i) || sim_bit(covered, i) || write->seq > v.seq[write->identity];

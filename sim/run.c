@@ -158,8 +158,8 @@ static void heal(struct sim_world *w)
 /* Digests are not compared for a day where a peer that has left was in the middle of something, or
  * has lost that by which others let go of records. What differs when nothing moves any more is
  * found by the next session then, and goes on to the next copy by that; so, where there are blind
- * copies, what was collected comes back. And a part waits a day for whoever kept what it
- * has let go of. Whose clock has been put back is as far by now as any. */
+ * copies, what was collected comes back. And a part waits a day for whoever kept what it has let go
+ * of. Whose clock has been put back is as far by now as any. */
 static void heal_after_a_day(struct sim_world *w)
 {
     if (w->result.failed || !(w->collects || (w->parts && w->forgot)))

@@ -153,17 +153,9 @@ static void tell(struct sim_identity *to, const struct sim_identity *from, uint3
     sim_moment_add(world, to, record, &have);
 }
 
-static bool is_partial(const struct sim_node *node)
+static bool holds_beyond(const struct sim_node *node)
 {
-    struct sim_versions v = {.w = world};
-    struct bz_read *read;
-    if (node->db == NULL)
-        return true;
-    if (bz_read_begin(node->db, &read, NULL) != 0)
-        abort();
-    sim_versions_load(read, &v);
-    bz_read_end(read);
-    return v.beyond;
+    return node->db == NULL || sim_versions_of(node).beyond;
 }
 
 /* Where there are blind copies, what was collected comes back by that. And what a peer was in the
@@ -172,7 +164,7 @@ static bool is_partial(const struct sim_node *node)
 static bool may_diverge(const struct sim_node *node, uint32_t from)
 {
     const struct sim_node *peer = &world->nodes[world->identities[from].node];
-    return (world->collects && world->blind) || is_partial(node) || is_partial(peer) ||
+    return (world->collects && world->blind) || holds_beyond(node) || holds_beyond(peer) ||
            (world->collects && sim_may_differ(world, node, peer));
 }
 

@@ -477,6 +477,7 @@ struct sim_versions {
     bool beyond; /* it holds more than that */
 };
 void sim_versions_load(struct bz_read *read, struct sim_versions *out);
+struct sim_versions sim_versions_of(const struct sim_node *node); /* that is up, now */
 /* Whether a body has what a write gave the field. */
 bool sim_gives(struct sim_world *w, const struct sim_write *write, struct bz_bytes body,
     const struct sim_numbers *numbers, uint32_t field);
