@@ -41,6 +41,12 @@ static void pass(struct world *w, uint64_t ms)
         maintain(&w->site[i]);
 }
 
+static void pass_often(struct world *w, int times, uint64_t ms)
+{
+    for (int i = 0; i < times; i++)
+        pass(w, ms);
+}
+
 static void delete_some(struct site *s, uint32_t first, uint32_t count)
 {
     struct bz_db_txn *txn;
@@ -73,14 +79,12 @@ static void deleted_records_go_when_all_replicas_know(void **state)
         pass(&w, MINUTE);
         cut_off(&w, 3);
         delete_some(&w.site[1], 100, 500);
-        for (int i = 0; i < 6; i++)
-            pass(&w, MINUTE);
+        pass_often(&w, 6, MINUTE);
         /* The one that is away does not know. */
         for (uint32_t i = 0; i < 3; i++)
             assert_int_equal(state_at(&w, i).purged, 0);
         all_links(&w);
-        for (int i = 0; i < 8; i++)
-            pass(&w, MINUTE);
+        pass_often(&w, 8, MINUTE);
         for (uint32_t i = 0; i < w.sites; i++) {
             assert_int_equal(state_at(&w, i).purged, 500);
             assert_int_equal(state_at(&w, i).dead, 0);
@@ -109,14 +113,12 @@ static void a_stale_replica_brings_nothing_back_and_loses_nothing(void **state)
         write_note(&w.site[3], 10, "changed while away", BZ_DURABLE_RELAXED);
         write_note(&w.site[3], 1500, "changed while away, and deleted elsewhere before",
             BZ_DURABLE_RELAXED);
-        for (int i = 0; i < 12; i++)
-            pass(&w, 5 * DAY);
+        pass_often(&w, 12, 5 * DAY);
         for (uint32_t i = 0; i < 3; i++)
             assert_int_equal(state_at(&w, i).purged, 1000);
         write_note(&w.site[1], 1600, "made anew with an id that was deleted", BZ_DURABLE_RELAXED);
         all_links(&w);
-        for (int i = 0; i < 8; i++)
-            pass(&w, MINUTE);
+        pass_often(&w, 8, MINUTE);
         for (uint32_t i = 0; i < w.sites; i++) {
             assert_true(has_note(&w.site[i], 5000));
             assert_true(has_note(&w.site[i], 1500));
@@ -139,17 +141,14 @@ static void what_a_part_deletes_is_not_collected_before_a_full_one_has_it(void *
     set_scope(&w.site[1], (const char *const[]){"notes", "", NULL});
     all_links(&w);
     insert_many(&w.site[0], 20);
-    for (int i = 0; i < 3; i++)
-        pass(&w, MINUTE);
+    pass_often(&w, 3, MINUTE);
     assert_true(has_note(&w.site[1], 7));
     cut_off(&w, 1);
     delete_some(&w.site[1], 7, 1);
-    for (int i = 0; i < 12; i++)
-        pass(&w, 5 * DAY);
+    pass_often(&w, 12, 5 * DAY);
     assert_int_equal(state_at(&w, 1).purged, 0);
     all_links(&w);
-    for (int i = 0; i < 8; i++)
-        pass(&w, MINUTE);
+    pass_often(&w, 8, MINUTE);
     assert_false(has_note(&w.site[0], 7));
     pass(&w, DAY);
     assert_int_equal(state_at(&w, 1).purged, 1);
@@ -170,12 +169,10 @@ static void what_a_stale_replica_brings_to_a_part_goes_once_it_is_compared(void 
     all_links(&w);
     insert_many(&w.site[0], 20);
     write_note(&w.site[2], 700, "of the part", BZ_DURABLE_RELAXED);
-    for (int i = 0; i < 3; i++)
-        pass(&w, MINUTE);
+    pass_often(&w, 3, MINUTE);
     cut_off(&w, 1);
     delete_some(&w.site[0], 700, 1);
-    for (int i = 0; i < 14; i++)
-        pass(&w, 5 * DAY);
+    pass_often(&w, 14, 5 * DAY);
     assert_int_equal(state_at(&w, 0).purged, 1);
     assert_int_equal(state_at(&w, 2).purged, 1);
     cut_off(&w, 2);
@@ -185,13 +182,11 @@ static void what_a_stale_replica_brings_to_a_part_goes_once_it_is_compared(void 
     pass(&w, MINUTE);
     assert_true(has_note(&w.site[2], 700));
     link_up(&w, &w.link[1]); /* of 0 and 2 */
-    for (int i = 0; i < 3; i++)
-        pass(&w, MINUTE);
+    pass_often(&w, 3, MINUTE);
     assert_false(has_note(&w.site[2], 700));
     assert_int_equal(state_at(&w, 2).records, 20);
     all_links(&w);
-    for (int i = 0; i < 3; i++)
-        pass(&w, MINUTE);
+    pass_often(&w, 3, MINUTE);
     assert_false(has_note(&w.site[1], 700));
     assert_false(has_note(&w.site[2], 700));
     world_close(&w);
@@ -208,13 +203,11 @@ static void what_a_sender_gives_up_meanwhile_is_not_kept_by_a_new_copy(void **st
     link_up(&w, &w.link[0]);
     insert_many(&w.site[0], 3000);
     delete_some(&w.site[0], 2990, 10);
-    for (int i = 0; i < 6; i++)
-        pass(&w, MINUTE);
+    pass_often(&w, 6, MINUTE);
     assert_int_equal(state_at(&w, 1).purged, 10);
     cut_off(&w, 1);
     delete_some(&w.site[0], 0, 1000);
-    for (int i = 0; i < 12; i++)
-        pass(&w, 5 * DAY);
+    pass_often(&w, 12, 5 * DAY);
     assert_int_equal(state_at(&w, 0).purged, 1010);
 
     link_up(&w, &w.link[1]);
@@ -225,8 +218,7 @@ static void what_a_sender_gives_up_meanwhile_is_not_kept_by_a_new_copy(void **st
     while (has_note(&w.site[1], 500))
         assert_true(step(&w));
     assert_true(state_at(&w, 2).records < 2990); /* else it was not half-way */
-    for (int i = 0; i < 4; i++)
-        pass(&w, MINUTE);
+    pass_often(&w, 4, MINUTE);
     assert_int_equal(state_at(&w, 2).records, 1990);
     assert_equal(&w);
     world_close(&w);
@@ -245,8 +237,7 @@ static void a_comparison_moves_little(void **state)
     cut_off(&w, 1);
     for (uint32_t i = 0; i < 10; i++)
         delete_some(&w.site[0], i * 9973, 1);
-    for (int i = 0; i < 10; i++)
-        pass(&w, 5 * DAY);
+    pass_often(&w, 10, 5 * DAY);
     assert_int_equal(state_at(&w, 0).purged, 10);
     all_links(&w);
     settle(&w);
@@ -273,22 +264,19 @@ static void a_forgotten_replica_is_not_waited_for(void **state)
     pass(&w, MINUTE);
     cut_off(&w, 2);
     delete_some(&w.site[1], 0, 20);
-    for (int i = 0; i < 4; i++)
-        pass(&w, MINUTE);
+    pass_often(&w, 4, MINUTE);
     assert_int_equal(state_at(&w, 0).purged, 0);
     bz_db_identity(w.site[2].db, &lost);
     blaze_id nobody = fake_id(99);
     assert_int_equal(bz_db_forget(w.site[0].db, &nobody, &error), BLAZE_ENOTFOUND);
     assert_int_equal(bz_db_forget(w.site[0].db, &lost.node, NULL), 0);
     write_note(&w.site[0], 70, "something to tell", BZ_DURABLE_RELAXED);
-    for (int i = 0; i < 4; i++)
-        pass(&w, MINUTE);
+    pass_often(&w, 4, MINUTE);
     /* The other one has heard of it. */
     assert_int_equal(state_at(&w, 0).purged, 20);
     assert_int_equal(state_at(&w, 1).purged, 20);
     all_links(&w);
-    for (int i = 0; i < 4; i++)
-        pass(&w, MINUTE);
+    pass_often(&w, 4, MINUTE);
     assert_equal(&w);
     assert_int_equal(state_at(&w, 2).records, 31);
     world_close(&w);
@@ -454,14 +442,12 @@ static void blind_copies_have_silent_replicas_waited_for(void **state)
     pass(&w, MINUTE);
     cut_off(&w, 3);
     delete_some(&w.site[2], 0, 100);
-    for (int i = 0; i < 12; i++)
-        pass(&w, 5 * DAY);
+    pass_often(&w, 12, 5 * DAY);
     for (uint32_t i = 0; i < 3; i++)
         assert_int_equal(state_at(&w, i).purged, 0);
     bz_db_identity(w.site[3].db, &lost);
     assert_int_equal(bz_db_forget(w.site[1].db, &lost.node, NULL), 0);
-    for (int i = 0; i < 20; i++)
-        pass(&w, MINUTE);
+    pass_often(&w, 20, MINUTE);
     for (uint32_t i = 0; i < 3; i++)
         assert_int_equal(state_at(&w, i).purged, 100);
     /* It was forgotten and is back: what it has is there again, everywhere. */
