@@ -318,6 +318,50 @@ static void writers_take_turns_in_one_segment(void **state)
     assert_int_equal(bz_store_close(store, NULL), 0);
 }
 
+static void write_and_checkpoint(int which)
+{
+    struct bz_store *store = open_store(false);
+    uint64_t number;
+    MUST(store != NULL);
+    atomic_store(&board->started, 1);
+    for (int i = 0; i < 10; i++)
+        MUST(commit_next(store, BZ_DURABLE_FULL, &number) == 0);
+    atomic_store(&board->done[which], 1);
+    while (atomic_load(&board->stop) == 0)
+        sched_yield();
+    MUST(bz_store_checkpoint(store, &told) == 0);
+    MUST(bz_store_close(store, NULL) == 0);
+}
+
+/* The commits of the other are in the memtable here, too, when the other has moved them: nothing is
+ * left to be moved, and the next checkpoint finds room. */
+static void what_another_process_has_moved_is_let_go_of(void **state)
+{
+    (void)state;
+    uint64_t number;
+    make_store();
+    pid_t pid = start(write_and_checkpoint, 0);
+    while (atomic_load(&board->started) == 0)
+        sched_yield();
+    struct bz_store *store = open_store(false);
+    assert_non_null(store);
+    while (atomic_load(&board->done[0]) == 0)
+        sched_yield();
+    assert_int_equal(bz_test_history_now(store), 10);
+    atomic_store(&board->stop, 1);
+    assert_ends_well(pid);
+    assert_int_equal(bz_test_history_now(store), 10);
+    assert_int_equal(bz_store_checkpoint(store, NULL), 0);
+    assert_int_equal(bz_test_history_now(store), 10);
+    assert_int_equal(commit_next(store, BZ_DURABLE_FULL, &number), 0);
+    assert_int_equal(bz_store_checkpoint(store, NULL), 0);
+    assert_int_equal(bz_test_history_now(store), 11);
+    struct bz_store_stats stats;
+    bz_store_stats(store, &stats);
+    assert_int_equal(stats.checkpoint_lsn, stats.lsn);
+    assert_int_equal(bz_store_close(store, NULL), 0);
+}
+
 /* Each close has the log go on in a new segment, while the other process stands in the old one. */
 static void open_write_close(int which)
 {
@@ -540,6 +584,7 @@ int main(void)
         TEST(a_killed_writer_loses_no_acknowledged_commit),
         TEST(a_killed_writer_leaves_nothing_locked_for_the_other),
         TEST(writers_take_turns_in_one_segment),
+        TEST(what_another_process_has_moved_is_let_go_of),
         TEST(a_close_that_begins_a_new_segment_is_noticed_by_the_others),
         TEST(two_writers_and_two_readers_share_a_store),
         TEST(two_processes_may_create_it_at_once),

@@ -143,13 +143,14 @@ static void tell_synced(struct bz_disk *disk, uint64_t lsn)
     } while (atomic_load(&shared->synced) != synced);
 }
 
-/* With sync_lock held. */
+/* With sync_lock held. A sync that adds nothing, since the segment that it was of has ended
+ * meanwhile, leaves a place for the next all the same. */
 static bool reached(struct bz_disk *disk, uint64_t lsn)
 {
-    if (lsn <= atomic_load(&disk->durable))
-        return false;
-    atomic_store(&disk->durable, lsn);
-    tell_synced(disk, lsn);
+    if (lsn > atomic_load(&disk->durable)) {
+        atomic_store(&disk->durable, lsn);
+        tell_synced(disk, lsn);
+    }
     wake_waiters(disk);
     return publish(disk);
 }

@@ -21,6 +21,7 @@ static struct {
     pthread_mutex_t lock;
     pthread_cond_t changed;
     bool closed;
+    int held;    /* how many syncs it stops while it is closed; 0: all */
     int number;  /* what syncs fail with */
     int arrived; /* syncs that came to the gate */
 } gate = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
@@ -31,9 +32,10 @@ static int pass_gate(void *context, enum bz_os_op op, const char *path)
     if (op != BZ_OS_SYNC || strstr(path, ".wal") == NULL)
         return 0;
     pthread_mutex_lock(&gate.lock);
+    bool stops = gate.held == 0 || gate.arrived < gate.held;
     gate.arrived++;
     pthread_cond_broadcast(&gate.changed);
-    while (gate.closed)
+    while (gate.closed && stops)
         pthread_cond_wait(&gate.changed, &gate.lock);
     int number = gate.number;
     pthread_mutex_unlock(&gate.lock);
@@ -72,6 +74,7 @@ static int setup(void **state)
     (void)state;
     bz_test_dir_make(&dir);
     gate.closed = false;
+    gate.held = 0;
     gate.number = 0;
     gate.arrived = 0;
     bz_os_set_fault(pass_gate, NULL);
@@ -269,6 +272,58 @@ static void commits_that_wait_together_share_a_sync(void **state)
     close_store();
 }
 
+static void *commit_large(void *context)
+{
+    struct committer *committer = context;
+    static uint8_t large[20u << 10];
+    struct bz_txn *txn;
+    committer->rc = bz_txn_begin(store, &txn, NULL);
+    if (committer->rc != 0)
+        return NULL;
+    committer->rc = bz_txn_put(txn, 0, bz_bytes_text("large"), bz_bytes(large, sizeof large), NULL);
+    if (committer->rc == 0)
+        committer->rc = bz_txn_commit(txn, committer->durability, NULL);
+    else
+        bz_txn_abort(txn);
+    return NULL;
+}
+
+static bool writer_sees(const char *key)
+{
+    struct bz_txn *txn;
+    struct bz_bytes value;
+    assert_int_equal(bz_txn_begin(store, &txn, NULL), 0);
+    int rc = bz_view_get(bz_txn_view(txn), 0, bz_bytes_text(key), &value, NULL);
+    bz_txn_abort(txn);
+    return rc == 0;
+}
+
+/* Two syncs that are slow are of a segment that a third commit ends and syncs meanwhile: when they
+ * end at last they add nothing, and whoever came since still has to be woken. */
+static void who_waits_for_the_place_of_a_sync_that_adds_nothing_gets_it(void **state)
+{
+    (void)state;
+    struct committer first, second, third = {.durability = BZ_DURABLE_FULL, .rc = 1};
+    struct bz_store_options options = options_for(1000000);
+    options.segment_bytes = 16u << 10;
+    options.checkpoint_ms = 1000000;
+    open_with(options);
+    gate.held = 2;
+    set_gate(true, 0);
+    start(&first, 1, BZ_DURABLE_FULL);
+    wait_for_arrivals(1);
+    start(&second, 2, BZ_DURABLE_FULL);
+    wait_for_arrivals(2);
+    assert_int_equal(pthread_create(&third.thread, NULL, commit_large, &third), 0);
+    while (!writer_sees("large"))
+        sched_yield();
+    set_gate(false, 0);
+    assert_int_equal(finish(&first), 0);
+    assert_int_equal(finish(&second), 0);
+    assert_int_equal(finish(&third), 0);
+    close_store();
+}
+
 static void a_failed_sync_fails_the_store_for_writers_and_readers_go_on(void **state)
 {
     (void)state;
@@ -456,6 +511,7 @@ int main(void)
         TEST(who_must_not_wait_does_not_wait_for_a_sync_in_the_background),
         TEST(who_must_not_wait_does_not_begin_a_segment_of_the_log),
         TEST(commits_that_wait_together_share_a_sync),
+        TEST(who_waits_for_the_place_of_a_sync_that_adds_nothing_gets_it),
         TEST(a_failed_sync_fails_the_store_for_writers_and_readers_go_on),
         TEST(a_listener_may_read_what_it_hears_of),
         TEST(relaxed_commits_are_synced_within_their_window),

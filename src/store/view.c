@@ -197,13 +197,15 @@ int bz_disk_adopt(struct bz_disk *disk, struct bz_tree *tree, blaze_error *error
 {
     struct bz_layers *old = atomic_load(&disk->layers); /* replaced under `tail` only */
     bool forget = disk->base.read_only && atomic_load(&old->active->bytes) > FORGET_BYTES;
+    bool moved = old->frozen != NULL && old->frozen_end.lsn <= tree->log.lsn;
     int rc = 0;
-    if (tree->sequence <= old->tree->sequence)
+    /* What another process had moved before it was frozen here needs no further tree to be let go
+     * of. */
+    if (tree->sequence < old->tree->sequence || (tree->sequence == old->tree->sequence && !moved))
         return 0;
     if (is_ahead(disk, tree) || (forget && tree->log.lsn > old->tree->log.lsn)) {
         rc = bz_disk_restart(disk, tree, error);
     } else {
-        bool moved = old->frozen != NULL && old->frozen_end.lsn <= tree->log.lsn;
         struct bz_layers *layers = bz_layers_new(bz_memtable_retain(old->active),
             moved ? NULL : bz_memtable_retain(old->frozen), bz_tree_retain(tree));
         if (layers == NULL)
