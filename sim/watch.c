@@ -266,9 +266,10 @@ static int range_compare(void *context, const struct bz_range *range, const blaz
     return rc;
 }
 
-static int range_compared(void *context, const struct bz_standing *standing, blaze_error *error)
+static int range_compared(
+    void *context, uint64_t began, const struct bz_standing *standing, blaze_error *error)
 {
-    int rc = real->range_compared(context, standing, error);
+    int rc = real->range_compared(context, began, standing, error);
     if (!world->muted)
         sim_collect_retold(node_of(context));
     return rc;

@@ -156,6 +156,21 @@ static void what_a_part_deletes_is_not_collected_before_a_full_one_has_it(void *
     world_close(&w);
 }
 
+/* A comparison with a peer that knows as much has begun where our log stood at `began`, and ends;
+ * whether doubts are left. */
+static bool doubts_after_comparing(struct site *s, uint64_t began)
+{
+    struct bz_read *read = NULL;
+    struct bz_purged purged;
+    bool doubts = false;
+    assert_int_equal(bz_read_begin(s->db, &read, NULL), 0);
+    assert_int_equal(bz_purged_load(read->view, &read->arena, &purged, NULL), 0);
+    assert_int_equal(bz_scope_compared(s->db, began, &purged.vv, NULL), 0);
+    assert_int_equal(bz_scope_doubts(s->db, &purged.vv, &doubts, NULL), 0);
+    bz_read_end(read);
+    return doubts;
+}
+
 /* Who was away for too long, and is another node since, meets a part first, which it cannot compare
  * with. */
 static void what_a_stale_replica_brings_to_a_part_goes_once_it_is_compared(void **state)
@@ -178,13 +193,16 @@ static void what_a_stale_replica_brings_to_a_part_goes_once_it_is_compared(void 
     cut_off(&w, 2);
     bz_db_identity(w.site[1].db, &stale);
     assert_int_equal(bz_identity_outlived(w.site[1].db, &stale.node, NULL, NULL), 0);
+    uint64_t before = state_at(&w, 2).position;
     link_up(&w, &w.link[2]); /* of 1 and 2 */
     pass(&w, MINUTE);
     assert_true(has_note(&w.site[2], 700));
-    link_up(&w, &w.link[1]); /* of 0 and 2 */
+    assert_true(doubts_after_comparing(&w.site[2], before)); /* it came meanwhile */
+    link_up(&w, &w.link[1]);                                 /* of 0 and 2 */
     pass_often(&w, 3, MINUTE);
     assert_false(has_note(&w.site[2], 700));
     assert_int_equal(state_at(&w, 2).records, 20);
+    assert_false(doubts_after_comparing(&w.site[2], before)); /* it was compared in earnest */
     all_links(&w);
     pass_often(&w, 3, MINUTE);
     assert_false(has_note(&w.site[1], 700));

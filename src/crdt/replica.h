@@ -290,8 +290,9 @@ struct bz_replica_ops {
      * here go, unless they hold what it never had (rec.h); commits. */
     int (*range_compare)(void *context, const struct bz_range *range, const blaze_id *there,
         uint32_t count, const struct bz_standing *standing, uint64_t *removed, blaze_error *error);
-    /* All ranges have been compared. */
-    int (*range_compared)(void *context, const struct bz_standing *standing, blaze_error *error);
+    /* All ranges have been compared, beginning when our log stood at `began`. */
+    int (*range_compared)(
+        void *context, uint64_t began, const struct bz_standing *standing, blaze_error *error);
     /* Whether nothing has come from any other peer than this. */
     int (*only_from)(void *context, const blaze_id *peer, bool *out, blaze_error *error);
     /* Whether, after a position of our log, a record has come from any other peer than this all of

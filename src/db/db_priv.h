@@ -692,7 +692,8 @@ int bz_illegible_again(void *context, bool *out, blaze_error *error);
 int bz_range_list(void *context, const struct bz_range *range, struct bz_range_sum *out);
 int bz_range_compare(void *context, const struct bz_range *range, const blaze_id *there,
     uint32_t count, const struct bz_standing *standing, uint64_t *removed, blaze_error *error);
-int bz_range_compared(void *context, const struct bz_standing *standing, blaze_error *error);
+int bz_range_compared(
+    void *context, uint64_t began, const struct bz_standing *standing, blaze_error *error);
 int bz_only_from(void *context, const blaze_id *peer, bool *out, blaze_error *error);
 int bz_came_since(void *context, uint64_t position, const blaze_id *peer,
     const struct bz_vv *collected, bool *out, blaze_error *error);
@@ -727,9 +728,10 @@ struct bz_scope_kept {
     uint64_t gave_at;       /* `safe` as it was then */
     uint64_t unsure;        /* up to here even what holds nothing of this node may be nowhere else:
                                of the node that this was before, say */
+    uint64_t doubted;       /* by here something had come, not from the only peer, that may be
+                               collected; 0 once it has been compared */
     bool evicted;           /* something was let go of by hand that is in scope */
     bool whole;             /* peers may count as sent what is not here; see widen() */
-    bool doubts;            /* something has come, not from the only peer, that may be collected */
 };
 int bz_scope_load(
     struct bz_view *view, struct bz_arena *arena, struct bz_scope_kept *out, blaze_error *error);
@@ -841,8 +843,10 @@ int bz_scoped_end(struct bz_scoped *scoped, struct bz_db_txn *txn, struct bz_pee
 
 /* The replica's operations. */
 int bz_scope_doubts(void *context, const struct bz_vv *collected, bool *out, blaze_error *error);
-/* It has been compared with a peer that tells of so much. */
-int bz_scope_compared(struct bz_db *db, const struct bz_vv *collected, blaze_error *error);
+/* What was here when the log stood at `began` has been compared with a peer that tells of so much.
+ */
+int bz_scope_compared(
+    struct bz_db *db, uint64_t began, const struct bz_vv *collected, blaze_error *error);
 int bz_replica_scope(void *context, struct bz_arena *arena, struct bz_scope_state *out);
 int bz_replica_resumed(void *context, const blaze_id *former, const blaze_id *peer,
     uint64_t position, blaze_error *error);

@@ -383,7 +383,8 @@ static int retell_some(struct retelling *r, struct bz_db *db, blaze_error *error
     return rc;
 }
 
-int bz_range_compared(void *context, const struct bz_standing *standing, blaze_error *error)
+int bz_range_compared(
+    void *context, uint64_t began, const struct bz_standing *standing, blaze_error *error)
 {
     struct retelling r = {.gone = &standing->collected};
     int rc = 0;
@@ -391,7 +392,7 @@ int bz_range_compared(void *context, const struct bz_standing *standing, blaze_e
     while (rc == 0 && !r.at_end)
         rc = retell_some(&r, context, error);
     bz_arena_release(&r.arena);
-    return rc == 0 ? bz_scope_compared(context, &standing->collected, error) : rc;
+    return rc == 0 ? bz_scope_compared(context, began, &standing->collected, error) : rc;
 }
 
 struct only {

@@ -29,11 +29,10 @@
 #include "base/alloc.h"
 #include "crdt/scope.h"
 
-#define KEPT_FORMAT   2u
+#define KEPT_FORMAT   3u
 #define KEPT_MAX      (2 * BZ_SCOPE_BYTES_MAX + 256u)
 #define KEPT_EVICTED  1u
 #define KEPT_WHOLE    2u
-#define KEPT_DOUBTS   4u
 #define SWEEP_ENTRIES 4096u /* looked at in one go */
 #define SWEEP_RECORDS 512u  /* let go of in one commit */
 #define SWEPT_LAG     1024u /* positions that are swept again after a restart, at most about */
@@ -69,14 +68,14 @@ int bz_scope_load(
     kept.gave = bz_read_varint(&r);
     kept.gave_at = bz_read_varint(&r);
     kept.unsure = bz_read_varint(&r);
+    kept.doubted = bz_read_varint(&r);
     uint8_t flags = bz_read8(&r);
     kept.evicted = (flags & KEPT_EVICTED) != 0;
     kept.whole = (flags & KEPT_WHOLE) != 0;
-    kept.doubts = (flags & KEPT_DOUBTS) != 0;
     kept.scope = bz_read_sized(&r);
     kept.before = bz_read_sized(&r);
     if (!r.ok || bz_reader_left(&r) > 0 || format != KEPT_FORMAT || kept.generation == 0 ||
-        flags > (KEPT_EVICTED | KEPT_WHOLE | KEPT_DOUBTS) || kept.scope.size == 0 ||
+        flags > (KEPT_EVICTED | KEPT_WHOLE) || kept.scope.size == 0 ||
         bz_scope_check(kept.scope) != 0 || bz_scope_check(kept.before) != 0)
         return bz_error_set(
             error, BLAZE_ECORRUPT, "what is noted of the scope of this copy is corrupt");
@@ -105,9 +104,9 @@ int bz_scope_store(struct bz_txn *txn, const struct bz_scope_kept *kept, blaze_e
     bz_buf_append_varint(&value, kept->gave);
     bz_buf_append_varint(&value, kept->gave_at);
     bz_buf_append_varint(&value, kept->unsure);
+    bz_buf_append_varint(&value, kept->doubted);
     bz_buf_append8(
-        &value, (uint8_t)((kept->evicted ? KEPT_EVICTED : 0) | (kept->whole ? KEPT_WHOLE : 0) |
-                          (kept->doubts ? KEPT_DOUBTS : 0)));
+        &value, (uint8_t)((kept->evicted ? KEPT_EVICTED : 0) | (kept->whole ? KEPT_WHOLE : 0)));
     bz_buf_append_sized(&value, kept->scope);
     bz_buf_append_sized(&value, kept->before);
     int rc = value.error != 0
@@ -687,9 +686,9 @@ static int doubts_in(struct bz_view *view, struct bz_arena *arena, const struct 
 {
     struct bz_purged purged = {0};
     int rc = bz_scope_load(view, arena, kept, error);
-    if (rc == 0 && kept->doubts)
+    if (rc == 0 && kept->doubted > 0)
         rc = bz_purged_load(view, arena, &purged, error);
-    *out = rc == 0 && kept->doubts && bz_vv_includes(collected, &purged.vv);
+    *out = rc == 0 && kept->doubted > 0 && bz_vv_includes(collected, &purged.vv);
     return rc;
 }
 
@@ -705,7 +704,8 @@ int bz_scope_doubts(void *context, const struct bz_vv *collected, bool *out, bla
     return rc;
 }
 
-int bz_scope_compared(struct bz_db *db, const struct bz_vv *collected, blaze_error *error)
+int bz_scope_compared(
+    struct bz_db *db, uint64_t began, const struct bz_vv *collected, blaze_error *error)
 {
     struct bz_db_txn *txn = NULL;
     struct bz_scope_kept kept;
@@ -717,8 +717,8 @@ int bz_scope_compared(struct bz_db *db, const struct bz_vv *collected, blaze_err
     if (rc != 0)
         return rc;
     rc = doubts_in(txn->view, &txn->arena, collected, &kept, &settled, error);
-    if (rc == 0 && settled) {
-        kept.doubts = false;
+    if (rc == 0 && settled && kept.doubted <= began) {
+        kept.doubted = 0;
         txn->changed = true;
         rc = bz_scope_store(txn->txn, &kept, error);
     }

@@ -172,12 +172,12 @@ static void stay_unsure(struct bz_scoped *scoped, const struct bz_db_txn *txn,
 
 /* What comes where nothing was may come from a peer that was away for too long, and have been
  * collected: it is to be compared with another. */
-static void doubt(struct bz_scoped *scoped, const struct bz_rec *rec)
+static void doubt(struct bz_scoped *scoped, const struct bz_db_txn *txn, const struct bz_rec *rec)
 {
-    if (scoped->kept.doubts || scoped->purged.vv.count == 0 ||
-        !bz_vv_includes(&scoped->purged.vv, &rec->rvv))
+    if (scoped->purged.vv.count == 0 || !bz_vv_includes(&scoped->purged.vv, &rec->rvv))
         return;
-    scoped->kept.doubts = scoped->kept_changed = true;
+    scoped->kept.doubted = txn->state.position + 1;
+    scoped->kept_changed = true;
 }
 
 int bz_scoped_after(struct bz_scoped *scoped, struct bz_db_txn *txn,
@@ -193,7 +193,7 @@ int bz_scoped_after(struct bz_scoped *scoped, struct bz_db_txn *txn,
         if (local != NULL)
             stay_unsure(scoped, txn, stored, subsumed);
         else
-            doubt(scoped, merged);
+            doubt(scoped, txn, merged);
     }
     if (takes)
         return scoped->left ? bz_left_erase(txn, change->collection, &change->id, error) : 0;

@@ -76,8 +76,10 @@ static int count_removal(void *context, const struct bz_range *range, const blaz
     return 0;
 }
 
-static int compared_all(void *context, const struct bz_standing *standing, blaze_error *error)
+static int compared_all(
+    void *context, uint64_t began, const struct bz_standing *standing, blaze_error *error)
 {
+    (void)began;
     (void)context;
     (void)standing;
     (void)error;

@@ -145,7 +145,7 @@ static int finish(struct bz_session *s, blaze_error *error)
         return 0;
     }
     c->compared = c->mark;
-    int rc = s->replica.ops->range_compared(s->replica.context, &standing, error);
+    int rc = s->replica.ops->range_compared(s->replica.context, c->began, &standing, error);
     return rc != 0 ? rc : bz_incoming_release_head(s, error);
 }
 
