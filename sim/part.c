@@ -354,6 +354,13 @@ static bool is_going(const struct sim_world *w, uint32_t record, const struct si
     return winner != NULL && !winner->alive && sim_bit(&w->records[record].gone, winner->number);
 }
 
+/* Whether the others have collected all that a part still has, and it does not hear of that: where
+ * there are blind copies, nobody is believed what was collected. */
+static bool is_left_behind(const struct sim_world *w, uint32_t record, const struct sim_seen *seen)
+{
+    return w->blind && sim_includes(&w->records[record].gone, seen);
+}
+
 static void check_record(struct sim_world *w, const struct sim_node *node, uint32_t record,
     const struct sim_seen *full, bool exists)
 {
@@ -366,6 +373,8 @@ static void check_record(struct sim_world *w, const struct sim_node *node, uint3
     if ((there != exists || !wanted || w->blind) && is_going(w, record, there ? &seen : full))
         return;
     if (!there && sim_part_is_back(w, record, full))
+        return;
+    if (there && !exists && is_left_behind(w, record, &seen))
         return;
     if (there && !wanted)
         sim_fail(w, "node %u holds record %u, which is out of its scope", node->number, record);

@@ -277,22 +277,58 @@ static void open_between(struct world *w)
     assert_int_equal(count_of(w->site[1].db), 0);
 }
 
+/* Record 1 in a transaction that is to do to it what collecting does. */
+struct first {
+    struct bz_db_txn *txn;
+    struct bz_txn_collection *collection;
+    blaze_id id;
+    struct bz_stored stored;
+    struct bz_rec rec;
+};
+
+static void first_open(struct first *first, struct bz_db *db)
+{
+    uint32_t number;
+    bool there;
+    first->id = fake_id(1);
+    assert_int_equal(bz_db_begin(db, &first->txn, NULL), 0);
+    assert_int_equal(bz_catalog_collection(db->catalog, notes, &number), 0);
+    assert_int_equal(bz_txn_load(first->txn, number, &first->id, &first->collection, &first->stored,
+                         &first->rec, &there, NULL),
+        0);
+    assert_true(there);
+}
+
 /* As if it had been collected where it was not yet known to be anywhere else. */
 static void erase_first(struct bz_db *db)
 {
-    struct bz_db_txn *txn;
-    struct bz_txn_collection *collection;
-    struct bz_stored stored;
-    struct bz_rec rec;
-    uint32_t number;
-    blaze_id first = fake_id(1);
-    bool there;
-    assert_int_equal(bz_db_begin(db, &txn, NULL), 0);
-    assert_int_equal(bz_catalog_collection(db->catalog, notes, &number), 0);
-    assert_int_equal(bz_txn_load(txn, number, &first, &collection, &stored, &rec, &there, NULL), 0);
-    assert_true(there);
-    assert_int_equal(bz_drop_record(txn, collection, &first, &stored, &rec, NULL), 0);
-    assert_int_equal(bz_db_commit(txn, BZ_DURABLE_RELAXED, NULL), 0);
+    struct first first;
+    first_open(&first, db);
+    assert_int_equal(
+        bz_drop_record(first.txn, first.collection, &first.id, &first.stored, &first.rec, NULL), 0);
+    assert_int_equal(bz_db_commit(first.txn, BZ_DURABLE_RELAXED, NULL), 0);
+}
+
+/* As if the delete in it had been collected elsewhere: what was concurrent with that stands alone,
+ * though it has seen no more than before. */
+static void shed_delete(struct bz_db *db)
+{
+    static const uint16_t only = 0;
+    struct first first;
+    first_open(&first, db);
+    const struct bz_cell *life = &first.rec.life;
+    struct bz_rec rec = first.rec;
+    assert_int_equal(life->count, 2);
+    rec.writes += life->members[!first.rec.writes[life->members[0]].alive];
+    assert_true(rec.writes->alive);
+    rec.write_count = 1;
+    rec.cell_count = 0;
+    rec.life = rec.rest = (struct bz_cell){.count = 1, .members = &only};
+    assert_int_equal(
+        bz_write_record(first.txn, first.collection, &first.id, &first.stored, &first.rec, &rec,
+            (struct bz_origin){.node = first.txn->state.self, .untold = true}, NULL),
+        0);
+    assert_int_equal(bz_db_commit(first.txn, BZ_DURABLE_RELAXED, NULL), 0);
 }
 
 /* A part waits for who has its writes, and they have been collected: what is sent has none, and the
@@ -306,6 +342,75 @@ static void what_was_made_anew_comes_to_who_had_let_go_of_what_was_there(void **
     erase_first(full);
     put(full, 1, "a");
     meet(&w, 0);
+    assert_int_equal(count_of(part), 1);
+    assert_int_equal(bz_db_check(part, NULL, NULL, NULL), 0);
+    world_close(&w);
+}
+
+static void delete_first(struct bz_db *db)
+{
+    struct bz_db_txn *txn;
+    blaze_id first = fake_id(1);
+    assert_int_equal(bz_db_begin(db, &txn, NULL), 0);
+    assert_int_equal(bz_db_delete(txn, notes, &first, NULL), 0);
+    assert_int_equal(bz_db_commit(txn, BZ_DURABLE_RELAXED, NULL), 0);
+}
+
+/* The links of a mesh of four. */
+enum { L01, L02, L03, L12, L13, L23 };
+
+/* The version vector says that it was shown; but then it was deleted. */
+static void what_is_in_scope_since_a_delete_was_collected_comes(void **state)
+{
+    (void)state;
+    struct world w;
+    world_open(&w, 6, MESH, 4);
+    struct bz_db *full = w.site[0].db, *part = w.site[1].db;
+    assert_int_equal(take_notes(part, "kind = \"a\""), 0);
+    put(w.site[2].db, 1, "a");
+    w.wall_ms += 10;
+    put(full, 1, "b");
+    delete_first(full);
+    put(full, 2, "a");
+    meet(&w, L02);
+    meet(&w, L01);
+    assert_int_equal(count_of(part), 1);
+    shed_delete(full);
+    assert_int_equal(count_of(full), 2);
+    meet(&w, L01);
+    assert_int_equal(count_of(part), 2);
+    meet(&w, L02);
+    put(w.site[2].db, 1, "c");
+    meet(&w, L12);
+    assert_int_equal(count_of(part), 1);
+    world_close(&w);
+}
+
+/* The same where the part itself had deleted it, and has noted in which state it was let go of. */
+static void what_was_let_go_of_comes_since_a_delete_was_collected(void **state)
+{
+    (void)state;
+    struct world w;
+    world_open(&w, 6, MESH, 4);
+    struct bz_db *part = w.site[1].db;
+    assert_int_equal(take_notes(part, "kind = \"a\""), 0);
+    put(part, 2, "b");
+    exchange(&w); /* all know of all, and wait for the third with collecting */
+    put(w.site[2].db, 1, "a");
+    w.wall_ms += 10;
+    put(part, 1, "b");
+    delete_first(part);
+    meet(&w, L01);
+    meet(&w, L03);
+    erase_first(w.site[0].db);
+    meet(&w, L02);
+    meet(&w, L01);
+    assert_int_equal(count_of(part), 1);
+    meet(&w, L23);
+    meet(&w, L13);
+    assert_int_equal(count_of(part), 0);
+    shed_delete(w.site[3].db);
+    meet(&w, L13);
     assert_int_equal(count_of(part), 1);
     assert_int_equal(bz_db_check(part, NULL, NULL, NULL), 0);
     world_close(&w);
@@ -486,6 +591,8 @@ int main(void)
         cmocka_unit_test(every_allocation_of_an_exchange_may_fail),
         cmocka_unit_test(a_partial_replica_that_becomes_another_node_claims_anew_and_loses_nothing),
         cmocka_unit_test(what_was_made_anew_comes_to_who_had_let_go_of_what_was_there),
+        cmocka_unit_test(what_is_in_scope_since_a_delete_was_collected_comes),
+        cmocka_unit_test(what_was_let_go_of_comes_since_a_delete_was_collected),
         cmocka_unit_test(what_lacks_a_write_that_was_let_go_of_comes_when_that_is_lost),
         cmocka_unit_test(who_writes_anew_what_it_has_let_go_of_has_seen_that),
         cmocka_unit_test(what_was_sent_and_let_go_of_comes_back_to_who_is_a_full_one_since),

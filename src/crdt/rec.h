@@ -74,6 +74,8 @@ struct bz_vector {
 void bz_vector_release(struct bz_vector *vector);
 /* The entry of dot.node becomes at least dot.seq. BLAZE_ENOMEM. */
 int bz_vector_raise(struct bz_vector *vector, struct bz_dot dot);
+/* The same for each dot; after BLAZE_ENOMEM for some of them. */
+int bz_vector_raise_all(struct bz_vector *vector, const struct bz_vv *vv);
 
 struct bz_write {
     struct bz_dot dot;

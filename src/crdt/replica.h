@@ -70,6 +70,12 @@ struct bz_scope_state {
     bool empty; /* nothing is here yet, so that nothing need be taken back */
 };
 
+/* What a peer must have had for what it sent of records that a partial replica has let go of. */
+struct bz_awaited {
+    uint64_t own; /* our writes up to here, which were in one of them; 0: nothing */
+    bool all;     /* all that we have been shown, of which one was, since the record is untold */
+};
+
 /* A peer's state when a position of its log is fully applied, or ours when it is sent. */
 struct bz_head {
     uint64_t position;
@@ -323,12 +329,12 @@ struct bz_replica_ops {
     int (*resumed)(void *context, const blaze_id *former, const blaze_id *peer, uint64_t position,
         blaze_error *error);
     /* Says whether the changes come from a partial replica, up to where the peer has acknowledged
-     * our log, and up to which of our writes it had all before it read what it sends; right after
-     * apply_begin(). */
-    void (*apply_from)(struct bz_apply *apply, bool scoped, uint64_t acked, uint64_t has);
-    /* A record that was let go of with writes of ours is not taken in from a peer that may not have
-     * had these. The least that was waited for, of what has been applied; 0: nothing. */
-    uint64_t (*apply_awaits)(const struct bz_apply *apply);
+     * our log, and what it had all of before it read what it sends, which stays until the commit;
+     * right after apply_begin(). */
+    void (*apply_from)(
+        struct bz_apply *apply, bool scoped, uint64_t acked, const struct bz_vv *had);
+    /* What was not taken in, of what has been applied, since the peer may not have had enough. */
+    struct bz_awaited (*apply_awaits)(const struct bz_apply *apply);
     /* Whether something has come where nothing was that may have been collected, and a peer that
      * tells of so much would know: a partial replica then compares, though it is not behind. */
     int (*doubts)(void *context, const struct bz_vv *collected, bool *out, blaze_error *error);

@@ -114,3 +114,11 @@ int bz_vector_raise(struct bz_vector *vector, struct bz_dot dot)
     vv->count++;
     return 0;
 }
+
+int bz_vector_raise_all(struct bz_vector *vector, const struct bz_vv *vv)
+{
+    int rc = 0;
+    for (uint32_t i = 0; rc == 0 && i < vv->count; i++)
+        rc = bz_vector_raise(vector, vv->entries[i]);
+    return rc;
+}

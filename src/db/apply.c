@@ -402,14 +402,14 @@ int bz_apply_lacks(struct bz_apply *apply, bool *out, blaze_error *error)
     return bz_illegible_any(apply->txn->view, out, error);
 }
 
-void bz_apply_from(struct bz_apply *apply, bool scoped, uint64_t acked, uint64_t has)
+void bz_apply_from(struct bz_apply *apply, bool scoped, uint64_t acked, const struct bz_vv *had)
 {
     apply->scoped.peer_full = !scoped;
     apply->scoped.peer_acked = acked;
-    apply->scoped.peer_has = has;
+    apply->scoped.peer_had = had;
 }
 
-uint64_t bz_apply_awaits(const struct bz_apply *apply)
+struct bz_awaited bz_apply_awaits(const struct bz_apply *apply)
 {
     return apply->scoped.awaited;
 }

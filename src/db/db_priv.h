@@ -778,9 +778,10 @@ int bz_shown_covers(struct bz_db_txn *txn, const struct bz_vv *rvv, bool *out, b
 int bz_gone_note(struct bz_db_txn *txn, uint32_t collection, const blaze_id *id,
     const struct bz_vv *rvv, blaze_error *error);
 
-/* Whether it was noted in a state that covers this one, and so out of scope. */
+/* Whether it was noted in a state that covers this one, and so out of scope; for what is untold,
+ * that covers more than this one. */
 int bz_gone_since(struct bz_view *view, struct bz_arena *arena, uint32_t collection,
-    const blaze_id *id, const struct bz_vv *rvv, bool *out, blaze_error *error);
+    const blaze_id *id, const struct bz_vv *rvv, bool untold, bool *out, blaze_error *error);
 
 /* Takes away notes that our version vector covers, some in a commit; or all of them. */
 int bz_gone_prune(struct bz_db_txn *txn, blaze_error *error);
@@ -812,8 +813,8 @@ struct bz_scoped {
     struct bz_peer_state peer;      /* as it was known before */
     bool peer_full;                 /* it said so */
     uint64_t peer_acked;            /* it has acknowledged our log up to here */
-    uint64_t peer_has;              /* it had our writes up to here when it read what it sends */
-    uint64_t awaited;               /* the least for want of which something was not taken in */
+    const struct bz_vv *peer_had;   /* it had all of this when it read what it sends */
+    struct bz_awaited awaited;      /* for want of this something was not taken in */
     bool peer_alone;                /* no other peer is known */
     struct bz_purged purged;        /* as far as we know, if there are others */
     bool left;                      /* the last change's record is noted as one that has left */
@@ -863,8 +864,8 @@ int bz_apply_resolve(struct bz_apply *apply, enum bz_term term, struct bz_bytes 
 int bz_apply_change(
     struct bz_apply *apply, const struct bz_change *change, bool *changed, blaze_error *error);
 int bz_apply_lacks(struct bz_apply *apply, bool *out, blaze_error *error);
-void bz_apply_from(struct bz_apply *apply, bool scoped, uint64_t acked, uint64_t has);
-uint64_t bz_apply_awaits(const struct bz_apply *apply);
+void bz_apply_from(struct bz_apply *apply, bool scoped, uint64_t acked, const struct bz_vv *had);
+struct bz_awaited bz_apply_awaits(const struct bz_apply *apply);
 int bz_apply_marker(
     struct bz_apply *apply, const struct bz_change *change, bool *changed, blaze_error *error);
 int bz_apply_commit(struct bz_apply *apply, const struct bz_peer_state *peer,

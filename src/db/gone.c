@@ -88,12 +88,10 @@ static int note_add(struct taking *t, struct bz_bytes value)
     struct bz_reader noted = bz_reader(value);
     struct bz_vv state = {0};
     int rc = note_next(&noted, &t->arena, &state, t->error);
-    for (uint32_t i = 0; rc == 0 && i < state.count; i++) {
-        rc = bz_vector_raise(t->sum, state.entries[i]);
-        if (rc != 0)
-            bz_error_code(t->error, rc);
-    }
-    return rc == BLAZE_END ? 0 : rc;
+    if (rc != 0)
+        return rc == BLAZE_END ? 0 : rc;
+    rc = bz_vector_raise_all(t->sum, &state);
+    return rc == 0 ? 0 : bz_error_code(t->error, rc);
 }
 
 static int take(void *context, struct bz_bytes key, struct bz_bytes value)
@@ -171,14 +169,14 @@ int bz_gone_note(struct bz_db_txn *txn, uint32_t collection, const blaze_id *id,
 }
 
 int bz_gone_since(struct bz_view *view, struct bz_arena *arena, uint32_t collection,
-    const blaze_id *id, const struct bz_vv *rvv, bool *out, blaze_error *error)
+    const blaze_id *id, const struct bz_vv *rvv, bool untold, bool *out, blaze_error *error)
 {
     struct bz_reader noted;
     struct bz_vv state;
     int rc = note_load(view, gone_prefix, collection, id, &noted, error);
     *out = false;
     while (rc == 0 && !*out && (rc = note_next(&noted, arena, &state, error)) == 0)
-        *out = bz_vv_includes(&state, rvv);
+        *out = bz_vv_includes(&state, rvv) && !(untold && bz_vv_includes(rvv, &state));
     return rc == BLAZE_END ? 0 : rc;
 }
 

@@ -333,7 +333,7 @@ static int is_wanted(struct sweep *sweep, struct bz_view *view, struct bz_arena 
 {
     bool gone = false;
     *out = bz_selection_takes(sweep->selection, collection, id, rec);
-    int rc = !*out ? 0 : bz_gone_since(view, arena, collection, id, &rec->rvv, &gone, error);
+    int rc = !*out ? 0 : bz_gone_since(view, arena, collection, id, &rec->rvv, false, &gone, error);
     *out &= !gone;
     return rc;
 }

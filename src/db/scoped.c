@@ -23,6 +23,10 @@
  *       whatever the scope becomes, until it is here again: who writes it anew has seen that, and
  *       it is not taken in from a peer that does not have all writes of ours yet. One that had them
  *       and sends the record without has collected them (sync/incoming.c finds that out).
+ *   G6  What is untold (collect.c) is another state of writes that may have been shown. It is known
+ *       only if a state that was noted covers more, and by the version vector only if the peer may
+ *       not have had all of that: then what we were shown may be newer (sync/incoming.c asks for it
+ *       once more when it does).
  */
 
 #include "db/db_priv.h"
@@ -41,6 +45,30 @@ static int note_brought(struct bz_scoped *scoped, struct bz_db_txn *txn,
     return bz_gone_note(txn, change->collection, &change->id, rvv, error);
 }
 
+/* Whether a peer that had this has had all that we have been shown (G2, G4). */
+static int has_all_shown(struct bz_scoped *scoped, struct bz_db_txn *txn, const struct bz_vv *had,
+    bool *out, blaze_error *error)
+{
+    struct bz_vv ours;
+    int rc = bz_version_vector(txn->view, txn->state.self, 0, &scoped->arena, &ours, error);
+    *out = rc == 0 && bz_vv_includes(had, &ours);
+    return rc;
+}
+
+/* Whether our version vector says that a record has been shown (G2, G6). */
+static int is_covered(struct bz_scoped *scoped, struct bz_db_txn *txn,
+    const struct bz_change *change, bool *out, blaze_error *error)
+{
+    bool newest = false;
+    int rc = bz_shown_covers(txn, &change->rec.rvv, out, error);
+    if (rc != 0 || !*out || !change->untold || !scoped->peer_full)
+        return rc;
+    rc = has_all_shown(scoped, txn, scoped->peer_had, &newest, error);
+    scoped->awaited.all |= !newest;
+    *out = !newest;
+    return rc;
+}
+
 /* Whether a record that is not here is known, or cannot be the newest (G1, G5). */
 static int is_known(struct bz_scoped *scoped, struct bz_db_txn *txn, const struct bz_change *change,
     bool *out, blaze_error *error)
@@ -49,7 +77,7 @@ static int is_known(struct bz_scoped *scoped, struct bz_db_txn *txn, const struc
     struct bz_arena *arena = &scoped->arena;
     uint32_t self = txn->state.self;
     struct bz_vv left;
-    int rc = bz_shown_covers(txn, rvv, out, error);
+    int rc = is_covered(scoped, txn, change, out, error);
     if (rc != 0 || *out)
         return rc;
     rc = bz_left_load(txn->view, arena, change->collection, &change->id, &left, error);
@@ -58,8 +86,9 @@ static int is_known(struct bz_scoped *scoped, struct bz_db_txn *txn, const struc
     scoped->left = left.count > 0;
     uint64_t own = bz_vv_get(&left, self);
     bool lacks = own > bz_vv_get(rvv, self);
-    if (lacks && own > scoped->peer_has) {
-        scoped->awaited = scoped->awaited == 0 || own < scoped->awaited ? own : scoped->awaited;
+    if (lacks && own > bz_vv_get(scoped->peer_had, self)) {
+        struct bz_awaited *awaited = &scoped->awaited;
+        awaited->own = awaited->own == 0 || own < awaited->own ? own : awaited->own;
         *out = true;
         return 0;
     }
@@ -69,7 +98,8 @@ static int is_known(struct bz_scoped *scoped, struct bz_db_txn *txn, const struc
         if (rc != 0)
             return rc;
     }
-    return bz_gone_since(txn->view, arena, change->collection, &change->id, rvv, out, error);
+    return bz_gone_since(
+        txn->view, arena, change->collection, &change->id, rvv, change->untold, out, error);
 }
 
 /* ---- one commit ---- */
@@ -133,14 +163,11 @@ int bz_scoped_before(struct bz_scoped *scoped, struct bz_db_txn *txn,
 int bz_scoped_takes_version(struct bz_scoped *scoped, struct bz_db_txn *txn, const struct bz_vv *vv,
     bool *out, blaze_error *error)
 {
-    struct bz_vv ours;
     *out = true;
-    if (scoped->selection == NULL || !bz_scope_filtered(scoped->kept.scope) ||
-        BZ_MUTANT(STATES_SUMMED))
-        return 0;
-    int rc = bz_version_vector(txn->view, txn->state.self, 0, &scoped->arena, &ours, error);
-    *out = rc == 0 && bz_vv_includes(vv, &ours);
-    return rc;
+    return scoped->selection == NULL || !bz_scope_filtered(scoped->kept.scope) ||
+                   BZ_MUTANT(STATES_SUMMED)
+               ? 0
+               : has_all_shown(scoped, txn, vv, out, error);
 }
 
 /* Lets go of a record that is here, if it can go: *out. */

@@ -29,6 +29,7 @@ void bz_incoming_init(struct bz_session *s)
 void bz_incoming_release(struct bz_session *s)
 {
     bz_vector_release(&s->in.vv);
+    bz_vector_release(&s->in.had);
     bz_terms_learnt_release(&s->in.terms);
     bz_buf_release(&s->in.raw);
     bz_buf_release(&s->in.renamed);
@@ -287,6 +288,24 @@ static bool on_diverged(struct bz_session *s)
     return first;
 }
 
+/* Whether something was not taken in since the peer might not have had what it calls for, and it
+ * does by now: writes of ours that belong to it, which it has collected, then; or all that we have
+ * been shown. */
+static int find_missed(struct bz_session *s, bool *out)
+{
+    const struct bz_incoming *in = &s->in;
+    struct bz_vv ours;
+    *out = in->awaits.own != 0 && in->awaits.own <= bz_vv_get(&in->had.vv, in->self);
+    if (*out || !in->awaits.all)
+        return 0;
+    bz_arena_reset(&s->in.arena);
+    int rc = s->replica.ops->version(s->replica.context, &s->in.arena, &ours);
+    *out = rc == 0;
+    for (uint32_t i = 0; *out && i < ours.count; i++)
+        *out = ours.entries[i].node == in->self || bz_vv_covers(&in->had.vv, ours.entries[i]);
+    return rc;
+}
+
 /* Commits what is applied; with the head, if what was gathered leads to the peer's. *again, only
  * with a head: what should be here is not, so that its log is to be read from the start. */
 static int commit(struct bz_session *s, const struct bz_head *head, bool *again, blaze_error *error)
@@ -294,18 +313,21 @@ static int commit(struct bz_session *s, const struct bz_head *head, bool *again,
     struct bz_incoming *in = &s->in;
     struct bz_peer_state state = bz_incoming_peer(s);
     struct bz_apply *apply = in->ahead;
-    bool lacks = false, diverged = false;
+    bool missed = false, lacks = false, diverged = false;
+    int rc = 0;
     in->ahead = NULL;
     in->gathered = 0;
     if (head != NULL)
-        in->has = bz_vv_get(&head->vv, in->self);
-    if (head != NULL && in->awaits != 0 && in->awaits <= in->has) {
-        /* Something was not taken in since the peer might not have had writes of ours that belong
-         * to it, and it did, and has collected them. */
+        rc = bz_vector_raise_all(&in->had, &head->vv);
+    if (rc == 0 && head != NULL)
+        rc = find_missed(s, &missed);
+    if (rc != 0)
+        bz_error_code(error, rc);
+    if (missed) {
         head = NULL;
         *again = true;
     }
-    int rc = find_lacks(s, apply, &lacks, error);
+    rc = rc == 0 ? find_lacks(s, apply, &lacks, error) : rc;
     if (rc != 0) {
         s->replica.ops->apply_abort(apply);
         return rc;
@@ -338,7 +360,8 @@ static int ask_from(struct bz_session *s, uint64_t cursor, blaze_error *error)
     s->in.round++;
     s->in.begun = s->in.at_head = s->in.withheld = false;
     s->in.cursor = cursor;
-    s->in.reached = s->in.awaits = 0;
+    s->in.reached = 0;
+    s->in.awaits = (struct bz_awaited){0};
     bz_terms_learnt_release(&s->in.terms);
     bz_vector_release(&s->in.vv);
     bz_lazy_reset(s);
@@ -358,7 +381,7 @@ static int begin_apply(struct bz_session *s, blaze_error *error)
         return rc;
     in->before = (struct bz_gathered_from){in->cursor, in->as_of, in->trail};
     if (s->replica.ops->apply_from != NULL)
-        s->replica.ops->apply_from(in->ahead, s->out.scoped, bz_scope_acked(s), in->has);
+        s->replica.ops->apply_from(in->ahead, s->out.scoped, bz_scope_acked(s), &in->had.vv);
     return 0;
 }
 
@@ -377,14 +400,20 @@ static void drop(struct bz_session *s)
     in->trail = in->before.trail;
 }
 
+static void add_awaited(struct bz_awaited *sum, struct bz_awaited more)
+{
+    if (more.own != 0 && (sum->own == 0 || more.own < sum->own))
+        sum->own = more.own;
+    sum->all |= more.all;
+}
+
 /* A chunk is applied. If it is not the last, the commit is left to who knows whether another has
  * come. */
 static void gather(struct bz_session *s, const struct bz_chunk *chunk)
 {
     struct bz_incoming *in = &s->in;
-    uint64_t awaits = in->scope == 0 ? 0 : s->replica.ops->apply_awaits(in->ahead);
-    if (awaits != 0 && (in->awaits == 0 || awaits < in->awaits))
-        in->awaits = awaits;
+    if (in->scope != 0)
+        add_awaited(&in->awaits, s->replica.ops->apply_awaits(in->ahead));
     in->gathered++;
     in->cursor = chunk->to;
     in->as_of = chunk->as_of;

@@ -67,14 +67,6 @@ static void begin(struct bz_session *s)
     c->whole = true;
 }
 
-static int take(struct bz_vector *vector, const struct bz_vv *vv)
-{
-    int rc = 0;
-    for (uint32_t i = 0; rc == 0 && i < vv->count; i++)
-        rc = bz_vector_raise(vector, vv->entries[i]);
-    return rc;
-}
-
 static uint64_t mark_of(const struct bz_vv *vv)
 {
     return vv->count == 0 ? 0 : bz_hash128(vv->entries, vv->count * sizeof *vv->entries, 0).low | 1;
@@ -86,9 +78,9 @@ int bz_reconcile_heard(struct bz_session *s, const struct bz_standing *standing)
     struct bz_reconcile *c = &s->reconcile;
     if (is_blind(s) || s->out.scoped)
         return 0;
-    int rc = take(&c->has, &standing->has);
+    int rc = bz_vector_raise_all(&c->has, &standing->has);
     if (rc == 0)
-        rc = take(&c->collected, &standing->collected);
+        rc = bz_vector_raise_all(&c->collected, &standing->collected);
     c->collected_stamp = standing->collected_stamp;
     c->mark = mark_of(&c->collected.vv);
     c->fresh |= standing->fresh;

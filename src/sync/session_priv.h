@@ -159,8 +159,8 @@ struct bz_incoming {
     struct bz_trail trail;    /* of that */
     uint64_t scope;           /* generation of our scope; 0: we are a full replica */
     uint64_t held;            /* the cursor that there was under the scope before */
-    uint64_t has;             /* of our writes, as the peer's last head has told */
-    uint64_t awaits;          /* see apply_awaits(), of this round */
+    struct bz_vector had;     /* what the peer had all of, as its last head has told */
+    struct bz_awaited awaits; /* see apply_awaits(), of this round */
     uint64_t looked;          /* position of our log at which the scope was last looked at */
     struct bz_dot claim;      /* the only entry of a partial replica's head that counts here */
     uint64_t head;            /* of the peer's log, as far as known */
