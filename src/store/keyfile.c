@@ -4,12 +4,13 @@
 #include "base/alloc.h"
 #include "crypto/keys.h"
 #include "os/os.h"
+#include "store/presence.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 
 #define NAME     "key"
-#define NEW_NAME "key.new-" /* and a random number: two may change the secret at once */
+#define NEW_NAME "key.new-" /* and a random number: a crash may have left one */
 
 bool bz_keyfile_is(const char *name)
 {
@@ -42,11 +43,8 @@ static int replace(const char *directory, const uint8_t vault[BZ_VAULT_SIZE], bl
     char *fresh = bz_path_join(directory, name), *path = bz_path_join(directory, NAME);
     rc = fresh == NULL || path == NULL ? bz_error_code(error, BLAZE_ENOMEM)
                                        : write_whole(fresh, vault, error);
-    if (rc == 0) {
+    if (rc == 0)
         rc = bz_path_rename(fresh, path, error);
-        if (rc == BLAZE_ENOTFOUND) /* who has just changed it took ours for a leftover */
-            rc = bz_error_set(error, BLAZE_EBUSY, "%s: another changes it at this moment", path);
-    }
     if (rc == 0)
         rc = bz_dir_sync(directory, error);
     else if (fresh != NULL)
@@ -157,25 +155,73 @@ static int remove_leftover(void *directory, const char *name)
     return 0;
 }
 
-int bz_store_change_secret(const char *path, const struct bz_vault_secret *from,
+/* What whoever changes the secret holds: nobody rewrites the store meanwhile, which would put a key
+ * of the old data beside the new; and nobody else changes the secret, for the last of them would
+ * undo what the first was told is done. */
+struct hold {
+    struct bz_file presence, key;
+};
+
+static int lock_key(struct hold *hold, blaze_error *error)
+{
+    int rc = bz_file_lock(&hold->key, true, false, NULL, NULL);
+    if (rc == 0 && !bz_file_is_at(&hold->key, hold->key.path))
+        rc = BLAZE_EBUSY; /* it was changed just now */
+    return rc == 0
+               ? 0
+               : bz_error_set(error, rc, "%s: another changes it at this moment", hold->key.path);
+}
+
+static int hold_it(struct hold *hold, const char *directory, blaze_error *error)
+{
+    struct bz_file_mark mark;
+    blaze_error detail;
+    char *path = bz_path_join(directory, NAME);
+    if (path == NULL)
+        return bz_error_code(error, BLAZE_ENOMEM);
+    int rc = bz_path_mark(directory, &mark, error);
+    if (rc == 0) {
+        rc = bz_file_open(&hold->key, path, BZ_OPEN_WRITE, &detail);
+        if (rc == BLAZE_ENOTFOUND)
+            rc = bz_error_set(error, BLAZE_EINVAL,
+                "%s: is not sealed: to seal it means to rewrite it", directory);
+        else if (rc != 0)
+            bz_error_set(error, rc, "%s", detail.text);
+    }
+    if (rc == 0)
+        rc = bz_presence_take(&hold->presence, directory, &mark, false, false, error);
+    bz_free(path);
+    return rc == 0 ? lock_key(hold, error) : rc;
+}
+
+static int change(const char *directory, const struct bz_vault_secret *from,
     const struct bz_vault_secret *to, blaze_error *error)
 {
     uint8_t vault[BZ_VAULT_SIZE_MAX + 1], changed[BZ_VAULT_SIZE];
     blaze_error detail;
     size_t size = 0;
-    if (!bz_path_is_dir(path))
-        return bz_error_set(error, BLAZE_ENOTFOUND, "%s: no database there", path);
-    int rc = read_whole(path, vault, &size, &detail);
-    if (rc == BLAZE_ENOTFOUND)
-        return bz_error_set(
-            error, BLAZE_EINVAL, "%s: is not sealed: to seal it means to rewrite it", path);
+    int rc = read_whole(directory, vault, &size, error);
     if (rc != 0)
-        return bz_error_set(error, rc, "%s", detail.text);
+        return rc;
     rc = bz_vault_change(changed, bz_bytes(vault, size), from, to, &detail);
     if (rc != 0)
-        return at(path, rc, &detail, error);
-    rc = replace(path, changed, error);
+        return at(directory, rc, &detail, error);
+    rc = replace(directory, changed, error);
     if (rc == 0)
-        bz_dir_list(path, remove_leftover, (void *)(uintptr_t)path, NULL); /* of a crash */
+        bz_dir_list(directory, remove_leftover, (void *)(uintptr_t)directory, NULL);
+    return rc;
+}
+
+int bz_store_change_secret(const char *path, const struct bz_vault_secret *from,
+    const struct bz_vault_secret *to, blaze_error *error)
+{
+    struct hold hold = {{.fd = -1}, {.fd = -1}};
+    if (!bz_path_is_dir(path))
+        return bz_error_set(error, BLAZE_ENOTFOUND, "%s: no database there", path);
+    int rc = hold_it(&hold, path, error);
+    if (rc == 0)
+        rc = change(path, from, to, error);
+    bz_file_close(&hold.key);
+    bz_file_close(&hold.presence);
     return rc;
 }

@@ -3,6 +3,7 @@
 /* Sealed stores and their key: who gets in, and what a crash leaves of making and changing it. */
 
 #include "store/keyfile.h"
+#include "store/presence.h"
 
 #include "store/testing.h"
 
@@ -296,6 +297,36 @@ static void the_next_change_takes_away_what_a_crash_left(void **state)
     assert_int_equal(keys(), 1);
 }
 
+static void only_one_changes_the_secret_at_a_time(void **state)
+{
+    (void)state;
+    struct bz_vault_secret old = passphrase("old"), new = passphrase("new");
+    struct bz_file key;
+    make(&old);
+    assert_int_equal(bz_file_open(&key, in("key"), BZ_OPEN_WRITE, NULL), 0);
+    assert_int_equal(bz_file_lock(&key, true, false, NULL, NULL), 0);
+    assert_int_equal(bz_store_change_secret(dir.path, &old, &new, NULL), BLAZE_EBUSY);
+    bz_file_close(&key);
+    assert_true(opens(dir.path, &old));
+    assert_int_equal(bz_store_change_secret(dir.path, &old, &new, NULL), 0);
+    assert_true(opens(dir.path, &new));
+}
+
+/* Else the key that it leaves might be that of the data which is about to go. */
+static void the_secret_does_not_change_while_the_store_is_rewritten(void **state)
+{
+    (void)state;
+    struct bz_vault_secret old = passphrase("old"), new = passphrase("new");
+    struct bz_file presence;
+    struct bz_file_mark mark;
+    make(&old);
+    assert_int_equal(bz_path_mark(dir.path, &mark, NULL), 0);
+    assert_int_equal(bz_presence_take(&presence, dir.path, &mark, true, true, NULL), 0);
+    assert_int_equal(bz_store_change_secret(dir.path, &old, &new, NULL), BLAZE_EBUSY);
+    bz_file_close(&presence);
+    assert_true(opens(dir.path, &old));
+}
+
 static int no_manifest(void *context, enum bz_os_op op, const char *path)
 {
     (void)context;
@@ -339,6 +370,8 @@ int main(void)
         TEST(there_must_be_something_to_change),
         TEST(a_change_that_is_cut_off_leaves_the_old_or_the_new),
         TEST(the_next_change_takes_away_what_a_crash_left),
+        TEST(only_one_changes_the_secret_at_a_time),
+        TEST(the_secret_does_not_change_while_the_store_is_rewritten),
         TEST(a_store_that_was_not_made_to_the_end_can_be_made_otherwise),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

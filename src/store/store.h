@@ -95,7 +95,7 @@ void bz_store_remove(const char *path);
 /* Has the sealed store at `path` open with another secret from now on, or with the same one and
  * other costs. The data stays as it is, and so do those who have the store open. A crash leaves the
  * one or the other. BLAZE_EAUTH, BLAZE_EINVAL if it is not sealed, BLAZE_ENOTFOUND, BLAZE_ECORRUPT;
- * BLAZE_EBUSY if another does the same at this moment. */
+ * BLAZE_EBUSY if another does the same at this moment, or has the store alone. */
 int bz_store_change_secret(const char *path, const struct bz_vault_secret *from,
     const struct bz_vault_secret *to, blaze_error *error);
 
