@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Checkpoints, and the thread that does in the background what has a time: syncing relaxed commits
- * within their window, moving the memtable to the base when it is full or old.
+ * Checkpoints, and the threads that do in the background what has a time: the syncer syncs relaxed
+ * commits within their window; the mover moves the memtable to the base when it is full or old,
+ * which may take longer than that window.
  *
  * A checkpoint freezes the active memtable (a new one takes over, at once), makes its commits
  * durable in the log, writes it out as tables, replaces the manifest by one that names them and
@@ -24,11 +25,6 @@
 
 /* ---- asking for it ---- */
 
-static void wake(struct bz_disk *disk)
-{
-    pthread_cond_signal(&disk->wake);
-}
-
 void bz_background_relaxed(struct bz_disk *disk)
 {
     if (atomic_load_explicit(&disk->relaxed_armed, memory_order_relaxed) ||
@@ -36,7 +32,7 @@ void bz_background_relaxed(struct bz_disk *disk)
         return;
     pthread_mutex_lock(&disk->wake_lock);
     disk->relaxed_due = bz_os_mono_ns() + (uint64_t)disk->relaxed_ms * 1000000u;
-    wake(disk);
+    pthread_cond_signal(&disk->syncer.wake);
     pthread_mutex_unlock(&disk->wake_lock);
 }
 
@@ -49,7 +45,7 @@ void bz_background_aged(struct bz_disk *disk, bool soon)
     disk->aged_due = bz_os_mono_ns();
     if (!soon)
         disk->aged_due += (uint64_t)disk->checkpoint_ms * 1000000u;
-    wake(disk);
+    pthread_cond_signal(&disk->mover.wake);
     pthread_mutex_unlock(&disk->wake_lock);
 }
 
@@ -57,7 +53,7 @@ static void ask_for_checkpoint(struct bz_disk *disk)
 {
     pthread_mutex_lock(&disk->wake_lock);
     disk->full_due = true;
-    wake(disk);
+    pthread_cond_signal(&disk->mover.wake);
     pthread_mutex_unlock(&disk->wake_lock);
 }
 
@@ -65,7 +61,7 @@ void bz_background_resized(struct bz_disk *disk)
 {
     pthread_mutex_lock(&disk->wake_lock);
     disk->resized = true;
-    wake(disk);
+    pthread_cond_signal(&disk->syncer.wake);
     pthread_mutex_unlock(&disk->wake_lock);
 }
 
@@ -76,26 +72,29 @@ static size_t table_bytes(const struct bz_memtable *table)
     return table == NULL ? 0 : atomic_load_explicit(&table->bytes, memory_order_relaxed);
 }
 
-bool bz_disk_freeze(struct bz_disk *disk)
+/* With `tail` held. */
+static int freeze(struct bz_disk *disk, const struct bz_layers *old)
+{
+    struct bz_layers *layers = bz_layers_new(bz_memtable_new(disk->checkpoint_bytes),
+        bz_memtable_retain(old->active), bz_tree_retain(old->tree));
+    if (layers == NULL)
+        return BLAZE_ENOMEM;
+    layers->frozen_end = disk->log.tail;
+    bz_layers_replace(disk, layers);
+    atomic_store(&disk->aged_armed, false);
+    return 0;
+}
+
+int bz_disk_freeze(struct bz_disk *disk)
 {
     pthread_mutex_lock(&disk->tail);
-    struct bz_layers *old = atomic_load(&disk->layers); /* replaced under `tail` only */
-    bool clear = old->frozen == NULL;
-    bool frozen = false;
-    if (clear && !bz_memtable_empty(old->active)) {
-        struct bz_layers *layers = bz_layers_new(bz_memtable_new(disk->checkpoint_bytes),
-            bz_memtable_retain(old->active), bz_tree_retain(old->tree));
-        if (layers != NULL) {
-            layers->frozen_end = disk->log.tail;
-            bz_layers_replace(disk, layers);
-            atomic_store(&disk->aged_armed, false);
-            frozen = true;
-        }
-    }
+    const struct bz_layers *old = atomic_load(&disk->layers); /* replaced under `tail` only */
+    bool empty = bz_memtable_empty(old->active);
+    int rc = old->frozen != NULL ? BLAZE_EBUSY : empty ? 0 : freeze(disk, old);
     pthread_mutex_unlock(&disk->tail);
-    if (frozen)
+    if (rc == 0 && !empty)
         ask_for_checkpoint(disk);
-    return clear;
+    return rc;
 }
 
 /* Twice the limit, and the last one not yet gone. */
@@ -116,7 +115,7 @@ int bz_disk_wait_for_room(struct bz_disk *disk, blaze_error *error)
     while (rc == 0 && bz_disk_crowded(disk)) {
         int failed = atomic_exchange(&disk->checkpoint_error, 0);
         disk->full_due = true;
-        wake(disk);
+        pthread_cond_signal(&disk->mover.wake);
         if (failed != 0)
             rc = bz_error_set(error, failed, "%s: the log cannot be moved into the base: %s",
                 disk->path, blaze_error_string(failed));
@@ -200,7 +199,7 @@ static int checkpoint_frozen(struct bz_disk *disk, blaze_error *error)
     pthread_mutex_lock(&disk->wake_lock);
     atomic_store(&disk->checkpoint_error, rc);
     disk->resized = true;
-    wake(disk);
+    pthread_cond_signal(&disk->syncer.wake);
     pthread_cond_broadcast(&disk->room);
     pthread_mutex_unlock(&disk->wake_lock);
     return rc;
@@ -210,11 +209,13 @@ int bz_disk_checkpoint(struct bz_disk *disk, blaze_error *error)
 {
     for (;;) {
         pthread_mutex_lock(&disk->writer);
-        bool all = bz_disk_freeze(disk);
+        int frozen = bz_disk_freeze(disk);
         pthread_mutex_unlock(&disk->writer);
         int rc = checkpoint_frozen(disk, error);
-        if (rc != 0 || all)
+        if (rc != 0 || frozen == 0)
             return rc;
+        if (frozen != BLAZE_EBUSY)
+            return bz_error_code(error, frozen);
     }
 }
 
@@ -237,86 +238,116 @@ int bz_disk_settle(struct bz_disk *disk, blaze_error *error)
     return rc;
 }
 
-/* ---- the thread ---- */
+/* ---- the threads ---- */
 
 static bool due(uint64_t when, uint64_t now)
 {
     return when != 0 && when <= now;
 }
 
-/* With wake_lock held: until there is something to do. */
-static void sleep_until_due(struct bz_disk *disk)
+/* With wake_lock held: until a time (0: none), or until there is something else to do. */
+static void sleep_until(struct bz_disk *disk, struct bz_background *background, uint64_t when)
 {
-    uint64_t next = disk->relaxed_due;
-    if (disk->aged_due != 0 && (next == 0 || disk->aged_due < next))
-        next = disk->aged_due;
-    if (next == 0) {
-        pthread_cond_wait(&disk->wake, &disk->wake_lock);
+    if (when == 0) {
+        pthread_cond_wait(&background->wake, &disk->wake_lock);
         return;
     }
-    struct timespec at = {(time_t)(next / 1000000000u), (long)(next % 1000000000u)};
-    pthread_cond_timedwait(&disk->wake, &disk->wake_lock, &at);
+    struct timespec at = {(time_t)(when / 1000000000u), (long)(when % 1000000000u)};
+    pthread_cond_timedwait(&background->wake, &disk->wake_lock, &at);
 }
 
-static void *run(void *context)
+static void *run_syncer(void *context)
 {
     struct bz_disk *disk = context;
     pthread_mutex_lock(&disk->wake_lock);
     while (!disk->stop) {
-        uint64_t now = bz_os_mono_ns();
-        bool sync = due(disk->relaxed_due, now);
-        bool aged = due(disk->aged_due, now);
-        bool move = aged || disk->full_due;
+        bool sync = due(disk->relaxed_due, bz_os_mono_ns());
         bool resized = disk->resized;
-        if (!sync && !move && !resized) {
-            sleep_until_due(disk);
+        if (!sync && !resized) {
+            sleep_until(disk, &disk->syncer, disk->relaxed_due);
             continue;
         }
         if (sync)
             disk->relaxed_due = 0;
-        if (aged)
-            disk->aged_due = 0;
-        disk->full_due = disk->resized = false;
+        disk->resized = false;
         pthread_mutex_unlock(&disk->wake_lock);
         if (sync) {
             atomic_store(&disk->relaxed_armed, false); /* first: what comes now wants a new one */
             bz_sync_up_to(disk, atomic_load(&disk->appended), NULL);
         }
-        int rc = 0;
-        if (move)
-            bz_compactor_wait(disk);
-        if (aged)
-            rc = bz_disk_checkpoint(disk, NULL);
-        else if (move)
-            rc = checkpoint_frozen(disk, NULL);
         if (resized)
             bz_listener_call(&disk->size_listener);
         pthread_mutex_lock(&disk->wake_lock);
-        if (rc != 0 && !atomic_load(&disk->failed))
-            disk->aged_due = bz_os_mono_ns() + RETRY_NS;
     }
     pthread_mutex_unlock(&disk->wake_lock);
     return NULL;
 }
 
-int bz_background_start(struct bz_disk *disk, blaze_error *error)
+/* Moves what is frozen, and, if it is old, what is not. */
+static int move(struct bz_disk *disk, bool aged)
 {
-    int number = pthread_create(&disk->background, NULL, run, disk);
+    if (aged)
+        atomic_store(&disk->aged_armed, false); /* also if there is nothing to be frozen */
+    bz_compactor_wait(disk);
+    return aged ? bz_disk_checkpoint(disk, NULL) : checkpoint_frozen(disk, NULL);
+}
+
+static void *run_mover(void *context)
+{
+    struct bz_disk *disk = context;
+    pthread_mutex_lock(&disk->wake_lock);
+    while (!disk->stop) {
+        bool aged = due(disk->aged_due, bz_os_mono_ns());
+        if (!aged && !disk->full_due) {
+            sleep_until(disk, &disk->mover, disk->aged_due);
+            continue;
+        }
+        if (aged)
+            disk->aged_due = 0;
+        disk->full_due = false;
+        pthread_mutex_unlock(&disk->wake_lock);
+        int rc = move(disk, aged);
+        pthread_mutex_lock(&disk->wake_lock);
+        if (rc != 0 && !atomic_load(&disk->failed)) {
+            atomic_store(&disk->aged_armed, true);
+            disk->aged_due = bz_os_mono_ns() + RETRY_NS;
+        }
+    }
+    pthread_mutex_unlock(&disk->wake_lock);
+    return NULL;
+}
+
+static int start(struct bz_disk *disk, struct bz_background *background,
+    void *(*run)(void *context), blaze_error *error)
+{
+    int number = pthread_create(&background->thread, NULL, run, disk);
     if (number != 0)
         return bz_error_errno(error, number, "start a thread");
-    disk->background_runs = true;
+    background->runs = true;
     return 0;
+}
+
+int bz_background_start(struct bz_disk *disk, blaze_error *error)
+{
+    int rc = start(disk, &disk->syncer, run_syncer, error);
+    return rc != 0 ? rc : start(disk, &disk->mover, run_mover, error);
+}
+
+static void join(struct bz_background *background)
+{
+    if (background->runs)
+        pthread_join(background->thread, NULL);
+    background->runs = false;
 }
 
 void bz_background_stop(struct bz_disk *disk)
 {
-    if (!disk->background_runs)
-        return;
     pthread_mutex_lock(&disk->wake_lock);
     disk->stop = true;
-    wake(disk);
+    pthread_cond_signal(&disk->syncer.wake);
+    pthread_cond_signal(&disk->mover.wake);
     pthread_mutex_unlock(&disk->wake_lock);
     bz_compactor_stop(disk);
-    pthread_join(disk->background, NULL);
-    disk->background_runs = false;
+    join(&disk->mover);
+    join(&disk->syncer);
 }

@@ -197,7 +197,8 @@ static void init_conds(struct bz_disk *disk)
     pthread_condattr_t attributes;
     pthread_condattr_init(&attributes);
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(&disk->wake, &attributes);
+    pthread_cond_init(&disk->syncer.wake, &attributes);
+    pthread_cond_init(&disk->mover.wake, &attributes);
     pthread_cond_init(&disk->room, &attributes);
     pthread_condattr_destroy(&attributes);
 }
@@ -263,7 +264,8 @@ static void disk_free(struct bz_disk *disk)
     bz_listener_release(&disk->listener);
     bz_listener_release(&disk->size_listener);
     pthread_cond_destroy(&disk->room);
-    pthread_cond_destroy(&disk->wake);
+    pthread_cond_destroy(&disk->mover.wake);
+    pthread_cond_destroy(&disk->syncer.wake);
     pthread_mutex_destroy(&disk->wake_lock);
     pthread_cond_destroy(&disk->compacted);
     pthread_mutex_destroy(&disk->compactor_lock);

@@ -11,7 +11,7 @@
  *   cursor.c      walking over both at once
  *   commit.c      transactions
  *   sync.c        durability and visibility: who syncs, who waits, what snapshots see
- *   checkpoint.c  the background thread
+ *   checkpoint.c  the two background threads
  *   compactor.c   the thread that merges tables, while there is something to merge
  *
  * STATE. The commits up to LSN x are in the base; those after x are in the memtables of `layers`
@@ -32,7 +32,7 @@
  *                   lock file, for the other processes
  *   tail            the log, the active memtable's links, replacing the layers
  *   sync_lock       durable, visible, appended, failed, the waiters
- *   wake_lock       what the background thread waits for
+ *   wake_lock       what the background threads wait for
  *   layers_lock     only to swap the pointer, or to take a reference of what it points at
  * No reader takes `writer`, and `tail` only when another process has committed.
  */
@@ -102,6 +102,13 @@ struct bz_disk_txn {
     uint32_t count;
 };
 
+/* A thread for what has a time. */
+struct bz_background {
+    pthread_t thread;
+    bool runs;
+    pthread_cond_t wake;
+};
+
 struct bz_disk {
     struct bz_store base;
     char *path;
@@ -149,16 +156,15 @@ struct bz_disk {
 
     pthread_mutex_t checkpointing;
     struct bz_file checkpoint_file; /* its lock: the same among processes */
-    pthread_t background;
-    bool background_runs;
     pthread_mutex_t wake_lock;
-    pthread_cond_t wake;
-    pthread_cond_t room;  /* a checkpoint has ended */
-    uint64_t relaxed_due; /* when to sync, 0: nothing to sync */
-    uint64_t aged_due;    /* when to checkpoint */
-    bool full_due;        /* the memtable is full */
-    bool resized;         /* the size listener is to be called */
+    pthread_cond_t room; /* a checkpoint has ended */
     bool stop;
+    struct bz_background syncer;
+    uint64_t relaxed_due; /* when to sync, 0: nothing to sync */
+    bool resized;         /* the size listener is to be called */
+    struct bz_background mover;
+    uint64_t aged_due; /* when to checkpoint */
+    bool full_due;     /* the memtable is full */
     atomic_bool relaxed_armed;
     atomic_bool aged_armed;
     atomic_int checkpoint_error; /* of the last attempt */
@@ -174,7 +180,7 @@ struct bz_disk {
     atomic_int compaction_error; /* of the last one */
 
     struct bz_listener listener;
-    struct bz_listener size_listener; /* called by the background thread */
+    struct bz_listener size_listener; /* called by the syncer */
     atomic_size_t open_handles;
     atomic_uint_fast64_t checkpoints, compactions, syncs, written;
 
@@ -291,8 +297,8 @@ void bz_background_aged(struct bz_disk *disk, bool soon);
 void bz_background_resized(struct bz_disk *disk);
 
 /* With `writer` held and no transaction open: freezes the active memtable, unless it is empty, and
- * has it moved. False if one is frozen already. */
-bool bz_disk_freeze(struct bz_disk *disk);
+ * has it moved. BLAZE_EBUSY if one is frozen already, BLAZE_ENOMEM. */
+int bz_disk_freeze(struct bz_disk *disk);
 
 /* Whether the base is too far behind for another commit. */
 bool bz_disk_crowded(struct bz_disk *disk);

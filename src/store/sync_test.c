@@ -24,11 +24,25 @@ static struct {
     int held;    /* how many syncs it stops while it is closed; 0: all */
     int number;  /* what syncs fail with */
     int arrived; /* syncs that came to the gate */
+    bool tables_closed;
+    int tables_arrived;
 } gate = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
+
+static void pass_gate_of_tables(void)
+{
+    pthread_mutex_lock(&gate.lock);
+    gate.tables_arrived++;
+    pthread_cond_broadcast(&gate.changed);
+    while (gate.tables_closed)
+        pthread_cond_wait(&gate.changed, &gate.lock);
+    pthread_mutex_unlock(&gate.lock);
+}
 
 static int pass_gate(void *context, enum bz_os_op op, const char *path)
 {
     (void)context;
+    if (op == BZ_OS_SYNC && strstr(path, ".tbl") != NULL)
+        pass_gate_of_tables();
     if (op != BZ_OS_SYNC || strstr(path, ".wal") == NULL)
         return 0;
     pthread_mutex_lock(&gate.lock);
@@ -48,6 +62,22 @@ static void set_gate(bool closed, int number)
     gate.closed = closed;
     gate.number = number;
     pthread_cond_broadcast(&gate.changed);
+    pthread_mutex_unlock(&gate.lock);
+}
+
+static void set_gate_of_tables(bool closed)
+{
+    pthread_mutex_lock(&gate.lock);
+    gate.tables_closed = closed;
+    pthread_cond_broadcast(&gate.changed);
+    pthread_mutex_unlock(&gate.lock);
+}
+
+static void wait_for_a_table(void)
+{
+    pthread_mutex_lock(&gate.lock);
+    while (gate.tables_arrived == 0)
+        pthread_cond_wait(&gate.changed, &gate.lock);
     pthread_mutex_unlock(&gate.lock);
 }
 
@@ -77,6 +107,8 @@ static int setup(void **state)
     gate.held = 0;
     gate.number = 0;
     gate.arrived = 0;
+    gate.tables_closed = false;
+    gate.tables_arrived = 0;
     bz_os_set_fault(pass_gate, NULL);
     return 0;
 }
@@ -379,6 +411,22 @@ static void relaxed_commits_are_synced_within_their_window(void **state)
     close_store();
 }
 
+static void relaxed_commits_are_synced_in_time_however_long_a_checkpoint_takes(void **state)
+{
+    (void)state;
+    struct bz_store_options options = options_for(1);
+    options.checkpoint_ms = 1;
+    open_with(options);
+    set_gate_of_tables(true);
+    assert_int_equal(bz_test_commit(store, 1, BZ_DURABLE_FULL, NULL), 0);
+    wait_for_a_table();
+    int before = arrivals();
+    assert_int_equal(bz_test_commit(store, 2, BZ_DURABLE_RELAXED, NULL), 0);
+    wait_for_arrivals(before + 1);
+    set_gate_of_tables(false);
+    close_store();
+}
+
 static void relaxed_commits_do_not_wait_for_the_disk(void **state)
 {
     (void)state;
@@ -394,6 +442,15 @@ static void relaxed_commits_do_not_wait_for_the_disk(void **state)
     close_store();
 }
 
+static void wait_for_a_checkpoint_of_all(void)
+{
+    struct bz_store_stats stats;
+    do {
+        sched_yield();
+        bz_store_stats(store, &stats);
+    } while (stats.checkpoint_lsn < stats.lsn);
+}
+
 static void an_old_memtable_moves_to_the_base(void **state)
 {
     (void)state;
@@ -401,13 +458,28 @@ static void an_old_memtable_moves_to_the_base(void **state)
     options.checkpoint_ms = 1;
     open_with(options);
     for (uint64_t i = 1; i <= 3; i++) {
-        struct bz_store_stats stats;
         assert_int_equal(bz_test_commit(store, i, BZ_DURABLE_RELAXED, NULL), 0);
-        do {
-            sched_yield();
-            bz_store_stats(store, &stats);
-        } while (stats.checkpoint_lsn < i);
+        wait_for_a_checkpoint_of_all();
         assert_int_equal(bz_test_history_now(store), i);
+    }
+    close_store();
+}
+
+/* Its time comes when there is nothing to be moved. */
+static void a_memtable_that_grows_old_after_a_full_one_moves_too(void **state)
+{
+    (void)state;
+    struct committer large = {.durability = BZ_DURABLE_FULL};
+    struct bz_store_options options = options_for(0);
+    options.checkpoint_bytes = 16u << 10;
+    options.checkpoint_ms = 1;
+    open_with(options);
+    for (uint64_t i = 1; i <= 20; i++) {
+        commit_large(&large);
+        assert_int_equal(large.rc, 0);
+        wait_for_a_checkpoint_of_all();
+        assert_int_equal(bz_test_commit(store, i, BZ_DURABLE_RELAXED, NULL), 0);
+        wait_for_a_checkpoint_of_all();
     }
     close_store();
 }
@@ -515,8 +587,10 @@ int main(void)
         TEST(a_failed_sync_fails_the_store_for_writers_and_readers_go_on),
         TEST(a_listener_may_read_what_it_hears_of),
         TEST(relaxed_commits_are_synced_within_their_window),
+        TEST(relaxed_commits_are_synced_in_time_however_long_a_checkpoint_takes),
         TEST(relaxed_commits_do_not_wait_for_the_disk),
         TEST(an_old_memtable_moves_to_the_base),
+        TEST(a_memtable_that_grows_old_after_a_full_one_moves_too),
         TEST(a_writer_that_waits_for_room_does_not_stop_who_makes_it),
         TEST(a_closed_store_keeps_next_to_nothing_of_its_log),
         TEST(memory_and_log_stay_bounded_however_much_is_written),
