@@ -30,18 +30,33 @@ static struct bz_memtable *table_of(const struct bz_disk_txn *txn)
 
 /* ---- the writer's place ---- */
 
-/* With the lock file held: all that is in the log, and the lock file's word on it put right. */
-static int catch_up(struct bz_disk *disk, bool now, blaze_error *error)
+/* With `tail` and the lock file held: whether the log may have more than we have read. */
+static bool is_behind(struct bz_disk *disk)
 {
     struct bz_shared *shared = disk->shared;
-    int rc = 0;
+    return atomic_load(&shared->announced) != atomic_load(&disk->seen) ||
+           atomic_load(&shared->segment) != disk->log.tail.segment ||
+           atomic_load(&shared->appending) != 0 || atomic_load(&shared->boot) != disk->boot;
+}
+
+/* With the lock file held: all that is in the log, and the lock file's word on it put right. */
+static int catch_up(struct bz_disk *disk, blaze_error *error)
+{
     pthread_mutex_lock(&disk->tail);
-    if (atomic_load(&shared->announced) != atomic_load(&disk->seen) ||
-        atomic_load(&shared->segment) != disk->log.tail.segment ||
-        atomic_load(&shared->appending) != 0 || atomic_load(&shared->boot) != disk->boot)
-        rc = now ? bz_error_code(error, BLAZE_EBUSY) : bz_disk_catch_up(disk, error);
+    int rc = is_behind(disk) ? bz_disk_catch_up(disk, error) : 0;
     pthread_mutex_unlock(&disk->tail);
     return rc;
+}
+
+/* The same for who must not wait: BLAZE_EBUSY if there is anything to be read, or if another is at
+ * it. */
+static int catch_up_now(struct bz_disk *disk, blaze_error *error)
+{
+    if (pthread_mutex_trylock(&disk->tail) != 0)
+        return bz_error_code(error, BLAZE_EBUSY);
+    bool behind = is_behind(disk) || bz_disk_base_moved(disk);
+    pthread_mutex_unlock(&disk->tail);
+    return behind ? bz_error_code(error, BLAZE_EBUSY) : 0;
 }
 
 static int settle_in(struct bz_disk *disk, blaze_error *error)
@@ -68,7 +83,7 @@ static int take_place(struct bz_disk *disk, bool now, struct bz_seat **seat, bla
     int rc = bz_file_lock(&disk->lock_file, true, !now, NULL, error);
     if (rc != 0)
         return rc;
-    rc = catch_up(disk, now, error);
+    rc = now ? catch_up_now(disk, error) : catch_up(disk, error);
     if (rc == 0)
         rc = bz_seat_take(disk, seat, error);
     if (rc == 0) {

@@ -3,7 +3,8 @@
 /*
  * The thread that compacts. It is begun when a checkpoint leaves something to be merged, and ends
  * when nothing is left. Of all processes one compacts at a time; one that finds another at it
- * leaves it to that one, which goes on until nothing is due.
+ * leaves it to that one, which goes on until nothing is due, and looks once more when it has let
+ * others in.
  *
  * A compaction that fails leaves all as it was: the tree is deeper than it should be, which costs
  * time and room and nothing else. It is tried again after the next checkpoint.
@@ -32,7 +33,7 @@ static int commit(struct bz_disk *disk, struct bz_compaction *compaction, blaze_
     return rc;
 }
 
-/* With the file `compaction` locked: the tree as all processes have left it. */
+/* The tree as all processes have left it. */
 static int current_tree(struct bz_disk *disk, struct bz_tree **out, blaze_error *error)
 {
     struct bz_tree *known = bz_disk_tree(disk);
@@ -64,16 +65,45 @@ static int compact_once(struct bz_disk *disk, enum bz_compaction_need need, blaz
     return rc;
 }
 
+/* Whether something is due in a tree, which is let go of. */
+static bool is_due(struct bz_disk *disk, struct bz_tree *tree, enum bz_compaction_need need)
+{
+    struct bz_compaction compaction;
+    int rc = bz_compaction_pick(&compaction, &disk->tables, tree, need);
+    if (rc == 0)
+        bz_compaction_release(&compaction);
+    bz_tree_release(tree);
+    return rc == 0;
+}
+
+/* All that is due; BLAZE_END at the end of it. */
+static int compact_all(struct bz_disk *disk, enum bz_compaction_need need, blaze_error *error)
+{
+    int rc = bz_file_lock(&disk->compaction_file, true, false, NULL, error);
+    if (rc != 0)
+        return rc;
+    do {
+        rc = compact_once(disk, need, error);
+    } while (rc == 0);
+    bz_file_unlock(&disk->compaction_file, NULL);
+    return rc;
+}
+
+/* Whether another process has added something that is due after we had looked, and was turned away
+ * from it. */
+static bool is_left(struct bz_disk *disk, enum bz_compaction_need need)
+{
+    struct bz_tree *tree;
+    return current_tree(disk, &tree, NULL) == 0 && is_due(disk, tree, need);
+}
+
 int bz_disk_compact(struct bz_disk *disk, enum bz_compaction_need need, blaze_error *error)
 {
+    int rc;
     pthread_mutex_lock(&disk->compacting);
-    int rc = bz_file_lock(&disk->compaction_file, true, false, NULL, error);
-    if (rc == 0) {
-        do {
-            rc = compact_once(disk, need, error);
-        } while (rc == 0);
-        bz_file_unlock(&disk->compaction_file, NULL);
-    }
+    do {
+        rc = compact_all(disk, need, error);
+    } while (rc == BLAZE_END && is_left(disk, need));
     pthread_mutex_unlock(&disk->compacting);
     /* Busy: another process is at it, or a checkpoint was in the way. */
     return rc == BLAZE_END || rc == BLAZE_EBUSY ? 0 : rc;
@@ -81,22 +111,17 @@ int bz_disk_compact(struct bz_disk *disk, enum bz_compaction_need need, blaze_er
 
 /* ---- the thread ---- */
 
-static bool is_due(struct bz_disk *disk)
-{
-    struct bz_compaction compaction;
-    struct bz_tree *tree = bz_disk_tree(disk);
-    int rc = bz_compaction_pick(&compaction, &disk->tables, tree, BZ_COMPACT_NEEDED);
-    if (rc == 0)
-        bz_compaction_release(&compaction);
-    bz_tree_release(tree);
-    return rc == 0;
-}
-
 static void *run(void *context)
 {
     struct bz_disk *disk = context;
-    int rc = bz_disk_compact(disk, BZ_COMPACT_NEEDED, NULL);
+    int rc;
     pthread_mutex_lock(&disk->compactor_lock);
+    do {
+        disk->compactor_again = false;
+        pthread_mutex_unlock(&disk->compactor_lock);
+        rc = bz_disk_compact(disk, BZ_COMPACT_NEEDED, NULL);
+        pthread_mutex_lock(&disk->compactor_lock);
+    } while (rc == 0 && disk->compactor_again && !atomic_load(&disk->compactor_stop));
     atomic_store(&disk->compaction_error, rc);
     disk->compactor_runs = false;
     pthread_cond_broadcast(&disk->compacted);
@@ -106,9 +131,10 @@ static void *run(void *context)
 
 void bz_compactor_wake(struct bz_disk *disk)
 {
-    if (!is_due(disk))
+    if (!is_due(disk, bz_disk_tree(disk), BZ_COMPACT_NEEDED))
         return;
     pthread_mutex_lock(&disk->compactor_lock);
+    disk->compactor_again = true; /* it may be about to end */
     if (!disk->compactor_runs && !atomic_load(&disk->compactor_stop)) {
         if (disk->compactor_began)
             pthread_join(disk->compactor, NULL);

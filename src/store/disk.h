@@ -176,6 +176,7 @@ struct bz_disk {
     pthread_t compactor;
     bool compactor_began; /* there is a thread to be joined, */
     bool compactor_runs;  /* and it has not come to its end */
+    bool compactor_again; /* something has become due since it began to look */
     atomic_bool compactor_stop;
     atomic_int compaction_error; /* of the last one */
 
@@ -212,6 +213,9 @@ int bz_disk_catch_up(struct bz_disk *disk, blaze_error *error);
  * has behind it. On failure all is as it was. If damage is known, what is before it will do, even
  * if that is nothing: then the log has no segment. */
 int bz_disk_restart(struct bz_disk *disk, struct bz_tree *tree, blaze_error *error);
+
+/* Whether there is another manifest than the one that we have read. */
+bool bz_disk_base_moved(struct bz_disk *disk);
 
 /* With `tail` held: takes `tree`, which may be that of another process, in place of the one that
  * the layers have, and lets go of what it has moved. */

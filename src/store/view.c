@@ -228,8 +228,7 @@ static bool behind(struct bz_disk *disk)
            !atomic_load(&disk->writing);
 }
 
-/* Whether there is another manifest than the one that we have read. */
-static bool base_moved(struct bz_disk *disk)
+bool bz_disk_base_moved(struct bz_disk *disk)
 {
     return atomic_load_explicit(&disk->shared->sequence, memory_order_acquire) !=
                atomic_load_explicit(&disk->sequence, memory_order_relaxed) &&
@@ -280,7 +279,7 @@ static int enter(struct bz_disk_view *view, blaze_error *error)
     struct bz_disk *disk = view->disk;
     for (;;) {
         int rc = behind(disk) ? catch_up(disk, error) : 0;
-        while (rc == 0 && base_moved(disk))
+        while (rc == 0 && bz_disk_base_moved(disk))
             rc = follow_base(disk, error);
         if (rc != 0)
             return rc;
@@ -447,7 +446,7 @@ uint64_t bz_disk_lsn(struct bz_store *store)
         bz_disk_catch_up(disk, NULL);
     }
     pthread_mutex_unlock(&disk->tail);
-    if (base_moved(disk))
+    if (bz_disk_base_moved(disk))
         follow_base(disk, NULL);
     return atomic_load_explicit(&disk->visible, memory_order_acquire);
 }
