@@ -298,6 +298,20 @@ static int ended_segment(struct bz_disk *disk, blaze_error *error)
     return 0;
 }
 
+/* Makes room for a frame, which may end a segment and sync it. */
+static int make_room(
+    struct bz_disk *disk, uint32_t payload, uint32_t unsynced, bool *synced, blaze_error *error)
+{
+    struct bz_log *log = &disk->log;
+    struct bz_sync sync;
+    if (bz_log_fits(log, payload))
+        return bz_log_make_room(log, payload, unsynced, synced, error);
+    bz_sync_begin(disk, &sync);
+    int rc = bz_log_make_room(log, payload, unsynced, synced, error);
+    bool counts = bz_sync_end(disk, &sync, rc != BLAZE_EFAILED);
+    return rc != 0 || counts ? rc : bz_disk_failed(disk, error);
+}
+
 /* Writes the frame to the log; with `tail` held. */
 static int append(struct bz_disk *disk, blaze_error *error)
 {
@@ -307,7 +321,7 @@ static int append(struct bz_disk *disk, blaze_error *error)
     uint64_t segment = log->tail.segment;
     bool synced;
     atomic_store(&disk->shared->appending, 1);
-    int rc = bz_log_make_room(log, payload, unsynced, &synced, error);
+    int rc = make_room(disk, payload, unsynced, &synced, error);
     atomic_store(&disk->shared->segment, log->tail.segment); /* also if the commit fails */
     if (log->tail.segment != segment)
         bz_background_resized(disk);
@@ -376,12 +390,16 @@ int bz_disk_txn_commit(struct bz_txn *base, enum bz_durability durability, blaze
 int bz_disk_start_over(struct bz_disk *disk, blaze_error *error)
 {
     struct bz_txn *txn;
+    struct bz_sync sync;
     int rc = bz_txn_begin(&disk->base, &txn, error);
     if (rc != 0)
         return rc;
     pthread_mutex_lock(&disk->tail);
     atomic_store(&disk->shared->appending, 1);
+    bz_sync_begin(disk, &sync);
     rc = bz_log_start_over(&disk->log, unsynced_commits(disk), error);
+    if (!bz_sync_end(disk, &sync, rc != BLAZE_EFAILED) && rc == 0)
+        rc = bz_disk_failed(disk, error);
     atomic_store(&disk->shared->segment, disk->log.tail.segment);
     if (rc == 0)
         rc = ended_segment(disk, error);

@@ -94,6 +94,16 @@ struct bz_waiter {
     struct bz_waiter *next;
 };
 
+/* A sync that was begun. */
+struct bz_sync {
+    uint64_t
+        target; /* the commits up to here are durable once it counts; 0: that is not known yet */
+    bool ended;
+    bool counts;
+    pthread_cond_t heard;
+    struct bz_sync *next;
+};
+
 struct bz_disk_txn {
     struct bz_txn base;
     struct bz_seat *seat;
@@ -146,6 +156,7 @@ struct bz_disk {
     struct bz_waiter *waiters;       /* by LSN */
     uint64_t sync_target;            /* of the newest sync that was begun */
     unsigned syncing;
+    struct bz_sync *syncs_begun; /* and have not ended, or do not count yet; oldest first */
     atomic_int failed;
     atomic_bool names_due; /* nobody is known to have synced the names of the store */
 
@@ -279,6 +290,11 @@ int bz_sync_names(struct bz_disk *disk, blaze_error *error);
 
 /* All commits up to `lsn` are durable: so the base or a finished segment says. */
 void bz_sync_known(struct bz_disk *disk, uint64_t lsn);
+
+/* Around a sync of the log that is done elsewhere. The latter waits for the older ones: false if
+ * it, or one of them, has failed. */
+void bz_sync_begin(struct bz_disk *disk, struct bz_sync *sync);
+bool bz_sync_end(struct bz_disk *disk, struct bz_sync *sync, bool well);
 
 /* Waits for, or does, the sync that makes the waiter's commit durable. */
 int bz_sync_wait(struct bz_disk *disk, struct bz_waiter *waiter, blaze_error *error);

@@ -299,18 +299,22 @@ uint64_t bz_log_room(const struct bz_log *log)
                : log->segment->header.size - used;
 }
 
+bool bz_log_fits(const struct bz_log *log, uint64_t payload)
+{
+    return bz_frame_space(payload) <= bz_log_room(log);
+}
+
 int bz_log_make_room(
     struct bz_log *log, uint64_t payload, uint32_t unsynced, bool *synced, blaze_error *error)
 {
     *synced = false;
-    uint64_t space = bz_frame_space(payload);
-    if (log->tail.offset + space + BZ_FRAME_HEADER > log->segment->header.size) {
+    if (!bz_log_fits(log, payload)) {
         int rc = rotate(log, payload, false, unsynced, error);
         if (rc != 0)
             return rc;
         *synced = true;
     }
-    return allocate(log, log->tail.offset + space + BZ_FRAME_HEADER, error);
+    return allocate(log, log->tail.offset + bz_frame_space(payload) + BZ_FRAME_HEADER, error);
 }
 
 int bz_log_start_over(struct bz_log *log, uint32_t unsynced, blaze_error *error)

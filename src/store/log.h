@@ -90,6 +90,7 @@ int bz_log_check_end(struct bz_log *log, blaze_error *error);
 
 /* What can be appended before a new segment must begin. */
 uint64_t bz_log_room(const struct bz_log *log);
+bool bz_log_fits(const struct bz_log *log, uint64_t payload);
 
 /* Makes room for a frame with `payload` bytes, in a new segment if need be. *synced says that all
  * commits so far have been synced on the way. `unsynced` as in struct bz_frame. */

@@ -8,6 +8,9 @@
  * covered them, or until they are woken to start the next. So commits that come while a sync runs
  * share the one after it.
  *
+ * The system tells of a write that failed to one sync of a file alone, whichever comes first. So a
+ * sync counts once all that were begun before it have ended well.
+ *
  * The first sync of a store that may be new also makes its names durable, before any commit in it
  * is said to be: until then nobody was told that there is a store.
  *
@@ -36,6 +39,8 @@ static void fail_locked(struct bz_disk *disk)
     atomic_store(&disk->failed, 1);
     for (struct bz_waiter *waiter = disk->waiters; waiter != NULL; waiter = waiter->next)
         pthread_cond_signal(&waiter->wake);
+    for (struct bz_sync *sync = disk->syncs_begun; sync != NULL; sync = sync->next)
+        pthread_cond_signal(&sync->heard);
 }
 
 void bz_disk_fail(struct bz_disk *disk)
@@ -143,8 +148,7 @@ static void tell_synced(struct bz_disk *disk, uint64_t lsn)
     } while (atomic_load(&shared->synced) != synced);
 }
 
-/* With sync_lock held. A sync that adds nothing, since the segment that it was of has ended
- * meanwhile, leaves a place for the next all the same. */
+/* With sync_lock held. */
 static bool reached(struct bz_disk *disk, uint64_t lsn)
 {
     if (lsn > atomic_load(&disk->durable)) {
@@ -196,13 +200,75 @@ int bz_sync_names(struct bz_disk *disk, blaze_error *error)
     return rc;
 }
 
+/* ---- syncs under way ---- */
+
+/* With sync_lock held. */
+static void begin_sync(struct bz_disk *disk, struct bz_sync *sync, uint64_t target)
+{
+    struct bz_sync **link = &disk->syncs_begun;
+    while (*link != NULL)
+        link = &(*link)->next;
+    *sync = (struct bz_sync){.target = target};
+    pthread_cond_init(&sync->heard, NULL);
+    *link = sync;
+}
+
+/* With sync_lock held: those that have ended, from the oldest on, count. */
+static void count_ended(struct bz_disk *disk)
+{
+    struct bz_sync *sync;
+    while (!atomic_load(&disk->failed) && (sync = disk->syncs_begun) != NULL && sync->ended) {
+        disk->syncs_begun = sync->next;
+        sync->counts = true;
+        pthread_cond_signal(&sync->heard);
+        reached(disk, sync->target);
+    }
+}
+
+/* With sync_lock held, which is let go of while older ones are under way. False if the store has
+ * failed: then the sync does not count. */
+static bool end_sync(struct bz_disk *disk, struct bz_sync *sync, bool well)
+{
+    sync->ended = true;
+    if (!well)
+        fail_locked(disk);
+    count_ended(disk);
+    wake_waiters(disk); /* there is a place for the next, whether or not this one adds anything */
+    while (!sync->counts && !atomic_load(&disk->failed))
+        pthread_cond_wait(&sync->heard, &disk->sync_lock);
+    struct bz_sync **link = &disk->syncs_begun;
+    while (*link != NULL && *link != sync)
+        link = &(*link)->next;
+    if (*link != NULL)
+        *link = sync->next;
+    pthread_cond_destroy(&sync->heard);
+    return sync->counts;
+}
+
+void bz_sync_begin(struct bz_disk *disk, struct bz_sync *sync)
+{
+    pthread_mutex_lock(&disk->sync_lock);
+    begin_sync(disk, sync, 0);
+    pthread_mutex_unlock(&disk->sync_lock);
+}
+
+bool bz_sync_end(struct bz_disk *disk, struct bz_sync *sync, bool well)
+{
+    pthread_mutex_lock(&disk->sync_lock);
+    bool counts = end_sync(disk, sync, well);
+    pthread_mutex_unlock(&disk->sync_lock);
+    return counts;
+}
+
 /* With sync_lock held, which is let go of meanwhile: one sync of all that is appended. */
 static int sync_now(struct bz_disk *disk, blaze_error *error)
 {
     uint64_t target = atomic_load(&disk->appended);
     struct bz_segment *segment = bz_segment_retain(disk->sync_segment);
+    struct bz_sync sync;
     disk->syncing++;
     disk->sync_target = target;
+    begin_sync(disk, &sync, target);
     pthread_mutex_unlock(&disk->sync_lock);
     int rc = bz_sync_names(disk, error);
     if (rc == 0)
@@ -211,10 +277,7 @@ static int sync_now(struct bz_disk *disk, blaze_error *error)
     atomic_fetch_add(&disk->syncs, 1);
     pthread_mutex_lock(&disk->sync_lock);
     disk->syncing--;
-    if (rc != 0)
-        fail_locked(disk);
-    else if (!atomic_load(&disk->failed))
-        reached(disk, target);
+    end_sync(disk, &sync, rc == 0); /* who waits sees what came of it */
     return rc;
 }
 
