@@ -18,12 +18,13 @@ static pthread_cond_t test_changed = PTHREAD_COND_INITIALIZER;
 #define WAIT_UNTIL(condition)                                                                      \
     do {                                                                                           \
         struct timespec until;                                                                     \
-        clock_gettime(CLOCK_REALTIME, &until);                                                     \
+        clock_gettime(CLOCK_MONOTONIC, &until);                                                    \
         until.tv_sec += 240;                                                                       \
         bool in_time = true;                                                                       \
         pthread_mutex_lock(&test_lock);                                                            \
         while (!(condition) && in_time)                                                            \
-            in_time = pthread_cond_timedwait(&test_changed, &test_lock, &until) == 0;              \
+            in_time =                                                                              \
+                pthread_cond_clockwait(&test_changed, &test_lock, CLOCK_MONOTONIC, &until) == 0;   \
         in_time = in_time || (condition);                                                          \
         pthread_mutex_unlock(&test_lock);                                                          \
         if (!in_time)                                                                              \

@@ -41,7 +41,7 @@ static void note(void *context)
 static void wait_until(bool (*holds)(void *context), void *context, const char *what)
 {
     struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
+    clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_sec += 240;
     for (;;) {
         pthread_mutex_lock(&lock);
@@ -52,7 +52,7 @@ static void wait_until(bool (*holds)(void *context), void *context, const char *
         int rc = 0;
         pthread_mutex_lock(&lock);
         while (changes == before && rc == 0)
-            rc = pthread_cond_timedwait(&changed, &lock, &until);
+            rc = pthread_cond_clockwait(&changed, &lock, CLOCK_MONOTONIC, &until);
         pthread_mutex_unlock(&lock);
         if (rc != 0 && !holds(context))
             fail_msg("waited four minutes in vain until %s", what);
