@@ -344,7 +344,9 @@ static void await_quiet(struct bz_db *db)
     do {
         before = after;
         must(bz_db_observe(db, bz_bytes(NULL, 0), on_quiet, &quiet, &observer, error));
+        pthread_mutex_lock(&quiet.lock);
         unsigned calls = quiet.calls;
+        pthread_mutex_unlock(&quiet.lock);
         bz_watch_wake(observer);
         pthread_mutex_lock(&quiet.lock);
         while (quiet.calls == calls)

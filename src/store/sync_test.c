@@ -136,7 +136,9 @@ static void open_with(struct bz_store_options options)
     blaze_error error = {0};
     if (bz_store_open(&store, dir.path, &options, &error) != 0)
         fail_msg("open: %s", error.text);
+    pthread_mutex_lock(&gate.lock);
     gate.arrived = 0; /* those of creating it */
+    pthread_mutex_unlock(&gate.lock);
 }
 
 static void close_store(void)
