@@ -27,6 +27,8 @@ static void pair_init(struct pair *pair, void **state)
     const struct config *config = *state;
     memset(pair, 0, sizeof *pair);
     host_init(&pair->host, &pair->server, 1, config->kind);
+    /* Time enough for an orderly close on a slow machine. */
+    pair->host.client_options.close_ms = pair->host.options.stream.close_ms = 60000;
     pair->left = config->server_acts ? &pair->server : &pair->client;
     pair->right = config->server_acts ? &pair->client : &pair->server;
     pair->left->rng.state = 1;
