@@ -270,6 +270,21 @@ struct sim_seen sim_perhaps_standing(
                     : sim_standing(w, record, seen, cell);
 }
 
+/* Whether a copy has seen a later write of the record by the same node, which had perhaps collected
+ * this one when it wrote that: then it supersedes all that was there. */
+static bool is_succeeded(const struct sim_world *w, uint32_t record, const struct sim_seen *seen,
+    const struct sim_write *write)
+{
+    const struct sim_record *r = &w->records[record];
+    bool succeeded = false;
+    for (uint32_t i = 0; i < r->count && !succeeded; i++) {
+        const struct sim_write *other = &w->writes[r->writes[i]];
+        succeeded =
+            sim_bit(seen, i) && other->identity == write->identity && other->seq > write->seq;
+    }
+    return succeeded;
+}
+
 struct sim_seen sim_surely_standing(
     const struct sim_world *w, uint32_t record, const struct sim_seen *seen, uint32_t cell)
 {
@@ -277,7 +292,8 @@ struct sim_seen sim_surely_standing(
     struct sim_seen standing = sim_standing(w, record, seen, cell);
     for (uint32_t i = 0; i < r->count; i++) {
         const struct sim_write *write = &w->writes[r->writes[i]];
-        if (write->replaced)
+        bool gone = sim_bit(&r->gone, i) && sim_bit(&standing, i);
+        if (write->replaced || (gone && is_succeeded(w, record, seen, write)))
             standing.bits[i / 64] &= ~((uint64_t)1 << i % 64);
         for (uint32_t k = 0;
              sim_bit(&r->gone, i) && (write->cells & cell) != 0 && k < SIM_RECORD_WRITES / 64; k++)

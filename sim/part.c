@@ -374,7 +374,7 @@ static void check_record(struct sim_world *w, const struct sim_node *node, uint3
         return;
     if (!there && sim_part_is_back(w, record, full))
         return;
-    if (there && !exists && is_left_behind(w, record, &seen))
+    if (there && !wanted && is_left_behind(w, record, &seen))
         return;
     if (there && !wanted)
         sim_fail(w, "node %u holds record %u, which is out of its scope", node->number, record);

@@ -28,17 +28,22 @@ static int take_notes(struct bz_db *db, const char *filter)
     return rc;
 }
 
-static void put(struct bz_db *db, uint64_t id, const char *kind)
+static void put_field(struct bz_db *db, uint64_t id, const char *field, const char *value)
 {
     blaze_doc *doc;
     struct bz_db_txn *txn;
     blaze_id record = fake_id(id);
     assert_int_equal(blaze_doc_new(&doc), 0);
-    blaze_doc_add_string(doc, "kind", kind);
+    blaze_doc_add_string(doc, field, value);
     assert_int_equal(bz_db_begin(db, &txn, NULL), 0);
     assert_int_equal(bz_db_upsert(txn, notes, &record, doc, NULL), 0);
     assert_int_equal(bz_db_commit(txn, BZ_DURABLE_RELAXED, NULL), 0);
     blaze_doc_free(doc);
+}
+
+static void put(struct bz_db *db, uint64_t id, const char *kind)
+{
+    put_field(db, id, "kind", kind);
 }
 
 static uint64_t count_of(struct bz_db *db)
@@ -482,6 +487,41 @@ static void what_was_sent_and_let_go_of_comes_back_to_who_is_a_full_one_since(vo
     world_close(&w);
 }
 
+/* ---- what was passed over ---- */
+
+/* A blind sender does not know the scope, and takes it that what it has sent is there: of a record
+ * it sends what has changed since. */
+static void write_where_it_was_passed_over(uint64_t seed)
+{
+    struct world w;
+    struct bz_buf scope;
+    struct first first;
+    world_open_with(&w, seed, CHAIN, 3, 1u << 1);
+    struct bz_db *full = w.site[0].db, *part = w.site[2].db;
+    scope_bytes(&scope, "others", "");
+    assert_int_equal(bz_db_scope_set(part, bz_buf_bytes(&scope), NULL), 0);
+    bz_buf_release(&scope);
+    put(full, 1, "a");
+    exchange(&w);
+    put_field(full, 1, "size", "large");
+    put(part, 1, "b");
+    meet(&w, 0);
+    meet(&w, 1);
+    meet(&w, 0);
+    first_open(&first, full);
+    assert_int_equal(first.rec.rest.count, 2); /* what kind it is is in conflict */
+    bz_db_abort(first.txn);
+    world_close(&w);
+}
+
+/* Whichever of the two is the first to send. */
+static void what_was_passed_over_is_not_replaced_by_who_writes_there_unseen(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= 20; seed++)
+        write_where_it_was_passed_over(seed);
+}
+
 /* ---- hostile bytes ---- */
 
 static int decode(const struct bz_buf *payload)
@@ -596,6 +636,7 @@ int main(void)
         cmocka_unit_test(what_lacks_a_write_that_was_let_go_of_comes_when_that_is_lost),
         cmocka_unit_test(who_writes_anew_what_it_has_let_go_of_has_seen_that),
         cmocka_unit_test(what_was_sent_and_let_go_of_comes_back_to_who_is_a_full_one_since),
+        cmocka_unit_test(what_was_passed_over_is_not_replaced_by_who_writes_there_unseen),
         cmocka_unit_test(a_scope_beyond_the_limits_is_refused_before_it_is_understood),
         cmocka_unit_test(a_peer_whose_scope_cannot_be_understood_is_told_why),
         cmocka_unit_test(markers_that_are_malformed_are_refused),

@@ -5,8 +5,9 @@
  * What a partial replica has cannot be told from a version vector and two positions alone: it may
  * have let go of a record, or never been sent one that now comes into its scope. So
  *
- *   - if its scope has filters, or it has let something go by hand, it is sent complete records
- *     only, and nothing is left out because its version vector covers it (`whole`);
+ *   - if its scope has filters, or it has let something go by hand, or the sender is blind and does
+ *     not know the scope, it is sent complete records only, and nothing is left out because its
+ *     version vector covers it (`whole`);
  *   - until it has reached a head under its present scope, it is sent even what came from itself,
  *     for it may have let go of that;
  *   - its head is not taken over: only its own writes count, and only if it claims them.
@@ -56,10 +57,11 @@ int bz_scope_ask(
             error, BLAZE_EVERSION, "the other end does not serve copies of a part of the database");
     static const uint8_t every[2] = {0, 0};
     s->features &= ~(uint64_t)BZ_FEATURE_LAZY; /* a part is not learnt from others */
-    resume->whole = scope.whole;
+    resume->whole = scope.whole || s->status.peer_is_blind;
     resume->empty = scope.empty;
     if (s->status.peer_is_blind) {
-        /* It could not tell, and is not to learn, what we want: it sends everything. */
+        /* It could not tell, and is not to learn, what we want: it sends everything, and does not
+         * know what of that has stayed here. */
         resume->scope = bz_bytes(every, sizeof every);
         return 0;
     }
