@@ -92,8 +92,8 @@ BLAZE_API int blaze_close(blaze_db *db, blaze_error *error);
  * rewritten, so this takes no longer than two openings; who has it open goes on. It does not help
  * against somebody who knows the old passphrase and has a copy of the files as they were: for that
  * there is blaze_rekey(). A crash leaves it open with the one or the other. BLAZE_EAUTH if `from`
- * is wrong, BLAZE_EINVAL if it is not sealed, BLAZE_ENOTFOUND, BLAZE_EBUSY if another changes it, or
- * rewrites the database, at this moment.
+ * is wrong, BLAZE_EINVAL if it is not sealed, BLAZE_ENOTFOUND, BLAZE_EBUSY if another changes it,
+ * or rewrites the database, at this moment.
  */
 BLAZE_API int blaze_change_passphrase(
     const char *path, const blaze_seal *from, const blaze_seal *to, blaze_error *error);

@@ -213,16 +213,13 @@ static void comparing_without_having_agreed_on_it_ends_the_session(void **state)
     }
 }
 
-/* The session is behind, and asks for one range that is a whole collection. */
-static void be_asked(struct scene *s)
+/* The session asks for one range that is a whole collection. */
+static void expect_ranges(struct scene *s)
 {
     struct bz_buf payload;
     uint8_t type = 0;
     struct bz_bytes bytes;
     size_t size;
-    begin_comparing(s);
-    compared.behind = true;
-    send_words(s, BZ_FRAME_COVERED, told[0].payload);
     bz_buf_init(&payload, 1u << 20);
     while (bz_frame_peek(bz_session_output(s->session), &type, &bytes, &size) == 0 && size > 0) {
         if (type == BZ_FRAME_RANGES)
@@ -233,6 +230,15 @@ static void be_asked(struct scene *s)
     expect_frame(s, BZ_FRAME_RANGES, &payload);
     assert_memory_equal(payload.data, "\5notes\1", 7);
     bz_buf_release(&payload);
+}
+
+/* It is behind, and does so. */
+static void be_asked(struct scene *s)
+{
+    begin_comparing(s);
+    compared.behind = true;
+    send_words(s, BZ_FRAME_COVERED, told[0].payload);
+    expect_ranges(s);
 }
 
 static void answers_that_cannot_be_end_the_session_and_remove_nothing(void **state)
@@ -303,6 +309,19 @@ static void a_session_compares_once(void **state)
     end_scene(&s);
 }
 
+/* What is told while it compares has it begin once more, as soon as it has come to the end, and not
+ * only when something else happens. */
+static void a_comparison_that_must_be_repeated_is_begun_at_once(void **state)
+{
+    (void)state;
+    struct scene s;
+    be_asked(&s);
+    send_words(&s, BZ_FRAME_COVERED, told[0].payload);
+    send_words(&s, BZ_FRAME_ITEMS, (struct bz_bytes)WORDS("\1\0"));
+    expect_ranges(&s);
+    end_scene(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -310,6 +329,7 @@ int main(void)
         cmocka_unit_test(comparing_without_having_agreed_on_it_ends_the_session),
         cmocka_unit_test(answers_that_cannot_be_end_the_session_and_remove_nothing),
         cmocka_unit_test(a_session_compares_once),
+        cmocka_unit_test(a_comparison_that_must_be_repeated_is_begun_at_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

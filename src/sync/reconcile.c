@@ -205,7 +205,7 @@ static int send_ranges(struct bz_session *s, struct bz_bytes name, struct bz_byt
     return rc;
 }
 
-int bz_reconcile_run(struct bz_session *s, blaze_error *error)
+int bz_reconcile_run(struct bz_session *s, bool *more, blaze_error *error)
 {
     struct bz_reconcile *c = &s->reconcile;
     struct bz_buf ranges;
@@ -226,7 +226,9 @@ int bz_reconcile_run(struct bz_session *s, blaze_error *error)
             bz_error_code(error, rc);
     }
     bz_buf_release(&ranges);
-    return rc == BLAZE_ENOTFOUND ? finish(s, error) : rc;
+    rc = rc == BLAZE_ENOTFOUND ? finish(s, error) : rc;
+    *more |= c->busy && !c->waiting; /* it begins once more */
+    return rc;
 }
 
 /* ---- the answer ---- */

@@ -611,7 +611,7 @@ bool bz_session_run(struct bz_session *s, uint64_t now_ms, uint64_t wall_ms)
     uint64_t mark = progress_mark(s);
     int rc = take_open(s, &more, &error);
     if (rc == 0 && s->step == BZ_STEP_OPEN)
-        rc = bz_reconcile_run(s, &error);
+        rc = bz_reconcile_run(s, &more, &error);
     if (rc == 0 && s->step == BZ_STEP_OPEN)
         rc = bz_lazy_run(s, &error);
     if (rc == 0 && s->step == BZ_STEP_OPEN)

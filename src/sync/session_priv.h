@@ -418,7 +418,7 @@ int bz_reconcile_heard(struct bz_session *s, const struct bz_standing *standing)
 bool bz_reconcile_busy(const struct bz_session *s);
 /* A head has come. Gives it what the peer has told was collected; *wait: it must wait. */
 int bz_reconcile_head(struct bz_session *s, struct bz_head *head, bool *wait, blaze_error *error);
-int bz_reconcile_run(struct bz_session *s, blaze_error *error);
+int bz_reconcile_run(struct bz_session *s, bool *more, blaze_error *error);
 int bz_reconcile_ranges(struct bz_session *s, struct bz_bytes payload, blaze_error *error);
 int bz_reconcile_items(struct bz_session *s, struct bz_bytes payload, blaze_error *error);
 
