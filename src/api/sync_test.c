@@ -228,6 +228,21 @@ static void a_link_tells_of_every_exchange_also_of_the_last(void **state)
     blaze_link_close(link_b);
 }
 
+/* The link may not have looked at it yet, and say that it is live of what was before. */
+static void a_wait_for_a_link_waits_for_what_was_just_written(void **state)
+{
+    struct place *p = *state;
+    struct told told;
+    blaze_link *link = open_link(p->a, &told);
+    for (int i = 0; i < 200; i++) {
+        blaze_id id = new_id();
+        put(p->a, &id, "{\"n\":1}");
+        OK(blaze_link_wait(link, 60000, &error));
+        OK(blaze_link_wait_write(link, blaze_position(p->a), 0, &error));
+    }
+    blaze_link_close(link);
+}
+
 static void closing_a_database_stops_its_links(void **state)
 {
     struct place *p = *state;
@@ -396,6 +411,7 @@ int main(void)
         TEST(a_copy_has_the_database_id_and_a_node_id_of_its_own),
         TEST(writes_apart_to_one_field_leave_a_winner_and_a_sibling),
         TEST(a_link_tells_of_every_exchange_also_of_the_last),
+        TEST(a_wait_for_a_link_waits_for_what_was_just_written),
         TEST(closing_a_database_stops_its_links),
         TEST(a_link_finds_a_hub_that_comes_back),
         TEST(an_observer_tells_remote_changes_from_local_ones),

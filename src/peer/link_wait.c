@@ -17,13 +17,14 @@ static struct timespec after_ms(uint64_t ms)
 static bool is_reached(const struct bz_link *link, enum bz_link_goal goal, uint64_t position)
 {
     const struct bz_session_status *session = &link->status.session;
-    bool live = link->status.state == BZ_LINK_LIVE;
+    /* What was committed before this was asked, and is still on its way to the session, counts. */
+    bool live = link->status.state == BZ_LINK_LIVE && session->position_head >= position;
     if (goal == BZ_LINK_CAUGHT_UP)
         return live;
     if (link->status.state != BZ_LINK_LIVE && link->status.state != BZ_LINK_CATCHING_UP)
         return false; /* what was told of an earlier session may be of another peer */
     /* What the peer has already is never sent, and so not acknowledged either. */
-    return session->position_acked >= position || (live && session->position_head >= position);
+    return session->position_acked >= position || live;
 }
 
 int bz_link_wait_for(struct bz_link *link, enum bz_link_goal goal, uint64_t position,
@@ -33,6 +34,8 @@ int bz_link_wait_for(struct bz_link *link, enum bz_link_goal goal, uint64_t posi
     const struct bz_link_status *status = &link->status;
     bool in_time = true;
     int rc = 0;
+    if (goal == BZ_LINK_CAUGHT_UP)
+        position = bz_db_position(link->peer->db);
     pthread_mutex_lock(&link->lock);
     link->waiters++;
     while (in_time && !link->finished && !link->stopping && !is_reached(link, goal, position))
