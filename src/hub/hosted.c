@@ -257,8 +257,9 @@ void bz_hosted_release(struct bz_hub *hub, struct hosted *hosted)
     pthread_mutex_unlock(&hub->lock);
 }
 
-static struct hosted *find_idle(struct bz_hub *hub, uint64_t now, bool all)
+static struct hosted *find_idle(struct bz_hub *hub, bool all)
 {
+    uint64_t now = now_ms(); /* under the lock, so that nobody left later */
     struct hosted *hosted = hub->hosted;
     while (hosted != NULL && !(hosted->state == HOSTED_READY && hosted->clients == 0 &&
                                  (all || now - hosted->idle_since_ms >= hub->options.idle_ms)))
@@ -268,11 +269,10 @@ static struct hosted *find_idle(struct bz_hub *hub, uint64_t now, bool all)
 
 int bz_hosted_sweep(struct bz_hub *hub, bool all, blaze_error *error)
 {
-    uint64_t now = now_ms();
     int first = 0;
     struct hosted *hosted;
     pthread_mutex_lock(&hub->lock);
-    while ((hosted = find_idle(hub, now, all)) != NULL) {
+    while ((hosted = find_idle(hub, all)) != NULL) {
         blaze_error failure;
         char text[BLAZE_ID_TEXT_SIZE];
         hosted->state = HOSTED_CLOSING;

@@ -607,6 +607,69 @@ static void a_database_without_clients_is_closed_and_opened_again(void **state)
     place_close(&place);
 }
 
+struct leaving {
+    pthread_t thread;
+    struct bz_hub *hub;
+    struct hosted *hosted;
+};
+
+/* A client leaves, a millisecond or more after the closing of another database began. */
+static int leave(void *context, enum bz_os_op op, const char *path)
+{
+    (void)op;
+    (void)path;
+    struct leaving *leaving = context;
+    if (!pthread_equal(leaving->thread, pthread_self()) || leaving->hosted == NULL)
+        return 0;
+    uint64_t began = bz_os_mono_ns();
+    while (bz_os_mono_ns() - began < 1000000u) {
+    }
+    bz_hosted_release(leaving->hub, leaving->hosted);
+    leaving->hosted = NULL;
+    return 0;
+}
+
+static blaze_id database_of(struct copy *copy)
+{
+    struct bz_identity identity;
+    bz_db_identity(copy->db, &identity);
+    return identity.database;
+}
+
+static void a_database_that_was_left_while_others_are_closed_is_kept_for_its_time(void **state)
+{
+    struct place place;
+    struct copy copy;
+    blaze_id ids[2];
+    struct hosted *hosted[2];
+    place_open(&place, state);
+    for (unsigned i = 0; i < 2; i++) {
+        copy_open(&copy, &place, NULL);
+        share(&copy, &place);
+        ids[i] = database_of(&copy);
+        copy_close(&copy);
+    }
+    hub_stop(&place);
+    place.options.idle_ms = 3600000;
+    static struct leaving leaving; /* outlives a failure */
+    leaving.thread = pthread_self();
+    bz_os_set_fault(leave, &leaving); /* while no database's thread is there */
+    hub_start(&place);
+    for (unsigned i = 0; i < 2; i++)
+        assert_int_equal(bz_hosted_acquire(place.hub, &ids[i], NULL, &hosted[i], NULL), 0);
+    bz_hosted_release(place.hub, hosted[0]);
+    hosted[0]->idle_since_ms -= place.options.idle_ms;
+    leaving.hub = place.hub;
+    leaving.hosted = hosted[1];
+    assert_int_equal(bz_hosted_sweep(place.hub, false, NULL), 0);
+    assert_null(leaving.hosted);
+    assert_ptr_equal(place.hub->hosted, hosted[1]);
+    assert_null(hosted[1]->next);
+    hub_stop(&place);
+    bz_os_set_fault(NULL, NULL);
+    place_close(&place);
+}
+
 /* Else each change that passes through a relaxed hub waits for its disk. */
 static void databases_are_as_durable_as_the_hub_was_opened_for(void **state)
 {
@@ -853,6 +916,7 @@ int main(void)
         EACH(a_hub_that_was_gone_is_found_again),
         EACH(nobody_there_ends_a_single_sync_and_makes_a_live_link_wait),
         ONCE(a_database_without_clients_is_closed_and_opened_again),
+        ONCE(a_database_that_was_left_while_others_are_closed_is_kept_for_its_time),
         ONCE(databases_are_as_durable_as_the_hub_was_opened_for),
         EACH(a_second_hub_for_a_directory_is_turned_away),
         EACH(links_may_be_closed_at_any_moment),
