@@ -5,13 +5,19 @@
 #include "net/net_priv.h"
 #include "net/test_pair.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <openssl/ssl.h>
+#include <poll.h>
 #include <stdatomic.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+
+#ifdef __linux__
+#include <linux/netlink.h>
+#endif
 
 /* ---- The loop ---- */
 
@@ -279,6 +285,73 @@ static void a_watch_on_nothing_says_what_is_missing(void **state)
     assert_non_null(strstr(watched.error.text, "/nowhere/at/all"));
     bz_loop_close(watched.loop);
 }
+
+#ifdef __linux__
+
+struct networked {
+    struct bz_loop *loop;
+    struct bz_network_watch *watch;
+    unsigned changes;
+    int rc;
+};
+
+static void on_network(void *context)
+{
+    struct networked *networked = context;
+    NOTE(networked->changes++);
+}
+
+static void start_network(void *context)
+{
+    struct networked *networked = context;
+    networked->rc =
+        bz_network_watch_open(&networked->watch, networked->loop, on_network, networked, NULL);
+}
+
+/* The only socket of this process that the kernel tells of its networks. */
+static int network_socket(void)
+{
+    struct sockaddr_storage address;
+    for (int fd = 0; fd < 1024; fd++) {
+        socklen_t size = sizeof address;
+        if (getsockname(fd, (struct sockaddr *)&address, &size) == 0 &&
+            address.ss_family == AF_NETLINK)
+            return fd;
+    }
+    return -1;
+}
+
+/* Asks the kernel, whose answers nobody reads, until there is no room for them. */
+static void overflow(void *context)
+{
+    struct networked *networked = context;
+    struct nlmsghdr question = {.nlmsg_len = sizeof question,
+        .nlmsg_type = NLMSG_NOOP,
+        .nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK};
+    int size = 1;
+    int fd = network_socket();
+    networked->rc = setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
+    struct pollfd poll_for = {.fd = fd};
+    while (networked->rc == 0 && poll(&poll_for, 1, 0) == 0)
+        networked->rc = send(fd, &question, sizeof question, 0) == sizeof question ? 0 : errno;
+}
+
+static void a_network_watch_goes_on_after_more_changes_than_its_socket_holds(void **state)
+{
+    (void)state;
+    struct networked networked = {0};
+    assert_int_equal(bz_loop_open(&networked.loop, NULL), 0);
+    bz_loop_call(networked.loop, start_network, &networked);
+    assert_int_equal(networked.rc, 0);
+    for (unsigned i = 1; i <= 3; i++) {
+        bz_loop_call(networked.loop, overflow, &networked);
+        assert_int_equal(networked.rc, 0);
+        WAIT_UNTIL(networked.changes >= i);
+    }
+    bz_loop_close(networked.loop);
+}
+
+#endif
 
 /* ---- URLs ---- */
 
@@ -818,6 +891,9 @@ int main(void)
         cmocka_unit_test(a_watch_tells_of_writes_to_its_file_until_closed),
         cmocka_unit_test(a_watch_that_rests_tells_of_nothing_and_then_goes_on),
         cmocka_unit_test(a_watch_on_nothing_says_what_is_missing),
+#ifdef __linux__
+        cmocka_unit_test(a_network_watch_goes_on_after_more_changes_than_its_socket_holds),
+#endif
         cmocka_unit_test(urls_are_read_and_written),
         cmocka_unit_test(a_malformed_url_is_told_what_is_expected),
         cmocka_unit_test(garbage_instead_of_a_tls_handshake_harms_only_its_sender),

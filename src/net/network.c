@@ -25,14 +25,17 @@ static void shut_watch(struct bz_handle *handle)
     bz_network_watch_close((struct bz_network_watch *)handle);
 }
 
+/* When more happened than the socket holds, it has an error, for which libuv stops the handle.
+ * Reading takes the error away and is told a change; any other would come again and again. */
 static void on_readable(uv_poll_t *uv, int status, int events)
 {
     struct bz_network_watch *watch = uv->data;
     (void)events;
+    if (!bz_network_changed(watch->fd))
+        return;
     if (status < 0)
-        uv_poll_stop(uv); /* it would come again and again */
-    else if (bz_network_changed(watch->fd))
-        watch->on_change(watch->context);
+        uv_poll_start(uv, UV_READABLE, on_readable);
+    watch->on_change(watch->context);
 }
 
 int bz_network_watch_open(struct bz_network_watch **out, struct bz_loop *loop,
