@@ -741,6 +741,31 @@ static void running_out_of_memory_anywhere_ends_in_good_order(void **state)
     }
 }
 
+static int fail_always(void *context)
+{
+    (void)context;
+    return 1;
+}
+
+static void callers_for_whom_there_is_no_memory_are_hung_up_on_and_later_ones_served(void **state)
+{
+    (void)state;
+    struct end servers[1] = {0};
+    struct host host;
+    host_init(&host, servers, 1, "tcp");
+    host_open(&host);
+    int fds[8];
+    bz_alloc_set_fault(fail_always, NULL);
+    for (unsigned i = 0; i < 8; i++)
+        fds[i] = plain_connect(host.url);
+    for (unsigned i = 0; i < 8; i++)
+        read_to_the_end(fds[i]); /* returns only because the listener hung up */
+    bz_alloc_set_fault(NULL, NULL);
+    assert_int_equal(host.accepted, 0);
+    assert_serves(&host);
+    bz_loop_close(host.loop);
+}
+
 /* ---- A connection cut in the middle ---- */
 
 /* Carries bytes between a client and a host, and cuts both ways after so many of them. */
@@ -906,6 +931,7 @@ int main(void)
         cmocka_unit_test(a_name_is_tried_at_each_of_its_addresses),
         cmocka_unit_test(each_tls_connection_has_a_binding_of_its_own),
         cmocka_unit_test(running_out_of_memory_anywhere_ends_in_good_order),
+        cmocka_unit_test(callers_for_whom_there_is_no_memory_are_hung_up_on_and_later_ones_served),
         cmocka_unit_test(a_connection_cut_inside_a_record_is_noticed_by_both_ends),
         cmocka_unit_test(a_unix_socket_is_its_owners_alone_and_goes_with_its_listener),
         cmocka_unit_test(a_stale_unix_socket_is_replaced),

@@ -36,6 +36,9 @@ union socket {
 struct sock_listener {
     struct bz_listener base;
     union socket *socket;
+    union socket *refusal;      /* for callers that are hung up on, which must not need memory */
+    bool refusing;              /* it is closing */
+    bool waiting;               /* and another caller waits for it */
     struct sockaddr_un address; /* of a Unix socket, with its file's identity */
     dev_t device;
     ino_t inode;
@@ -43,17 +46,35 @@ struct sock_listener {
 
 /* ---- Sockets ---- */
 
-static int new_socket(union socket **out, uv_loop_t *uv, bool tcp)
+static int init_socket(union socket *socket, uv_loop_t *uv, bool tcp)
+{
+    return tcp ? uv_tcp_init(uv, &socket->tcp) : uv_pipe_init(uv, &socket->pipe, 0);
+}
+
+static int new_sockets(struct sock_listener *listener, bool tcp)
 {
     union socket *socket = bz_zalloc(sizeof *socket);
-    if (socket == NULL)
-        return UV_ENOMEM;
-    int rc = tcp ? uv_tcp_init(uv, &socket->tcp) : uv_pipe_init(uv, &socket->pipe, 0);
-    if (rc != 0)
+    union socket *refusal = bz_zalloc(sizeof *refusal);
+    int rc = socket == NULL || refusal == NULL ? UV_ENOMEM : 0;
+    if (rc == 0)
+        rc = init_socket(socket, &listener->base.handle.loop->uv, tcp);
+    if (rc != 0) {
         bz_free(socket);
+        bz_free(refusal);
+        return rc;
+    }
+    socket->handle.data = refusal->handle.data = listener;
+    listener->socket = socket;
+    listener->refusal = refusal;
+    return 0;
+}
+
+static void free_refusal(struct sock_listener *listener)
+{
+    if (listener->refusing)
+        listener->refusal->handle.data = NULL; /* on_refused() frees it */
     else
-        *out = socket;
-    return rc;
+        bz_free(listener->refusal);
 }
 
 static void on_socket_closed(uv_handle_t *handle)
@@ -61,22 +82,41 @@ static void on_socket_closed(uv_handle_t *handle)
     bz_free(handle);
 }
 
-static void close_socket(union socket *socket)
+/* When opening has failed. */
+static void close_sockets(struct sock_listener *listener)
 {
-    uv_close(&socket->handle, on_socket_closed);
+    free_refusal(listener);
+    uv_close(&listener->socket->handle, on_socket_closed);
 }
 
 /* ---- Accepting ---- */
+
+static void on_connection(uv_stream_t *server, int status);
+
+static void on_refused(uv_handle_t *handle)
+{
+    struct sock_listener *listener = handle->data;
+    if (listener == NULL) {
+        bz_free(handle);
+        return;
+    }
+    bool waiting = listener->waiting;
+    listener->refusing = listener->waiting = false;
+    if (waiting)
+        on_connection(&listener->socket->stream, 0);
+}
 
 /* Hangs up on a caller: libuv wants it accepted before it takes the next. */
 static void refuse(struct sock_listener *listener)
 {
     uv_handle_t *server = &listener->socket->handle;
-    union socket *caller;
-    if (new_socket(&caller, server->loop, server->type == UV_TCP) != 0)
+    union socket *caller = listener->refusal;
+    listener->waiting = listener->refusing;
+    if (listener->waiting || init_socket(caller, server->loop, server->type == UV_TCP) != 0)
         return;
+    listener->refusing = true;
     uv_accept(&listener->socket->stream, &caller->stream);
-    close_socket(caller);
+    uv_close(&caller->handle, on_refused);
 }
 
 static void on_connection(uv_stream_t *server, int status)
@@ -116,6 +156,7 @@ static void sock_release(struct bz_listener *base)
     struct sock_listener *listener = (struct sock_listener *)base;
     if (listener->socket->handle.type == UV_NAMED_PIPE)
         remove_file(listener);
+    free_refusal(listener);
     uv_close(&listener->socket->handle, on_closed);
 }
 
@@ -170,18 +211,17 @@ static int tcp_open(struct bz_listener *base, const struct bz_url *url, blaze_er
         return rc;
     rc = resolve(uv, url, &address);
     if (rc == 0)
-        rc = new_socket(&listener->socket, uv, true);
+        rc = new_sockets(listener, true);
     if (rc != 0)
         return fail(error, rc, base->url);
 
-    listener->socket->handle.data = listener;
     rc = uv_tcp_bind(&listener->socket->tcp, (struct sockaddr *)&address, 0);
     if (rc == 0)
         rc = uv_listen(&listener->socket->stream, BACKLOG, on_connection);
     if (rc == 0)
         rc = find_port(listener, &actual);
     if (rc != 0) {
-        close_socket(listener->socket);
+        close_sockets(listener);
         return fail(error, rc, base->url);
     }
     return 0;
@@ -288,10 +328,9 @@ static int unix_open(struct bz_listener *base, const struct bz_url *url, blaze_e
     struct sock_listener *listener = (struct sock_listener *)base;
     listener->address.sun_family = AF_UNIX;
     strcpy(listener->address.sun_path, url->host); /* bz_url_parse() knows its size */
-    int rc = new_socket(&listener->socket, &base->handle.loop->uv, false);
+    int rc = new_sockets(listener, false);
     if (rc != 0)
         return fail(error, rc, base->url);
-    listener->socket->handle.data = listener;
 
     int lock = -1;
     rc = lock_directory(url->host, &lock, error);
@@ -300,7 +339,7 @@ static int unix_open(struct bz_listener *base, const struct bz_url *url, blaze_e
         close(lock);
     }
     if (rc != 0)
-        close_socket(listener->socket);
+        close_sockets(listener);
     return rc;
 }
 
