@@ -12,6 +12,7 @@
 #include "net/net_priv.h"
 
 #include <assert.h>
+#include <unistd.h>
 
 void bz_listener_options_init(struct bz_listener_options *options)
 {
@@ -65,6 +66,25 @@ void bz_listener_forget(struct bz_listener *listener, struct bz_stream *stream)
         listener->handshake_count--;
 }
 
+/* The one that has been shaking hands for longest, or the newest. */
+static struct bz_stream *least_needed(struct bz_listener *listener)
+{
+    struct bz_stream *found = NULL;
+    for (struct bz_stream *stream = listener->streams; stream != NULL; stream = stream->next)
+        if (stream->state != BZ_STREAM_CLOSED && (found == NULL || !stream->accepted))
+            found = stream;
+    return found;
+}
+
+bool bz_listener_shed(struct bz_listener *listener)
+{
+    struct bz_stream *stream = least_needed(listener);
+    if (stream != NULL)
+        bz_stream_fail(stream, BLAZE_ELIMIT,
+            "%s: hung up on: this process may open no more files (ulimit -n)", stream->peer);
+    return stream != NULL;
+}
+
 void bz_listener_close(struct bz_listener *listener)
 {
     if (listener->closed)
@@ -83,6 +103,8 @@ static void free_listener(struct bz_listener *listener)
 {
     bz_handle_remove(&listener->handle);
     bz_tls_context_free(listener->tls);
+    if (listener->spare >= 0)
+        close(listener->spare);
     bz_free(listener);
 }
 
@@ -122,6 +144,7 @@ int bz_listener_open(struct bz_listener **out, struct bz_loop *loop, const char 
         return bz_error_code(error, rc);
     }
     listener->kind = kind;
+    listener->spare = -1;
     listener->callbacks = callbacks;
     listener->context = context;
     if (options != NULL)

@@ -121,6 +121,7 @@ struct bz_stream_callbacks {
      *   BLAZE_ETIMEOUT  the connection, its handshake, or flushing at close took too long
      *   BLAZE_EPROTO    what came is no TLS 1.3 of this protocol
      *   BLAZE_EPERM     the other end is another user's
+     *   BLAZE_ELIMIT    the process is out of descriptors, and needed an accepted stream's
      *   BLAZE_ECANCELED the loop was closed, or the stream aborted
      *   BLAZE_ENOMEM, BLAZE_EIO */
     void (*on_close)(void *context, struct bz_stream *stream, const blaze_error *reason);

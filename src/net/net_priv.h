@@ -235,6 +235,7 @@ struct bz_listener {
     struct bz_stream *streams;
     uint32_t stream_count;
     uint32_t handshake_count;
+    int spare; /* a descriptor to let a caller in when there is no other; negative: none */
     bool closed;
     char url[BZ_URL_SIZE];
 };
@@ -245,6 +246,9 @@ int bz_listener_stream(struct bz_stream **out, struct bz_listener *listener,
 void bz_listener_opened(struct bz_listener *listener, struct bz_stream *stream);
 void bz_listener_forget(struct bz_listener *listener, struct bz_stream *stream);
 void bz_listener_released(struct bz_listener *listener);
+
+/* Ends a stream, so that its descriptor is free; false if there is none. */
+bool bz_listener_shed(struct bz_listener *listener);
 
 extern const struct bz_listener_kind bz_mem_listener;
 extern const struct bz_listener_kind bz_unix_listener;

@@ -11,6 +11,7 @@
 #include <openssl/ssl.h>
 #include <poll.h>
 #include <stdatomic.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -766,6 +767,145 @@ static void callers_for_whom_there_is_no_memory_are_hung_up_on_and_later_ones_se
     bz_loop_close(host.loop);
 }
 
+/* ---- Out of descriptors ---- */
+
+enum { DESCRIPTORS = 256 };
+
+struct starving {
+    struct host *host;
+    bool spare; /* the listener keeps its own */
+    struct rlimit before;
+    int taken[DESCRIPTORS];
+    unsigned count;
+};
+
+static void give_up(int *fd)
+{
+    if (*fd >= 0)
+        close(*fd);
+    *fd = -1;
+}
+
+/* As if other threads had taken all descriptors, libuv's in reserve too. */
+static void starve_now(void *context)
+{
+    struct starving *starving = context;
+    struct host *host = starving->host;
+    give_up(&host->loop->uv.emfile_fd);
+    if (!starving->spare)
+        give_up(&host->listener->spare);
+    for (int fd; (fd = dup(0)) >= 0;)
+        starving->taken[starving->count++] = fd;
+}
+
+static void starve(struct starving *starving)
+{
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &starving->before), 0);
+    struct rlimit few = {.rlim_cur = DESCRIPTORS, .rlim_max = starving->before.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+    bz_loop_call(starving->host->loop, starve_now, starving);
+    assert_true(starving->count > 0);
+}
+
+static void feed(struct starving *starving)
+{
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &starving->before), 0);
+    while (starving->count > 0)
+        close(starving->taken[--starving->count]);
+}
+
+static void send_more(void *context)
+{
+    struct end *end = context;
+    end->goal += 1000;
+    keep_sending(end);
+}
+
+static void assert_goes_on(struct end *from, struct end *to)
+{
+    uint64_t goal = to->received + 1000;
+    bz_loop_call(from->loop, send_more, from);
+    WAIT_UNTIL(to->received == goal);
+}
+
+/* Until it is hung up on. */
+static void call(int fd, const char *url)
+{
+    char byte;
+    struct sockaddr_in address = loopback(port_of(url));
+    assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof address), 0);
+    assert_true(read(fd, &byte, 1) <= 0);
+}
+
+static void callers_beyond_the_last_descriptor_are_hung_up_on_and_streams_go_on(void **state)
+{
+    (void)state;
+    struct end servers[2] = {0};
+    struct end client = {0};
+    struct host host;
+    int fds[3];
+    host_init(&host, servers, 2, "tcp");
+    host_open(&host);
+    end_connect(&client, host.loop, host.url, NULL);
+    WAIT_UNTIL(servers[0].opened && client.opened);
+    for (unsigned i = 0; i < 3; i++)
+        fds[i] = plain_socket();
+    struct starving starving = {.host = &host, .spare = true};
+    starve(&starving);
+    for (unsigned i = 0; i < 3; i++) {
+        call(fds[i], host.url);
+        assert_goes_on(&client, &servers[0]);
+    }
+    feed(&starving);
+    for (unsigned i = 0; i < 3; i++)
+        close(fds[i]);
+    assert_int_equal(host.accepted, 1);
+    assert_serves(&host);
+    bz_loop_close(host.loop);
+}
+
+static void count_handshakes(void *context)
+{
+    struct host *host = context;
+    host->rc = (int)host->listener->handshake_count;
+}
+
+static void without_a_spare_descriptor_a_stream_is_ended_first_one_that_shakes_hands(void **state)
+{
+    (void)state;
+    struct end servers[2] = {0};
+    struct end client = {0};
+    struct host host;
+    char byte;
+    host_init(&host, servers, 2, "tcp");
+    host.options.stream.open_ms = 3600000;
+    host_open(&host);
+    int silent = plain_connect(host.url);
+    do
+        bz_loop_call(host.loop, count_handshakes, &host);
+    while (host.rc == 0);
+    end_connect(&client, host.loop, host.url, NULL);
+    WAIT_UNTIL(servers[0].opened && client.opened);
+    int first = plain_socket();
+    int second = plain_socket();
+    struct starving starving = {.host = &host};
+    starve(&starving);
+    call(first, host.url);
+    assert_true(read(silent, &byte, 1) <= 0);
+    assert_goes_on(&client, &servers[0]);
+
+    bz_loop_call(host.loop, starve_now, &starving);
+    call(second, host.url);
+    WAIT_UNTIL(servers[0].closed && client.closed);
+    assert_int_equal(servers[0].reason.code, BLAZE_ELIMIT);
+    feed(&starving);
+    close(silent);
+    close(first);
+    close(second);
+    assert_serves(&host);
+    bz_loop_close(host.loop);
+}
+
 /* ---- A connection cut in the middle ---- */
 
 /* Carries bytes between a client and a host, and cuts both ways after so many of them. */
@@ -932,6 +1072,8 @@ int main(void)
         cmocka_unit_test(each_tls_connection_has_a_binding_of_its_own),
         cmocka_unit_test(running_out_of_memory_anywhere_ends_in_good_order),
         cmocka_unit_test(callers_for_whom_there_is_no_memory_are_hung_up_on_and_later_ones_served),
+        cmocka_unit_test(callers_beyond_the_last_descriptor_are_hung_up_on_and_streams_go_on),
+        cmocka_unit_test(without_a_spare_descriptor_a_stream_is_ended_first_one_that_shakes_hands),
         cmocka_unit_test(a_connection_cut_inside_a_record_is_noticed_by_both_ends),
         cmocka_unit_test(a_unix_socket_is_its_owners_alone_and_goes_with_its_listener),
         cmocka_unit_test(a_stale_unix_socket_is_replaced),

@@ -7,6 +7,11 @@
  * connecting to it; a file that refuses is replaced. That is done under a lock on the directory,
  * so that two processes starting at once cannot take each other's new socket for a stale one. At
  * close the file is removed if it is still the one that was made here.
+ *
+ * At the limit of descriptors nobody can be accepted, and libuv reports it over and over without
+ * going on with the loop. Its own way out is a descriptor in reserve, which is gone once another
+ * thread was quicker to take it; so we have a spare one of our own, and at worst a stream's. Who
+ * gets in by it is hung up on, so that it can be had again.
  */
 
 #include "base/alloc.h"
@@ -51,6 +56,15 @@ static int init_socket(union socket *socket, uv_loop_t *uv, bool tcp)
     return tcp ? uv_tcp_init(uv, &socket->tcp) : uv_pipe_init(uv, &socket->pipe, 0);
 }
 
+/* Whether there is a spare descriptor, now if not before. */
+static bool has_spare(struct sock_listener *listener)
+{
+    struct bz_listener *base = &listener->base;
+    if (base->spare < 0)
+        base->spare = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return base->spare >= 0;
+}
+
 static int new_sockets(struct sock_listener *listener, bool tcp)
 {
     union socket *socket = bz_zalloc(sizeof *socket);
@@ -66,6 +80,7 @@ static int new_sockets(struct sock_listener *listener, bool tcp)
     socket->handle.data = refusal->handle.data = listener;
     listener->socket = socket;
     listener->refusal = refusal;
+    has_spare(listener);
     return 0;
 }
 
@@ -89,7 +104,19 @@ static void close_sockets(struct sock_listener *listener)
     uv_close(&listener->socket->handle, on_socket_closed);
 }
 
-/* ---- Accepting ---- */
+/* ---- Hanging up ---- */
+
+/* Makes room for one descriptor more: libuv accepts again, which tells it at last that there is
+ * nobody else. If there is not even a stream to end, whoever has them all must give one back. */
+static void make_room(struct bz_listener *listener)
+{
+    if (listener->spare < 0) {
+        bz_listener_shed(listener);
+    } else {
+        close(listener->spare);
+        listener->spare = -1;
+    }
+}
 
 static void on_connection(uv_stream_t *server, int status);
 
@@ -104,6 +131,8 @@ static void on_refused(uv_handle_t *handle)
     listener->refusing = listener->waiting = false;
     if (waiting)
         on_connection(&listener->socket->stream, 0);
+    else
+        has_spare(listener);
 }
 
 /* Hangs up on a caller: libuv wants it accepted before it takes the next. */
@@ -119,16 +148,20 @@ static void refuse(struct sock_listener *listener)
     uv_close(&caller->handle, on_refused);
 }
 
+/* ---- Accepting ---- */
+
 static void on_connection(uv_stream_t *server, int status)
 {
     struct sock_listener *listener = server->data;
+    if (status == UV_EMFILE || status == UV_ENFILE)
+        make_room(&listener->base);
     if (status != 0)
-        return; /* out of descriptors, say: libuv tries again */
+        return; /* libuv tries again */
     bool tcp = server->type == UV_TCP;
     struct bz_stream *stream;
-    int rc = bz_listener_stream(
-        &stream, &listener->base, tcp ? &bz_tcp_transport : &bz_unix_transport, listener->base.url);
-    if (rc != 0)
+    if (!has_spare(listener) ||
+        bz_listener_stream(&stream, &listener->base, tcp ? &bz_tcp_transport : &bz_unix_transport,
+            listener->base.url) != 0)
         refuse(listener);
     else if (bz_sock_accept(stream, server) == 0)
         bz_stream_connected(stream, listener->base.tls);
