@@ -147,6 +147,10 @@ struct bz_transport {
     /* Begins to connect; leads to bz_stream_connected() or bz_stream_fail(). */
     void (*connect)(struct bz_stream *stream, const struct bz_url *url);
 
+    /* The time of bz_stream_share_time() is over: whether it goes on to connect in another way.
+     * NULL if there is never one. */
+    bool (*another)(struct bz_stream *stream);
+
     /* Sends from stream->out what can be sent now, silently, and the rest as room comes, each time
      * with bz_stream_drained(). */
     void (*flush)(struct bz_stream *stream);
@@ -188,6 +192,7 @@ struct bz_stream {
     struct bz_buf stash;    /* what came while paused and is not decrypted yet */
     struct bz_task restart; /* goes on with the stash */
     uv_timer_t timer;
+    uint64_t open_until; /* by the loop's clock; meaningful before it is open */
     uint64_t received;
     uint64_t sent;
     struct bz_listener *listener; /* that accepted it, while that lives */
@@ -211,6 +216,10 @@ void bz_stream_fail(struct bz_stream *stream, int code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 void bz_stream_lost(struct bz_stream *stream, int uv_error); /* an open stream's system error */
 void bz_stream_released(struct bz_stream *stream);
+
+/* Leaves to what the transport tries now an equal part of the time until it must be open, as to one
+ * of so many ways to connect. */
+void bz_stream_share_time(struct bz_stream *stream, uint32_t ways);
 
 extern const struct bz_transport bz_mem_transport;
 extern const struct bz_transport bz_unix_transport;

@@ -2,11 +2,17 @@
 
 /* The loop, timers, watches and URLs, and what TLS and Unix sockets do of their own. */
 
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE /* RTLD_NEXT */
+#endif
+
 #include "net/net_priv.h"
 #include "net/test_pair.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <openssl/ssl.h>
 #include <poll.h>
@@ -646,6 +652,87 @@ static void a_name_is_tried_at_each_of_its_addresses(void **state)
     bz_loop_close(host.loop);
 }
 
+#define TWO_ADDRESSES "two-addresses.invalid"
+
+/* In place of the system's, for libuv: a name with two addresses, 127.0.0.2 before 127.0.0.1. */
+__attribute__((visibility("default"))) int getaddrinfo(const char *restrict node,
+    const char *restrict service, const struct addrinfo *restrict hints,
+    struct addrinfo **restrict out)
+{
+    int (*real)(const char *, const char *, const struct addrinfo *, struct addrinfo **);
+    *(void **)&real = dlsym(RTLD_NEXT, "getaddrinfo");
+    if (node == NULL || strcmp(node, TWO_ADDRESSES) != 0)
+        return real(node, service, hints, out);
+    int rc = real("127.0.0.2", service, hints, out);
+    return rc != 0 ? rc : real("127.0.0.1", service, hints, &(*out)->ai_next);
+}
+
+/* A socket at 127.0.0.2 that answers nobody any more, for its queue is full; and the caller in it.
+ */
+static void open_black_hole(uint16_t port, int fds[2])
+{
+    struct sockaddr_in address = loopback(port);
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK + 1);
+    fds[0] = plain_socket();
+    fds[1] = plain_socket();
+    assert_int_equal(bind(fds[0], (struct sockaddr *)&address, sizeof address), 0);
+    assert_int_equal(listen(fds[0], 0), 0);
+    assert_int_equal(connect(fds[1], (struct sockaddr *)&address, sizeof address), 0);
+}
+
+/* However busy the machine is, one of these times is enough for an address that answers. */
+static void an_address_that_does_not_answer_leaves_time_for_the_next(void **state)
+{
+    (void)state;
+    struct end servers[1] = {0};
+    struct host host;
+    int hole[2];
+    char url[BZ_URL_SIZE];
+    host_init(&host, servers, 1, "tcp");
+    host_open(&host);
+    open_black_hole(port_of(host.url), hole);
+    snprintf(url, sizeof url, "tcp://" TWO_ADDRESSES ":%u", port_of(host.url));
+    struct end client = {0};
+    for (uint32_t ms = 400; client.opened == 0 && ms < 60000; ms *= 4) {
+        client = (struct end){.rng = {1}, .goal = 1000};
+        host.client_options.open_ms = ms;
+        end_connect(&client, host.loop, url, &host.client_options);
+        WAIT_UNTIL(client.opened || client.closed);
+    }
+    assert_int_equal(client.opened, 1);
+    WAIT_UNTIL(servers[0].received == 1000);
+    bz_loop_close(host.loop);
+    close(hole[0]);
+    close(hole[1]);
+}
+
+static void without_an_answer_from_any_address_the_client_times_out(void **state)
+{
+    (void)state;
+    char url[BZ_URL_SIZE];
+    int hole[2];
+    int fd = plain_listen(url);
+    assert_int_equal(listen(fd, 0), 0);
+    int caller = plain_connect(url);
+    open_black_hole(port_of(url), hole);
+    snprintf(url, sizeof url, "tcp://" TWO_ADDRESSES ":%u", port_of(url));
+    struct end client = {0};
+    struct bz_loop *loop;
+    struct bz_stream_options options;
+    bz_stream_options_init(&options);
+    options.open_ms = 30;
+    assert_int_equal(bz_loop_open(&loop, NULL), 0);
+    end_connect(&client, loop, url, &options);
+    WAIT_UNTIL(client.closed);
+    assert_int_equal(client.reason.code, BLAZE_ETIMEOUT);
+    assert_non_null(strstr(client.reason.text, "no answer within 30 ms"));
+    bz_loop_close(loop);
+    close(hole[0]);
+    close(hole[1]);
+    close(caller);
+    close(fd);
+}
+
 static void each_tls_connection_has_a_binding_of_its_own(void **state)
 {
     (void)state;
@@ -1069,6 +1156,8 @@ int main(void)
         cmocka_unit_test(tls_1_2_is_refused),
         cmocka_unit_test(a_name_that_does_not_resolve_cannot_be_connected_to),
         cmocka_unit_test(a_name_is_tried_at_each_of_its_addresses),
+        cmocka_unit_test(an_address_that_does_not_answer_leaves_time_for_the_next),
+        cmocka_unit_test(without_an_answer_from_any_address_the_client_times_out),
         cmocka_unit_test(each_tls_connection_has_a_binding_of_its_own),
         cmocka_unit_test(running_out_of_memory_anywhere_ends_in_good_order),
         cmocka_unit_test(callers_for_whom_there_is_no_memory_are_hung_up_on_and_later_ones_served),

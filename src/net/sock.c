@@ -3,8 +3,9 @@
 /*
  * Streams over libuv's TCP and Unix sockets.
  *
- * A name may have several addresses; they are tried one after another, within the stream's open_ms.
- * libuv cannot connect a handle twice, so each failed attempt closes its handle before the next.
+ * A name may have several addresses; they are tried one after another, within the stream's open_ms,
+ * of which each gets its part: one that does not answer at all leaves the others theirs. libuv
+ * cannot connect a handle twice, so each failed attempt closes its handle before the next.
  *
  * Sending tries the socket directly, then has libuv wait for room. What waits is given to libuv in
  * pieces, so that the queue shrinks, and the writer goes on, piece by piece.
@@ -146,7 +147,7 @@ static struct bz_tls_context *client_tls(struct sock *sock)
 static void on_tcp_connect(uv_connect_t *request, int status)
 {
     struct sock *sock = request->data;
-    if (sock->base.state == BZ_STREAM_CLOSED)
+    if (sock->base.state == BZ_STREAM_CLOSED || sock->closing)
         return;
     if (status != 0) {
         sock->connecting->error = status;
@@ -174,9 +175,18 @@ static const struct sockaddr *next_address(struct connecting *connecting)
     return address;
 }
 
+static uint32_t addresses_left(const struct connecting *connecting)
+{
+    uint32_t count = connecting->numeric_next;
+    for (const struct addrinfo *next = connecting->next; next != NULL; next = next->ai_next)
+        count++;
+    return count;
+}
+
 static void try_next(struct sock *sock)
 {
     struct connecting *connecting = sock->connecting;
+    uint32_t left = addresses_left(connecting);
     const struct sockaddr *address = next_address(connecting);
     if (address == NULL) {
         fail_connect(sock, connecting->error);
@@ -189,11 +199,23 @@ static void try_next(struct sock *sock)
     }
     sock->uv.handle.data = sock;
     sock->live = true;
+    bz_stream_share_time(&sock->base, left);
     rc = uv_tcp_connect(&connecting->connect, &sock->uv.tcp, address, on_tcp_connect);
     if (rc != 0) {
         connecting->error = rc;
         close_handle(sock);
     }
+}
+
+static bool tcp_another(struct bz_stream *stream)
+{
+    struct sock *sock = (struct sock *)stream;
+    struct connecting *connecting = sock->connecting;
+    if (connecting == NULL || addresses_left(connecting) == 0)
+        return false;
+    if (sock->live)
+        close_handle(sock); /* else it is closing already */
+    return true;
 }
 
 static void on_lookup(uv_getaddrinfo_t *request, int status, struct addrinfo *addresses)
@@ -474,6 +496,7 @@ const struct bz_transport bz_unix_transport = {
 const struct bz_transport bz_tcp_transport = {
     .size = sizeof(struct sock),
     .connect = tcp_connect,
+    .another = tcp_another,
     .flush = sock_flush,
     .send = sock_send,
     .read = sock_read,

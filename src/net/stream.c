@@ -119,11 +119,18 @@ static void shut_stream(struct bz_handle *handle)
 
 /* ---- The beginning ---- */
 
+static bool goes_on_connecting(struct bz_stream *stream)
+{
+    return stream->transport->another != NULL && stream->transport->another(stream);
+}
+
 static void on_time(uv_timer_t *timer)
 {
     struct bz_stream *stream = timer->data;
     switch (stream->state) {
     case BZ_STREAM_CONNECTING:
+        if (goes_on_connecting(stream))
+            break;
         bz_stream_fail(stream, BLAZE_ETIMEOUT, "connect %s: no answer within %u ms", stream->peer,
             stream->options.open_ms);
         break;
@@ -148,6 +155,15 @@ static void start_timer(struct bz_stream *stream, uint64_t ms)
 {
     uv_update_time(&stream->handle.loop->uv);
     uv_timer_start(&stream->timer, on_time, ms, 0);
+}
+
+void bz_stream_share_time(struct bz_stream *stream, uint32_t ways)
+{
+    uv_loop_t *uv = &stream->handle.loop->uv;
+    uv_update_time(uv);
+    uint64_t now = uv_now(uv);
+    uint64_t left = stream->open_until > now ? stream->open_until - now : 0;
+    start_timer(stream, left / ways);
 }
 
 static void run_restart(struct bz_task *task);
@@ -191,6 +207,7 @@ int bz_stream_new(struct bz_stream **out, struct bz_loop *loop,
     uv_timer_init(&loop->uv, &stream->timer);
     stream->timer.data = stream;
     start_timer(stream, stream->options.open_ms);
+    stream->open_until = uv_now(&loop->uv) + stream->options.open_ms;
     *out = stream;
     return 0;
 }
@@ -291,6 +308,7 @@ void bz_stream_connected(struct bz_stream *stream, struct bz_tls_context *tls)
         return;
     }
     stream->state = BZ_STREAM_HANDSHAKE;
+    bz_stream_share_time(stream, 1);
     handshake(stream);
     update_reading(stream);
 }
