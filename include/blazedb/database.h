@@ -84,7 +84,8 @@ BLAZE_API int blaze_open(
 
 /* Closes the handle whatever is returned: BLAZE_EIO if the last relaxed commits could not be made
  * durable. Cursors, snapshots, transactions and observers must be closed; sync links are stopped.
- */
+ * While a host's name is being looked up for one, it waits for the system's resolver, which cannot
+ * be interrupted. */
 BLAZE_API int blaze_close(blaze_db *db, blaze_error *error);
 
 /*
