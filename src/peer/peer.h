@@ -98,9 +98,10 @@ const char *bz_link_url(const struct bz_link *link); /* borrowed while it is ope
  * it stopped for, or BLAZE_ETIMEOUT after `timeout_ms` without either, which changes nothing. */
 int bz_link_wait(struct bz_link *link, uint64_t timeout_ms, blaze_error *error);
 
-/* The same for one thing: that the link is live now, with all that is here as this is called (caught
- * up with the peer), or that the peer has applied our log up to `position` (written), durably as it is set up to. A link that stops gives
- * its code, one that is closed BLAZE_ECANCELED. Any thread, not from within a callback. */
+/* The same for one thing: that the link is live now, with all that is here as this is called
+ * (caught up with the peer), or that the peer has applied our log up to `position` (written),
+ * durably as it is set up to. A link that stops gives its code, one that is closed BLAZE_ECANCELED.
+ * Any thread, not from within a callback. */
 enum bz_link_goal { BZ_LINK_CAUGHT_UP, BZ_LINK_WRITTEN };
 int bz_link_wait_for(struct bz_link *link, enum bz_link_goal goal, uint64_t position,
     uint64_t timeout_ms, blaze_error *error);
