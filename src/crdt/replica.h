@@ -173,7 +173,8 @@ struct bz_coverage {
 /* How we stand to a peer that has told this. */
 struct bz_standing {
     struct bz_vv has;         /* what its own row says */
-    struct bz_vv collected;   /* of all deleted records ever collected, the greatest dots, */
+    struct bz_vv purged;      /* of all deleted records ever collected, the greatest dots; */
+    struct bz_vv collected;   /* those that it has itself, */
     uint64_t collected_stamp; /* and their greatest stamp */
     bool behind; /* we may hold records whose deletes we never had and it has collected */
     bool fresh;  /* that would be so if we held anything */

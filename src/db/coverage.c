@@ -589,24 +589,29 @@ static int learn_row(struct bz_db_txn *txn, const struct bz_coverage_row *told, 
 static int learn_standing(struct bz_db_txn *txn, const struct bz_coverage *told,
     struct bz_arena *arena, struct bz_standing *out, blaze_error *error)
 {
-    struct bz_vv collected, has = {0}, own;
+    struct bz_vv purged, collected = {0}, has = {0}, own;
     bz_arena_reset(&txn->arena);
-    int rc = learn_vv(txn, &told->purged, &collected, error);
+    int rc = learn_vv(txn, &told->purged, &purged, error);
     if (rc == 0 && told->count > 0)
         rc = learn_vv(txn, &told->rows[0].vv, &has, error);
     if (rc == 0)
         rc =
             bz_version_vector(txn->view, txn->state.self, txn->state.seq, &txn->arena, &own, error);
+    if (rc == 0 && bz_vv_copy(&txn->arena, &purged, &collected) != 0)
+        rc = bz_error_code(error, BLAZE_ENOMEM);
     if (rc != 0)
         return rc;
     /* Of more the teller may have lost the records, with what it claimed, and not its note of what
-     * was collected: that they are not there says nothing. */
+     * was collected: that they are not there says nothing. Until it has them again: the session
+     * sees to that (sync/reconcile.c). */
     lower_to(&collected, &has);
     bool all = bz_vv_includes(&own, &collected), none = txn->state.records + txn->state.dead == 0;
     out->collected_stamp = told->purged_stamp;
     out->behind = !all && !none && !BZ_MUTANT(NOT_COMPARED);
     out->fresh = !all && none;
     rc = bz_vv_copy(arena, &collected, &out->collected);
+    if (rc == 0)
+        rc = bz_vv_copy(arena, &purged, &out->purged);
     if (rc == 0)
         rc = bz_vv_copy(arena, &has, &out->has);
     return rc == 0 ? 0 : bz_error_code(error, rc);

@@ -7,6 +7,7 @@
 
 static struct compared {
     bool behind;
+    struct bz_vv purged; /* what the peer knows to have been collected, and has not itself */
     unsigned learnt, removals;
     uint64_t there; /* ids that the last answer listed */
 } compared;
@@ -38,7 +39,8 @@ static int be_behind(void *context, const struct bz_coverage *told, struct bz_ar
     for (uint32_t i = 0; i < told->count; i++)
         assert_true(told->rows[i].vv.count == 0 || told->rows[i].vv.entries[0].seq > 0);
     compared.learnt++;
-    *out = (struct bz_standing){.behind = compared.behind, .collected = {&gone, 1}};
+    *out = (struct bz_standing){
+        .behind = compared.behind, .purged = compared.purged, .collected = {&gone, 1}};
     return 0;
 }
 
@@ -309,6 +311,28 @@ static void a_session_compares_once(void **state)
     end_scene(&s);
 }
 
+/* The peer did not have the records when it told what had been collected, and by its head it has.
+ */
+static void a_head_that_reaches_what_was_collected_is_compared_first(void **state)
+{
+    (void)state;
+    static struct bz_dot collected = {1, 3};
+    struct scene s;
+    struct bz_buf body;
+    begin_comparing(&s);
+    compared.purged = (struct bz_vv){&collected, 1};
+    send_words(&s, BZ_FRAME_COVERED, told[0].payload);
+    define_usual(&s);
+    bz_buf_init(&body, 1000);
+    body_into(&s, &body);
+    bz_head_append(&body, &(struct bz_body_head){0}, 1);
+    bz_head_append_entry(&body, (struct bz_dot){5, 3});
+    send_chunk(&s, (struct bz_chunk){.from = 0, .to = 1, .body = bz_buf_bytes(&body)});
+    expect_ranges(&s);
+    bz_buf_release(&body);
+    end_scene(&s);
+}
+
 /* What is told while it compares has it begin once more, as soon as it has come to the end, and not
  * only when something else happens. */
 static void a_comparison_that_must_be_repeated_is_begun_at_once(void **state)
@@ -329,6 +353,7 @@ int main(void)
         cmocka_unit_test(comparing_without_having_agreed_on_it_ends_the_session),
         cmocka_unit_test(answers_that_cannot_be_end_the_session_and_remove_nothing),
         cmocka_unit_test(a_session_compares_once),
+        cmocka_unit_test(a_head_that_reaches_what_was_collected_is_compared_first),
         cmocka_unit_test(a_comparison_that_must_be_repeated_is_begun_at_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

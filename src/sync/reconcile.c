@@ -48,6 +48,7 @@ void bz_reconcile_release(struct bz_session *s)
 {
     bz_vector_release(&s->reconcile.has);
     bz_vector_release(&s->reconcile.collected);
+    bz_vector_release(&s->reconcile.purged);
 }
 
 bool bz_reconcile_busy(const struct bz_session *s)
@@ -81,6 +82,8 @@ int bz_reconcile_heard(struct bz_session *s, const struct bz_standing *standing)
     int rc = bz_vector_raise_all(&c->has, &standing->has);
     if (rc == 0)
         rc = bz_vector_raise_all(&c->collected, &standing->collected);
+    if (rc == 0 && !bz_vv_includes(&c->collected.vv, &standing->purged))
+        rc = bz_vector_raise_all(&c->purged, &standing->purged);
     c->collected_stamp = standing->collected_stamp;
     c->mark = mark_of(&c->collected.vv);
     c->fresh |= standing->fresh;
@@ -95,11 +98,40 @@ int bz_reconcile_heard(struct bz_session *s, const struct bz_standing *standing)
     return rc;
 }
 
+/* By its head the peer has perhaps more of what it knows to have been collected than when it told
+ * of that: *behind if we have not. */
+static int see_more(struct bz_session *s, const struct bz_vv *has, bool *behind)
+{
+    struct bz_reconcile *c = &s->reconcile;
+    struct bz_vv ours;
+    if (c->purged.vv.count == 0)
+        return 0;
+    bz_arena_reset(&s->in.arena);
+    int rc = s->replica.ops->version(s->replica.context, &s->in.arena, &ours);
+    for (uint32_t i = 0; rc == 0 && i < c->purged.vv.count; i++) {
+        struct bz_dot dot = c->purged.vv.entries[i];
+        uint64_t reached = bz_vv_get(has, dot.node);
+        dot.seq = dot.seq < reached ? dot.seq : reached;
+        if (dot.seq <= bz_vv_get(&c->collected.vv, dot.node))
+            continue;
+        *behind |= dot.seq > bz_vv_get(&ours, dot.node);
+        rc = bz_vector_raise(&c->collected, dot);
+    }
+    if (rc == 0 && *behind)
+        rc = bz_vector_raise_all(&c->has, has);
+    if (bz_vv_includes(&c->collected.vv, &c->purged.vv))
+        bz_vector_release(&c->purged);
+    c->mark = mark_of(&c->collected.vv);
+    return rc;
+}
+
 int bz_reconcile_head(struct bz_session *s, struct bz_head *head, bool *wait, blaze_error *error)
 {
     struct bz_reconcile *c = &s->reconcile;
-    bool only = true, came = false;
-    int rc = 0;
+    bool only = true, came = false, behind = false;
+    int rc = see_more(s, &head->vv, &behind);
+    if (rc != 0)
+        return bz_error_code(error, rc);
     /* What was here as it heard of it came from the peer, and from nobody else, or else it may be
      * older than what it has collected. The same for what has come since that was compared. */
     if (c->fresh && c->mark != 0)
@@ -112,7 +144,7 @@ int bz_reconcile_head(struct bz_session *s, struct bz_head *head, bool *wait, bl
     c->fresh = false;
     /* A walk that began before something was collected may have brought it after that was compared.
      */
-    if (!only || came || c->late)
+    if (!only || came || behind || c->late)
         begin(s);
     c->late = false;
     *wait = c->busy;

@@ -196,7 +196,8 @@ struct bz_covering {
 /* Comparing records with the peer. */
 struct bz_reconcile {
     struct bz_vector has;       /* what the peer has, as it has told, in our numbers, */
-    struct bz_vector collected; /* and what it knows to have been collected */
+    struct bz_vector collected; /* and what it knows to have been collected, as far as it has it */
+    struct bz_vector purged;    /* all of that, if that is more */
     uint64_t collected_stamp;
     uint64_t mark;       /* of that */
     uint64_t compared;   /* the mark for which that was done */
