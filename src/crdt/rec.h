@@ -65,6 +65,9 @@ int bz_vv_max(
     struct bz_arena *arena, const struct bz_vv *a, const struct bz_vv *b, struct bz_vv *out);
 int bz_vv_copy(struct bz_arena *arena, const struct bz_vv *vv, struct bz_vv *out);
 
+/* The lesser of both, in place. */
+void bz_vv_lower(struct bz_vv *vv, const struct bz_vv *other);
+
 /* A version vector that grows. */
 struct bz_vector {
     struct bz_vv vv; /* to read; its entries belong to the vector */

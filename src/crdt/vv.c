@@ -86,6 +86,19 @@ int bz_vv_with(struct bz_arena *arena, const struct bz_vv *vv, struct bz_dot dot
     return 0;
 }
 
+void bz_vv_lower(struct bz_vv *vv, const struct bz_vv *other)
+{
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < vv->count; i++) {
+        struct bz_dot entry = vv->entries[i];
+        uint64_t seq = bz_vv_get(other, entry.node);
+        entry.seq = seq < entry.seq ? seq : entry.seq;
+        if (entry.seq > 0)
+            vv->entries[kept++] = entry;
+    }
+    vv->count = kept;
+}
+
 void bz_vector_release(struct bz_vector *vector)
 {
     bz_free(vector->vv.entries);

@@ -195,20 +195,6 @@ int bz_purged_raise(struct bz_db_txn *txn, const struct bz_vv *vv, uint64_t stam
     return rc;
 }
 
-/* The lesser of both, in place. */
-static void lower_to(struct bz_vv *vv, const struct bz_vv *other)
-{
-    uint32_t kept = 0;
-    for (uint32_t i = 0; i < vv->count; i++) {
-        struct bz_dot entry = vv->entries[i];
-        uint64_t seq = bz_vv_get(other, entry.node);
-        entry.seq = seq < entry.seq ? seq : entry.seq;
-        if (entry.seq > 0)
-            vv->entries[kept++] = entry;
-    }
-    vv->count = kept;
-}
-
 int bz_purged_had(struct bz_db_txn *txn, const struct bz_vv *vv, bool *all, blaze_error *error)
 {
     struct bz_vv own, had;
@@ -220,7 +206,7 @@ int bz_purged_had(struct bz_db_txn *txn, const struct bz_vv *vv, bool *all, blaz
     rc = bz_vv_copy(&txn->arena, vv, &had);
     if (rc != 0)
         return bz_error_code(error, rc);
-    lower_to(&had, &own);
+    bz_vv_lower(&had, &own);
     return bz_purged_raise(txn, &had, txn->state.stamp, 1, error);
 }
 
@@ -234,7 +220,7 @@ int bz_collected_here(struct bz_view *view, struct bz_arena *arena, const struct
     if (part)
         out->vv.count = 0; /* what is not here may be anywhere else */
     if (rc == 0)
-        lower_to(&out->vv, own);
+        bz_vv_lower(&out->vv, own);
     return rc;
 }
 
@@ -330,7 +316,7 @@ static int lower(void *context, const struct row *row)
     int rc = is_stable(l, row, &stable);
     stable |= BZ_MUTANT(COLLECTS_UNSTABLE);
     if (rc == 0 && stable)
-        lower_to(l->vv, &row->vv);
+        bz_vv_lower(l->vv, &row->vv);
     else
         l->vv->count = 0;
     return rc;
@@ -589,29 +575,27 @@ static int learn_row(struct bz_db_txn *txn, const struct bz_coverage_row *told, 
 static int learn_standing(struct bz_db_txn *txn, const struct bz_coverage *told,
     struct bz_arena *arena, struct bz_standing *out, blaze_error *error)
 {
-    struct bz_vv purged, collected = {0}, has = {0}, own;
+    struct bz_vv collected, has = {0}, own;
     bz_arena_reset(&txn->arena);
-    int rc = learn_vv(txn, &told->purged, &purged, error);
+    int rc = learn_vv(txn, &told->purged, &collected, error);
     if (rc == 0 && told->count > 0)
         rc = learn_vv(txn, &told->rows[0].vv, &has, error);
     if (rc == 0)
         rc =
             bz_version_vector(txn->view, txn->state.self, txn->state.seq, &txn->arena, &own, error);
-    if (rc == 0 && bz_vv_copy(&txn->arena, &purged, &collected) != 0)
+    if (rc == 0 && bz_vv_copy(arena, &collected, &out->purged) != 0)
         rc = bz_error_code(error, BLAZE_ENOMEM);
     if (rc != 0)
         return rc;
     /* Of more the teller may have lost the records, with what it claimed, and not its note of what
      * was collected: that they are not there says nothing. Until it has them again: the session
      * sees to that (sync/reconcile.c). */
-    lower_to(&collected, &has);
+    bz_vv_lower(&collected, &has);
     bool all = bz_vv_includes(&own, &collected), none = txn->state.records + txn->state.dead == 0;
     out->collected_stamp = told->purged_stamp;
     out->behind = !all && !none && !BZ_MUTANT(NOT_COMPARED);
     out->fresh = !all && none;
     rc = bz_vv_copy(arena, &collected, &out->collected);
-    if (rc == 0)
-        rc = bz_vv_copy(arena, &purged, &out->purged);
     if (rc == 0)
         rc = bz_vv_copy(arena, &has, &out->has);
     return rc == 0 ? 0 : bz_error_code(error, rc);

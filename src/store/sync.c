@@ -151,10 +151,10 @@ static void tell_synced(struct bz_disk *disk, uint64_t lsn)
 /* With sync_lock held. */
 static bool reached(struct bz_disk *disk, uint64_t lsn)
 {
-    if (lsn > atomic_load(&disk->durable)) {
-        atomic_store(&disk->durable, lsn);
-        tell_synced(disk, lsn);
-    }
+    if (lsn <= atomic_load(&disk->durable))
+        return false;
+    atomic_store(&disk->durable, lsn);
+    tell_synced(disk, lsn);
     wake_waiters(disk);
     return publish(disk);
 }

@@ -306,25 +306,37 @@ static void commits_that_wait_together_share_a_sync(void **state)
     close_store();
 }
 
-/* The older of two tells that a write has failed, and it is told once only. */
-static void a_sync_does_not_count_before_an_older_one_has_ended_well(void **state)
+/* A full commit whose sync is held at the gate, and no other. */
+static void begin_held(struct committer *committer)
 {
-    (void)state;
-    struct committer first, second;
     struct bz_store_options options = options_for(1000000);
+    options.segment_bytes = 16u << 10;
     options.checkpoint_ms = 1000000;
     open_with(options);
     gate.held = 1;
     set_gate(true, 0);
-    start(&first, 1, BZ_DURABLE_FULL);
+    start(committer, 1, BZ_DURABLE_FULL);
     wait_for_arrivals(1);
-    start(&second, 2, BZ_DURABLE_FULL);
-    wait_for_arrivals(2);
+}
+
+/* It tells that a write has failed, as only one of two does; the other came after it. */
+static void assert_fails_both(struct committer *held, struct committer *other)
+{
     set_gate(false, EIO);
-    assert_int_equal(finish(&first), BLAZE_EIO);
-    assert_int_equal(finish(&second), BLAZE_EFAILED);
+    assert_int_equal(finish(held), BLAZE_EIO);
+    assert_int_equal(finish(other), BLAZE_EFAILED);
     assert_int_equal(bz_test_history_now(store), 0);
     assert_int_equal(bz_store_close(store, NULL), BLAZE_EFAILED);
+}
+
+static void a_sync_does_not_count_before_an_older_one_has_ended_well(void **state)
+{
+    (void)state;
+    struct committer first, second;
+    begin_held(&first);
+    start(&second, 2, BZ_DURABLE_FULL);
+    wait_for_arrivals(2);
+    assert_fails_both(&first, &second);
 }
 
 static void *commit_large(void *context)
@@ -348,21 +360,10 @@ static void a_segment_does_not_end_before_an_older_sync_of_it_has_ended_well(voi
 {
     (void)state;
     struct committer first, second = {.durability = BZ_DURABLE_FULL, .rc = 1};
-    struct bz_store_options options = options_for(1000000);
-    options.segment_bytes = 16u << 10;
-    options.checkpoint_ms = 1000000;
-    open_with(options);
-    gate.held = 1;
-    set_gate(true, 0);
-    start(&first, 1, BZ_DURABLE_FULL);
-    wait_for_arrivals(1);
+    begin_held(&first);
     assert_int_equal(pthread_create(&second.thread, NULL, commit_large, &second), 0);
     wait_for_arrivals(3); /* that of the next segment, and that of the one that ends */
-    set_gate(false, EIO);
-    assert_int_equal(finish(&first), BLAZE_EIO);
-    assert_int_equal(finish(&second), BLAZE_EFAILED);
-    assert_int_equal(bz_test_history_now(store), 0);
-    assert_int_equal(bz_store_close(store, NULL), BLAZE_EFAILED);
+    assert_fails_both(&first, &second);
 }
 
 static void a_failed_sync_fails_the_store_for_writers_and_readers_go_on(void **state)

@@ -288,18 +288,21 @@ static bool on_diverged(struct bz_session *s)
     return first;
 }
 
-/* Whether something was not taken in since the peer might not have had what it calls for, and it
- * does by now: writes of ours that belong to it, which it has collected, then; or all that we have
- * been shown. */
-static int find_missed(struct bz_session *s, bool *out)
+/* A head has come to a partial replica: whether something was not taken in since the peer might not
+ * have had what it calls for, and it does by now: writes of ours that belong to it, which it has
+ * collected, then; or all that we have been shown. */
+static int find_missed(struct bz_session *s, const struct bz_vv *had, bool *out)
 {
-    const struct bz_incoming *in = &s->in;
+    struct bz_incoming *in = &s->in;
     struct bz_vv ours;
+    int rc = bz_vector_raise_all(&in->had, had);
+    if (rc != 0)
+        return rc;
     *out = in->awaits.own != 0 && in->awaits.own <= bz_vv_get(&in->had.vv, in->self);
     if (*out || !in->awaits.all)
         return 0;
-    bz_arena_reset(&s->in.arena);
-    int rc = s->replica.ops->version(s->replica.context, &s->in.arena, &ours);
+    bz_arena_reset(&in->arena);
+    rc = s->replica.ops->version(s->replica.context, &in->arena, &ours);
     *out = rc == 0;
     for (uint32_t i = 0; *out && i < ours.count; i++)
         *out = ours.entries[i].node == in->self || bz_vv_covers(&in->had.vv, ours.entries[i]);
@@ -317,17 +320,14 @@ static int commit(struct bz_session *s, const struct bz_head *head, bool *again,
     int rc = 0;
     in->ahead = NULL;
     in->gathered = 0;
-    if (head != NULL)
-        rc = bz_vector_raise_all(&in->had, &head->vv);
-    if (rc == 0 && head != NULL)
-        rc = find_missed(s, &missed);
-    if (rc != 0)
+    if (head != NULL && in->scope != 0 && (rc = find_missed(s, &head->vv, &missed)) != 0)
         bz_error_code(error, rc);
     if (missed) {
         head = NULL;
         *again = true;
     }
-    rc = rc == 0 ? find_lacks(s, apply, &lacks, error) : rc;
+    if (rc == 0)
+        rc = find_lacks(s, apply, &lacks, error);
     if (rc != 0) {
         s->replica.ops->apply_abort(apply);
         return rc;

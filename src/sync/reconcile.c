@@ -103,21 +103,20 @@ int bz_reconcile_heard(struct bz_session *s, const struct bz_standing *standing)
 static int see_more(struct bz_session *s, const struct bz_vv *has, bool *behind)
 {
     struct bz_reconcile *c = &s->reconcile;
-    struct bz_vv ours;
+    struct bz_vv ours, reached;
     if (c->purged.vv.count == 0)
         return 0;
     bz_arena_reset(&s->in.arena);
+    if (bz_vv_copy(&s->in.arena, &c->purged.vv, &reached) != 0)
+        return BLAZE_ENOMEM;
+    bz_vv_lower(&reached, has);
+    if (bz_vv_includes(&c->collected.vv, &reached))
+        return 0;
     int rc = s->replica.ops->version(s->replica.context, &s->in.arena, &ours);
-    for (uint32_t i = 0; rc == 0 && i < c->purged.vv.count; i++) {
-        struct bz_dot dot = c->purged.vv.entries[i];
-        uint64_t reached = bz_vv_get(has, dot.node);
-        dot.seq = dot.seq < reached ? dot.seq : reached;
-        if (dot.seq <= bz_vv_get(&c->collected.vv, dot.node))
-            continue;
-        *behind |= dot.seq > bz_vv_get(&ours, dot.node);
-        rc = bz_vector_raise(&c->collected, dot);
-    }
-    if (rc == 0 && *behind)
+    if (rc == 0)
+        rc = bz_vector_raise_all(&c->collected, &reached);
+    *behind = rc == 0 && !bz_vv_includes(&ours, &reached);
+    if (*behind)
         rc = bz_vector_raise_all(&c->has, has);
     if (bz_vv_includes(&c->collected.vv, &c->purged.vv))
         bz_vector_release(&c->purged);
