@@ -19,6 +19,7 @@ struct bz_apply {
     uint32_t peer_number;
     uint64_t begin;          /* position of our log at the start */
     bool untold;             /* a change is (collect.c), or differs from what others may have */
+    bool returned;           /* a change came in because what peers show differs */
     bool left_out;           /* a record was (illegible.c) */
     bool begun;              /* a record has come: the next three are loaded */
     struct bz_vv own;        /* our version vector, which only the head changes */
@@ -368,6 +369,7 @@ static int store(struct bz_apply *apply, struct merging *m, bool *changed, blaze
     if (rc == 0)
         txn->state.stamp = BZ_MUTANT(STAMP_NOT_OBSERVED) ? txn->state.stamp : m->stamp;
     apply->untold |= m->origin.untold && !change->anew; /* that goes on from copy to copy */
+    apply->returned |= change->anew;
     return rc;
 }
 
@@ -548,6 +550,8 @@ int bz_apply_commit(struct bz_apply *apply, const struct bz_peer_state *peer,
         rc = take_version(apply, head, error);
     if (rc == 0)
         rc = note_untold(apply, error);
+    if (rc == 0 && apply->returned)
+        rc = bz_returned_note(txn, error);
     if (rc == 0)
         rc = settle_beyond(apply, head != NULL, &compared, error);
     if (rc == 0 && compared && apply->scoped.selection == NULL)

@@ -220,12 +220,16 @@ static void note(struct step *s)
 
 static int run(struct step *s, uint64_t *collected, bool *more, blaze_error *error)
 {
+    bool returned = false;
     int rc = bz_read_load_state(s->read, &s->state, error);
     if (rc != 0 || s->state->dead == 0)
         return rc;
     rc = bz_retention_load(s->read->view, &s->retention_ms, error);
     if (rc == 0)
-        rc = bz_scope_load(s->read->view, &s->arena, &s->scope, error);
+        rc = bz_returned_is(s->db, s->read->view, s->retention_ms, &returned, error);
+    if (rc != 0 || returned) /* see coverage.c */
+        return rc;
+    rc = bz_scope_load(s->read->view, &s->arena, &s->scope, error);
     bz_scope_add_unwritten(s->db, s->state->self, &s->scope);
     if (rc == 0)
         rc = bz_coverage_floor(s->db, s->read->view, s->state, &s->arena, &s->floor, error);

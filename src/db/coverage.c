@@ -30,7 +30,9 @@
  *   nobody is believed what was collected, so nobody is behind, and nothing is compared;
  *   a replica is waited for however long it is silent, unless it is forgotten;
  *   who has been forgotten and comes back brings back what the others have deleted meanwhile: if
- *   what two replicas show differs, what was collected is taken in again (apply.c).
+ *   what two replicas show differs, what was collected is taken in again (apply.c). Nothing is
+ *   collected for the retention then: a record that some show and others still hold as deleted
+ *   would come and go for ever.
  */
 
 #include "db/db_priv.h"
@@ -151,6 +153,11 @@ static struct bz_bytes blind_key(void)
     return bz_bytes("blind", 5);
 }
 
+static struct bz_bytes returned_key(void)
+{
+    return bz_bytes("returned", 8);
+}
+
 static struct bz_bytes retention_key(void)
 {
     return bz_bytes_text("setting/retention");
@@ -230,6 +237,30 @@ int bz_hearsay_load(struct bz_db *db, struct bz_view *view, bool *out, blaze_err
 {
     *out = true;
     return db->identity.blind ? 0 : bz_meta_is_there(view, blind_key(), out, error);
+}
+
+int bz_returned_note(struct bz_db_txn *txn, blaze_error *error)
+{
+    uint8_t value[8];
+    bz_store64le(value, txn->db->wall_ms(txn->db->context));
+    txn->changed = true;
+    return bz_txn_put(txn->txn, BZ_MAP_META, returned_key(), bz_bytes(value, sizeof value), error);
+}
+
+int bz_returned_is(
+    struct bz_db *db, struct bz_view *view, uint64_t within_ms, bool *out, blaze_error *error)
+{
+    struct bz_bytes value;
+    int rc = bz_view_get(view, BZ_MAP_META, returned_key(), &value, error);
+    *out = false;
+    if (rc != 0)
+        return rc == BLAZE_ENOTFOUND ? 0 : rc;
+    if (value.size != 8)
+        return bz_error_set(error, BLAZE_ECORRUPT, "when records came back is corrupt");
+    uint64_t now = db->wall_ms(db->context), then = bz_load64le(value.data);
+    /* Of a clock that has been put back, the time tells nothing. */
+    *out = now >= then && now - then <= within_ms;
+    return 0;
 }
 
 /* ---- the retention ---- */

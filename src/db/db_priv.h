@@ -633,6 +633,11 @@ int bz_collected_here(struct bz_view *view, struct bz_arena *arena, const struct
     struct bz_purged *out, blaze_error *error);
 /* Whether what others tell may come from a blind copy, of whatever will: see coverage.c. */
 int bz_hearsay_load(struct bz_db *db, struct bz_view *view, bool *out, blaze_error *error);
+/* Notes that now something came in again which may have been collected, since peers with the same
+ * writes show something else; and whether that was within so long. */
+int bz_returned_note(struct bz_db_txn *txn, blaze_error *error);
+int bz_returned_is(
+    struct bz_db *db, struct bz_view *view, uint64_t within_ms, bool *out, blaze_error *error);
 int bz_retention_load(struct bz_view *view, uint64_t *ms, blaze_error *error);
 /* Notes a replica of which nothing else is known, or that is no more. */
 int bz_coverage_note(

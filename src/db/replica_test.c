@@ -121,14 +121,21 @@ static void a_torn_record_is_told_again_unless_others_tell_it_and_none_was_colle
     net_close(&net);
 }
 
+static uint64_t collect(struct bz_db *db)
+{
+    uint64_t collected = 0;
+    bool more = false;
+    must(bz_db_collect(db, &collected, &more, error));
+    assert_false(more);
+    return collected;
+}
+
 /* What was superseded where a record was collected does not stand again beside what outlives it,
  * and all are told so, though no version vector says it. */
 static void a_record_that_comes_where_it_was_collected_leaves_what_was_deleted(void **state)
 {
     (void)state;
     struct net net;
-    uint64_t collected = 0;
-    bool more = false;
     net_open(&net, 4);
     write_json(net.db[0], INSERT, "c", 1, "{\"a\":1,\"b\":1}");
     write_json(net.db[1], INSERT, "c", 1, "{\"a\":2,\"c\":2}");
@@ -136,8 +143,7 @@ static void a_record_that_comes_where_it_was_collected_leaves_what_was_deleted(v
     send_changes(net.db[0], net.db[2], 10, 0);
     assert_int_equal(state_of(net.db[2]).conflicts, 1);
     delete_one_of(net.db[1], "c", 1);
-    must(bz_db_collect(net.db[1], &collected, &more, error));
-    assert_int_equal(collected, 1);
+    assert_int_equal(collect(net.db[1]), 1);
 
     send_changes(net.db[0], net.db[1], 10, 0);
     expect_json(net.db[1], "c", 1, "{\"a\":1,\"b\":1}");
@@ -149,6 +155,46 @@ static void a_record_that_comes_where_it_was_collected_leaves_what_was_deleted(v
         expect_equal(net.db[0], net.db[i]);
         check_all(net.db[i]);
     }
+    net_close(&net);
+}
+
+static void tell_what_it_has(struct bz_db *teller, struct bz_db *to)
+{
+    struct bz_identity receiver;
+    struct bz_coverage told;
+    struct bz_standing standing;
+    struct bz_arena arena;
+    bz_arena_init(&arena);
+    bz_db_identity(to, &receiver);
+    assert_int_equal(bz_coverage_tell(teller, &receiver.node, &arena, &told), 0);
+    must(bz_coverage_learn(to, &told, &arena, &standing, error));
+    bz_arena_release(&arena);
+}
+
+/* Others may still hold what was collected here, some as deleted and some not: they are given time
+ * to agree. */
+static void what_comes_back_where_it_was_collected_is_not_collected_again_at_once(void **state)
+{
+    (void)state;
+    struct net net;
+    uint64_t retention = 0;
+    net_open(&net, 5);
+    write_json(net.db[1], INSERT, "c", 1, "{\"a\":1}");
+    send_changes(net.db[1], net.db[0], 10, 0);
+    delete_one_of(net.db[1], "c", 1);
+    assert_int_equal(collect(net.db[1]), 1);
+    assert_int_equal(
+        send_as(net.db[0], net.db[1], (struct exchange){.chunk = 10, .anew = true}).changed, 1);
+    delete_one_of(net.db[1], "c", 1);
+    send_changes(net.db[1], net.db[0], 10, 0);
+    tell_what_it_has(net.db[0], net.db[1]);
+    must(bz_db_retention(net.db[1], &retention, error));
+    assert_int_equal(collect(net.db[1]), 0);
+    net.world[1].ms += retention;
+    assert_int_equal(collect(net.db[1]), 0);
+    net.world[1].ms++;
+    assert_int_equal(collect(net.db[1]), 1);
+    check_all(net.db[1]);
     net_close(&net);
 }
 
@@ -726,6 +772,7 @@ int main(void)
         cmocka_unit_test(a_change_is_not_sent_back_to_where_it_came_from),
         cmocka_unit_test(a_torn_record_is_told_again_unless_others_tell_it_and_none_was_collected),
         cmocka_unit_test(a_record_that_comes_where_it_was_collected_leaves_what_was_deleted),
+        cmocka_unit_test(what_comes_back_where_it_was_collected_is_not_collected_again_at_once),
         cmocka_unit_test(a_small_update_of_a_large_record_is_sent_alone),
         cmocka_unit_test(the_server_wins_and_the_loser_is_listed),
         cmocka_unit_test(three_databases_converge_whatever_is_written_and_exchanged),

@@ -184,6 +184,7 @@ struct exchange {
     struct bz_replica from, to;
     uint32_t chunk;      /* records a chunk */
     uint32_t chunks_max; /* 0: until the head */
+    bool anew;           /* all, as where peers with the same writes show something else */
     bool reached;        /* the head */
     bool diverged;
     uint64_t records, changed, bytes; /* carried */
@@ -279,6 +280,10 @@ static inline void receiver_of(struct exchange *e, struct bz_arena *arena,
     struct bz_vv vv;
     e->to.ops->identity(e->to.context, &to);
     *out = (struct bz_receiver){.node = to.node, .reached = known->reached};
+    if (e->anew) {
+        *out = (struct bz_receiver){0};
+        return;
+    }
     assert_int_equal(e->to.ops->version(e->to.context, arena, &vv), 0);
     out->vv.entries = bz_arena_alloc(arena, (vv.count + 1) * sizeof(struct bz_dot));
     for (uint32_t i = 0; i < vv.count; i++) {
@@ -318,6 +323,7 @@ static inline int exchange_chunk(
         at_head = rc == BLAZE_END;
         if (rc == 0)
             rc = carry(&r, &arena, &change, &ours);
+        ours.anew = e->anew;
         if (rc == 0)
             rc = e->to.ops->apply_change(r.apply, &ours, &changed, error);
         e->changed += changed;
@@ -371,17 +377,21 @@ static inline int exchange_run(struct exchange *e, blaze_error *error)
     return rc;
 }
 
-/* Sends from one to the other; what was carried is in the result. */
-static inline struct exchange send_changes(
-    struct bz_db *from, struct bz_db *to, uint32_t chunk, uint32_t chunks_max)
+/* Sends from one to the other as `e` has it; what was carried is in the result. */
+static inline struct exchange send_as(struct bz_db *from, struct bz_db *to, struct exchange e)
 {
-    struct exchange e = {.chunk = chunk, .chunks_max = chunks_max};
     must(bz_db_replica_open(from, &e.from, error));
     must(bz_db_replica_open(to, &e.to, error));
     must(exchange_run(&e, error));
     bz_db_replica_close(&e.from);
     bz_db_replica_close(&e.to);
     return e;
+}
+
+static inline struct exchange send_changes(
+    struct bz_db *from, struct bz_db *to, uint32_t chunk, uint32_t chunks_max)
+{
+    return send_as(from, to, (struct exchange){.chunk = chunk, .chunks_max = chunks_max});
 }
 
 /* Both ways to the heads. */
