@@ -193,6 +193,24 @@ static bool is_doubtful(const struct sim_world *w, const struct sim_node *node)
     return sim_is_apart(node) || (node->waits && sim_is_known(w, node->identity, identity->seq));
 }
 
+/* What a write of the record by the identity replaces as its next: what its node has seen, and what
+ * it has written before, for version vectors say no less; though it may have let go of that since,
+ * and have got the record from somebody who had not seen it. */
+static struct sim_seen next_replaces(
+    const struct sim_world *w, uint32_t number, uint32_t record, const struct sim_seen *seen)
+{
+    const struct sim_record *r = &w->records[record];
+    const struct sim_identity *identity = &w->identities[number];
+    struct sim_seen all = *seen;
+    for (uint32_t i = 0; i < r->count; i++) {
+        const struct sim_write *write = &w->writes[r->writes[i]];
+        if (write->identity == number && write->seq <= identity->seq &&
+            identity->writes[write->seq] == r->writes[i])
+            sim_bit_set(&all, i);
+    }
+    return all;
+}
+
 void sim_write_add(
     struct sim_world *w, uint32_t number, uint32_t record, const struct sim_write *made)
 {
@@ -202,13 +220,13 @@ void sim_write_add(
         sim_is_present(identity, record) ? sim_seen_now(identity, record) : node->part.left[record];
     node->part.left[record] = (struct sim_seen){{0}};
     struct sim_write write = *made;
+    write.seen = next_replaces(w, number, record, &seen);
     write.identity = number;
     write.record = record;
     write.seq = ++identity->seq;
     write.position = identity->position + 1;
     write.role = made->settles ? made->role : identity->role;
     write.apart = is_doubtful(w, node);
-    write.seen = seen;
     uint32_t at = add(w, &write)->number;
     sim_bit_set(&seen, at);
     sim_moment_add(w, identity, record, &seen);
