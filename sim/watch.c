@@ -201,13 +201,14 @@ static int apply_commit(struct bz_apply *apply, const struct bz_peer_state *peer
         sim_part_look(node, held);
     if (world->collects)
         sim_records_after(node, before, moved);
-    mark_moved(moved, bz_db_position(node->db) - before);
+    bool full = under_way.part && !sim_is_part(node); /* it has become so, by a commit of its log */
+    mark_moved(moved, bz_db_position(node->db) - before - full);
     for (uint32_t i = 0; i < under_way.count; i++) {
         if (!node->portable || held[under_way.changes[i].record])
             tell(to, &world->identities[from], i);
     }
-    if (under_way.part && !sim_is_part(node)) {
-        to->position++; /* it has become a full one */
+    if (full) {
+        to->position++;
         sim_part_forget(node);
         sim_note(world, "node %u is a full one", node->number);
     }
