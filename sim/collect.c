@@ -129,11 +129,12 @@ static const struct sim_node *node_under(const struct sim_world *w, uint32_t ide
 
 /* That a full replica had all of a deleted record, and every write that it has made since has seen
  * it. A base is none: it stands for what was there. A part is not told of all, or may have let go
- * of it since. */
-static void check_awaited(
-    struct sim_node *node, uint32_t other, uint32_t record, const struct sim_seen *deleted)
+ * of it since; and what one that collects has been passed over for was nothing that it holds. */
+static void check_awaited(struct sim_node *node, uint32_t other, uint32_t record,
+    const struct sim_seen *deleted, const struct sim_versions *shown)
 {
     struct sim_world *w = node->world;
+    uint64_t passed = sim_is_part(node) ? shown->seq[other] : 0;
     const struct sim_record *r = &w->records[record];
     struct sim_seen seen = sim_seen_now(&w->identities[other], record);
     if (!sim_is_full(&w->nodes[w->identities[other].node]))
@@ -143,8 +144,8 @@ static void check_awaited(
             record, other);
     for (uint32_t i = 0; i < r->count; i++) {
         const struct sim_write *write = &w->writes[r->writes[i]];
-        if (write->identity == other && !write->replaced && !write->cut && !write->based &&
-            !sim_bit(deleted, i) && !sim_bit(&r->gone, i) &&
+        if (write->identity == other && write->seq > passed && !write->replaced && !write->cut &&
+            !write->based && !sim_bit(deleted, i) && !sim_bit(&r->gone, i) &&
             !is_subset(deleted, &write->seen, &r->gone))
             sim_fail(w, "node %u collects record %u, to which identity %u has written meanwhile",
                 node->number, record, other);
@@ -171,6 +172,7 @@ static void collected(struct sim_node *node, const struct waiting *a, uint32_t r
     struct sim_identity *identity = &w->identities[node->identity];
     struct sim_seen seen = sim_seen_now(identity, record);
     struct sim_seen life = sim_standing(w, record, &seen, SIM_LIFE);
+    struct sim_versions shown = sim_versions_of(node);
     bool dead = false;
     for (uint32_t i = 0; i < w->records[record].count; i++)
         dead |= sim_bit(&life, i) && !w->writes[w->records[record].writes[i]].alive;
@@ -178,7 +180,7 @@ static void collected(struct sim_node *node, const struct waiting *a, uint32_t r
         sim_fail(w, "node %u collects record %u, which nobody has deleted", node->number, record);
     for (uint32_t i = 0; i < w->identity_count; i++) {
         if (a->awaited[i] && node_under(w, i) != NULL)
-            check_awaited(node, i, record, &seen);
+            check_awaited(node, i, record, &seen, &shown);
     }
     if (sim_is_part(node))
         check_claimed(node, record, &seen);
