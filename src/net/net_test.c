@@ -13,7 +13,6 @@
 #include <fcntl.h>
 #include <netdb.h>
 #include <openssl/ssl.h>
-#include <poll.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 
