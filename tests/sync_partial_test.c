@@ -421,6 +421,35 @@ static void what_was_let_go_of_comes_since_a_delete_was_collected(void **state)
     world_close(&w);
 }
 
+/* The sender has not had all that was shown here: what it sends may be the older state. In another
+ * session it has, and has nothing more to say of it. */
+static void what_was_passed_over_for_want_of_something_comes_once_the_sender_has_that(void **state)
+{
+    (void)state;
+    struct world w;
+    world_open(&w, 6, MESH, 4);
+    struct bz_db *full = w.site[0].db, *part = w.site[1].db;
+    assert_int_equal(take_notes(part, "kind = \"a\""), 0);
+    put(w.site[2].db, 1, "a");
+    w.wall_ms += 10;
+    put(full, 1, "b");
+    delete_first(full);
+    meet(&w, L02);
+    meet(&w, L01);
+    meet(&w, L03);
+    put(w.site[3].db, 2, "a");
+    meet(&w, L13);
+    assert_int_equal(count_of(part), 1);
+    shed_delete(full);
+    meet(&w, L01);
+    assert_int_equal(count_of(part), 1);
+    meet(&w, L03);
+    meet(&w, L01);
+    assert_int_equal(count_of(part), 2);
+    assert_int_equal(bz_db_check(part, NULL, NULL, NULL), 0);
+    world_close(&w);
+}
+
 static void what_lacks_a_write_that_was_let_go_of_comes_when_that_is_lost(void **state)
 {
     (void)state;
@@ -633,6 +662,7 @@ int main(void)
         cmocka_unit_test(what_was_made_anew_comes_to_who_had_let_go_of_what_was_there),
         cmocka_unit_test(what_is_in_scope_since_a_delete_was_collected_comes),
         cmocka_unit_test(what_was_let_go_of_comes_since_a_delete_was_collected),
+        cmocka_unit_test(what_was_passed_over_for_want_of_something_comes_once_the_sender_has_that),
         cmocka_unit_test(what_lacks_a_write_that_was_let_go_of_comes_when_that_is_lost),
         cmocka_unit_test(who_writes_anew_what_it_has_let_go_of_has_seen_that),
         cmocka_unit_test(what_was_sent_and_let_go_of_comes_back_to_who_is_a_full_one_since),

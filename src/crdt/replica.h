@@ -45,6 +45,13 @@ bool bz_trail_add(struct bz_trail *trail, const struct bz_trail *newer);
  * starts before the one before it, the first before `position`. False for what is not so. */
 bool bz_trail_read(struct bz_reader *r, uint64_t position, struct bz_trail *trail);
 
+/* What a peer must have had for that to be taken in which it sent of records that a partial replica
+ * has let go of: once it has had it, its log is read again. */
+struct bz_awaited {
+    uint64_t own; /* our writes up to here, which were in one of them; 0: nothing */
+    bool all;     /* all that we have been shown, of which one was, since the record is untold */
+};
+
 /* What is known of a peer's log, kept durably under its node id. */
 struct bz_peer_state {
     blaze_id epoch;        /* which log the positions below are of; all zero: none yet */
@@ -55,11 +62,12 @@ struct bz_peer_state {
     uint64_t seen_ms;      /* wall clock of the last contact */
     blaze_id database;     /* reserved: all zero */
     struct bz_trail trail; /* of `as_of` */
-    bool scoped;    /* it is a partial replica: it is not to be counted on for anything but its
-                       own writes */
-    uint64_t held;  /* applied here up to this position under the scope before the present one */
-    uint64_t scope; /* not kept: the generation of our scope that the positions are of */
-    uint32_t self;  /* not kept: the number of the node that we were to it; see outlived */
+    bool scoped;   /* it is a partial replica: it is not to be counted on for anything but its
+                      own writes */
+    uint64_t held; /* applied here up to this position under the scope before the present one */
+    struct bz_awaited awaits; /* for want of this something before `cursor` was not taken in */
+    uint64_t scope;           /* not kept: the generation of our scope that the positions are of */
+    uint32_t self; /* not kept: the number of the node that we were to it; see outlived */
 };
 
 /* Our scope (scope.h), as a session asks by it. */
@@ -68,12 +76,6 @@ struct bz_scope_state {
     struct bz_bytes scope, before; /* in the arena; `before`: what was held up to `held` */
     bool whole; /* records may be missing here that were sent once: send complete ones only */
     bool empty; /* nothing is here yet, so that nothing need be taken back */
-};
-
-/* What a peer must have had for what it sent of records that a partial replica has let go of. */
-struct bz_awaited {
-    uint64_t own; /* our writes up to here, which were in one of them; 0: nothing */
-    bool all;     /* all that we have been shown, of which one was, since the record is untold */
 };
 
 /* A peer's state when a position of its log is fully applied, or ours when it is sent. */

@@ -140,6 +140,7 @@ int bz_peers_void(struct bz_txn *txn, bool held, blaze_error *error)
         rc = bz_peer_load(bz_txn_view(txn), &node, &peer, error);
         peer.held = held ? peer.cursor : 0;
         peer.cursor = peer.reached = 0; /* what its log is recognized by stays */
+        peer.awaits = (struct bz_awaited){0};
         if (rc == 0)
             rc = bz_peer_store(txn, &node, &peer, error);
     }

@@ -14,6 +14,8 @@
 #define ENTRY_MAX     64u
 #define PEER_SCOPED   1u
 #define PEER_HELD     2u /* held is not 0 and is given */
+#define PEER_OWN      4u /* so is awaits.own */
+#define PEER_ALL      8u
 #define FLAG_SUBSUMED 1u
 #define FLAG_DEAD     2u
 #define ORIGIN_SHIFT  2u
@@ -259,6 +261,12 @@ static uint8_t *put_trail(uint8_t *p, const struct bz_trail *trail)
     return p;
 }
 
+static uint8_t peer_flags(const struct bz_peer_state *peer)
+{
+    return (uint8_t)((peer->scoped ? PEER_SCOPED : 0) | (peer->held > 0 ? PEER_HELD : 0) |
+                     (peer->awaits.own > 0 ? PEER_OWN : 0) | (peer->awaits.all ? PEER_ALL : 0));
+}
+
 static int peer_decode(struct bz_bytes value, struct bz_peer_state *out, blaze_error *error)
 {
     struct bz_reader r = bz_reader(value);
@@ -274,8 +282,11 @@ static int peer_decode(struct bz_bytes value, struct bz_peer_state *out, blaze_e
     peer.database = read_id(&r);
     if ((flags & PEER_HELD) != 0)
         peer.held = bz_read_varint(&r);
+    if ((flags & PEER_OWN) != 0)
+        peer.awaits.own = bz_read_varint(&r);
+    peer.awaits.all = (flags & PEER_ALL) != 0;
     bool sound = bz_trail_read(&r, peer.as_of, &peer.trail) && peer.cursor <= peer.as_of &&
-                 flags < 2 * PEER_HELD && (peer.held != 0) == ((flags & PEER_HELD) != 0);
+                 flags == peer_flags(&peer);
     if (!read_all(&r) || format != PEER_FORMAT || !sound)
         return bz_error_set(error, BLAZE_ECORRUPT, "what is known of a peer is corrupt");
     *out = peer;
@@ -305,10 +316,12 @@ int bz_peer_store(
     p = bz_varint_put(p, peer->as_of);
     p = bz_varint_put(p, peer->reached);
     p = bz_varint_put(p, peer->seen_ms);
-    *p++ = (uint8_t)((peer->scoped ? PEER_SCOPED : 0) | (peer->held > 0 ? PEER_HELD : 0));
+    *p++ = peer_flags(peer);
     p = put_id(p, &peer->database);
     if (peer->held > 0)
         p = bz_varint_put(p, peer->held);
+    if (peer->awaits.own > 0)
+        p = bz_varint_put(p, peer->awaits.own);
     p = put_trail(p, &peer->trail);
     return bz_txn_put(txn, BZ_MAP_PEERS, bz_bytes(node, sizeof *node),
         bz_bytes(value, (size_t)(p - value)), error);

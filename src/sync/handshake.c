@@ -274,8 +274,10 @@ static int ask_again(struct bz_session *s, blaze_error *error)
     if (!s->opaque.active || ops->left_out_again == NULL || in->cursor == 0)
         return 0;
     int rc = ops->left_out_again(s->replica.context, &again, error);
-    if (again)
+    if (again) {
         in->cursor = in->reached = 0;
+        in->awaits = (struct bz_awaited){0};
+    }
     return rc;
 }
 
@@ -294,6 +296,7 @@ static int settle(struct bz_session *s, blaze_error *error)
         s->in.reached = known.reached < known.cursor ? known.reached : known.cursor;
         s->in.trail = known.trail;
         s->in.held = known.held;
+        s->in.awaits = known.awaits;
     }
     s->in.scope = known.scope;
     rc = ask_again(s, error);

@@ -264,6 +264,7 @@ struct bz_peer_state bz_incoming_peer(const struct bz_session *s)
         .trail = s->in.trail,
         .scoped = s->out.scoped,
         .held = s->in.held,
+        .awaits = s->in.awaits,
         .scope = s->in.scope,
         .self = s->in.self,
     };

@@ -160,7 +160,7 @@ struct bz_incoming {
     uint64_t scope;           /* generation of our scope; 0: we are a full replica */
     uint64_t held;            /* the cursor that there was under the scope before */
     struct bz_vector had;     /* what the peer had all of, as its last head told us as a part */
-    struct bz_awaited awaits; /* see apply_awaits(), of this round */
+    struct bz_awaited awaits; /* see apply_awaits(); of what is before the cursor */
     uint64_t looked;          /* position of our log at which the scope was last looked at */
     struct bz_dot claim;      /* the only entry of a partial replica's head that counts here */
     uint64_t head;            /* of the peer's log, as far as known */
