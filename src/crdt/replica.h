@@ -78,6 +78,14 @@ struct bz_scope_state {
     bool empty; /* nothing is here yet, so that nothing need be taken back */
 };
 
+/* Who sends changes, as far as it matters for them. The vectors stay until the commit. */
+struct bz_sender {
+    bool scoped;                   /* it is a partial replica */
+    uint64_t acked;                /* it has acknowledged our log up to here */
+    const struct bz_vv *had;       /* it had all of this before it read what it sends */
+    const struct bz_vv *collected; /* what it has told was collected, as far as it has it */
+};
+
 /* A peer's state when a position of its log is fully applied, or ours when it is sent. */
 struct bz_head {
     uint64_t position;
@@ -331,11 +339,8 @@ struct bz_replica_ops {
      * we are not `former` any more, and this gives BLAZE_ECLOSED. */
     int (*resumed)(void *context, const blaze_id *former, const blaze_id *peer, uint64_t position,
         blaze_error *error);
-    /* Says whether the changes come from a partial replica, up to where the peer has acknowledged
-     * our log, and what it had all of before it read what it sends, which stays until the commit;
-     * right after apply_begin(). */
-    void (*apply_from)(
-        struct bz_apply *apply, bool scoped, uint64_t acked, const struct bz_vv *had);
+    /* Says of whom the changes come; right after apply_begin(). */
+    void (*apply_from)(struct bz_apply *apply, const struct bz_sender *sender);
     /* What was not taken in, of what has been applied, since the peer may not have had enough. */
     struct bz_awaited (*apply_awaits)(const struct bz_apply *apply);
     /* Whether something has come where nothing was that may have been collected, and a peer that

@@ -27,6 +27,7 @@ struct bz_apply {
     bool comparing;          /* we gave up records of which the peer had more than we have yet */
     struct bz_vector beyond; /* greatest dots of what came and `own` does not cover */
     struct bz_scoped scoped;
+    const struct bz_vv *peer_collected; /* NULL: nothing is known of that */
 };
 
 static int begin(
@@ -254,6 +255,20 @@ static bool is_untold(const struct bz_apply *apply, const struct bz_change *chan
            (local != NULL && bz_rec_contradicts(merged, &local->rvv, remote, &apply->past.vv));
 }
 
+/* Whether a delete in it stands beside other writes though the sender has collected it. All are
+ * told of that, whatever version vectors say (collect.c). */
+static bool is_torn_anew(const struct bz_apply *apply, const struct bz_rec *rec)
+{
+    bool is = false;
+    if (apply->peer_collected == NULL || !bz_rec_torn(rec))
+        return false;
+    for (uint32_t i = 0; !is && i < rec->life.count; i++) {
+        const struct bz_write *write = &rec->writes[rec->life.members[i]];
+        is = !write->alive && bz_vv_covers(apply->peer_collected, write->dot);
+    }
+    return is;
+}
+
 static int note_beyond(struct bz_apply *apply, const struct bz_vv *vv, blaze_error *error)
 {
     int rc = 0;
@@ -368,7 +383,8 @@ static int store(struct bz_apply *apply, struct merging *m, bool *changed, blaze
         rc = note_beyond(apply, &change->rec.rvv, error);
     if (rc == 0)
         txn->state.stamp = BZ_MUTANT(STAMP_NOT_OBSERVED) ? txn->state.stamp : m->stamp;
-    apply->untold |= m->origin.untold && !change->anew; /* that goes on from copy to copy */
+    /* What comes anew goes on from copy to copy. */
+    apply->untold |= !change->anew && (m->origin.untold || is_torn_anew(apply, &m->merged));
     apply->returned |= change->anew;
     return rc;
 }
@@ -404,11 +420,12 @@ int bz_apply_lacks(struct bz_apply *apply, bool *out, blaze_error *error)
     return bz_illegible_any(apply->txn->view, out, error);
 }
 
-void bz_apply_from(struct bz_apply *apply, bool scoped, uint64_t acked, const struct bz_vv *had)
+void bz_apply_from(struct bz_apply *apply, const struct bz_sender *sender)
 {
-    apply->scoped.peer_full = !scoped;
-    apply->scoped.peer_acked = acked;
-    apply->scoped.peer_had = had;
+    apply->scoped.peer_full = !sender->scoped;
+    apply->scoped.peer_acked = sender->acked;
+    apply->scoped.peer_had = sender->had;
+    apply->peer_collected = sender->collected;
 }
 
 struct bz_awaited bz_apply_awaits(const struct bz_apply *apply)

@@ -869,7 +869,7 @@ int bz_apply_resolve(struct bz_apply *apply, enum bz_term term, struct bz_bytes 
 int bz_apply_change(
     struct bz_apply *apply, const struct bz_change *change, bool *changed, blaze_error *error);
 int bz_apply_lacks(struct bz_apply *apply, bool *out, blaze_error *error);
-void bz_apply_from(struct bz_apply *apply, bool scoped, uint64_t acked, const struct bz_vv *had);
+void bz_apply_from(struct bz_apply *apply, const struct bz_sender *sender);
 struct bz_awaited bz_apply_awaits(const struct bz_apply *apply);
 int bz_apply_marker(
     struct bz_apply *apply, const struct bz_change *change, bool *changed, blaze_error *error);

@@ -603,6 +603,28 @@ static void what_came_without_its_head_lies_beyond_the_version_vector(void **sta
     net_close(&net);
 }
 
+/* A delete that the sender has collected stands here beside what it sends: for a while the two show
+ * something else with the same writes. */
+static void a_record_that_is_torn_by_what_the_sender_has_collected_is_untold(void **state)
+{
+    (void)state;
+    for (int collected = 0; collected < 2; collected++) {
+        struct net net;
+        struct bz_dot delete = {0, 1};
+        struct bz_vv told = {&delete, 1};
+        net_open(&net, 12);
+        write_json(net.db[0], INSERT, "c", 1, "{\"a\":1}");
+        send_changes(net.db[0], net.db[1], 10, 0);
+        delete_one_of(net.db[1], "c", 1);
+        write_json(net.db[0], UPDATE, "c", 1, "{\"a\":2}");
+        send_as(net.db[0], net.db[1],
+            (struct exchange){.chunk = 10, .collected = collected ? &told : NULL});
+        assert_int_equal(told_to_one_who_has_all(net.db[1], false), 1);
+        assert_int_equal(is_beyond(net.db[1]), collected);
+        net_close(&net);
+    }
+}
+
 /* The range of all ids; `there` are those from 2 on. */
 static void compare_with_one_that_collected_record_1(struct bz_db *db, struct bz_db *peer)
 {
@@ -785,6 +807,7 @@ int main(void)
         cmocka_unit_test(bad_names_are_refused),
         cmocka_unit_test(a_digest_that_differs_at_equal_versions_is_told),
         cmocka_unit_test(what_came_without_its_head_lies_beyond_the_version_vector),
+        cmocka_unit_test(a_record_that_is_torn_by_what_the_sender_has_collected_is_untold),
         cmocka_unit_test(what_a_comparison_took_away_is_collected_at_its_end),
         cmocka_unit_test(who_makes_a_record_anew_that_a_comparison_took_away_has_seen_it),
         cmocka_unit_test(what_a_part_wrote_under_a_former_name_stays_until_others_have_it),

@@ -185,7 +185,9 @@ struct exchange {
     uint32_t chunk;      /* records a chunk */
     uint32_t chunks_max; /* 0: until the head */
     bool anew;           /* all, as where peers with the same writes show something else */
-    bool reached;        /* the head */
+    const struct bz_vv
+        *collected; /* told by the sender, in the receiver's numbers; NULL: nothing */
+    bool reached;   /* the head */
     bool diverged;
     uint64_t records, changed, bytes; /* carried */
 };
@@ -316,6 +318,8 @@ static inline int exchange_chunk(
     int rc = e->to.ops->apply_begin(e->to.context, &from.node, &r.apply, error);
     if (rc != 0)
         return rc;
+    if (e->collected != NULL)
+        e->to.ops->apply_from(r.apply, &(struct bz_sender){.collected = e->collected});
     for (uint32_t n = 0; rc == 0 && n < e->chunk; n++) {
         struct bz_change change, ours;
         bool changed = false;

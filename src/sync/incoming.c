@@ -382,7 +382,8 @@ static int begin_apply(struct bz_session *s, blaze_error *error)
         return rc;
     in->before = (struct bz_gathered_from){in->cursor, in->as_of, in->trail};
     if (s->replica.ops->apply_from != NULL)
-        s->replica.ops->apply_from(in->ahead, s->out.scoped, bz_scope_acked(s), &in->had.vv);
+        s->replica.ops->apply_from(in->ahead, &(struct bz_sender){s->out.scoped, bz_scope_acked(s),
+                                                  &in->had.vv, &s->reconcile.collected.vv});
     return 0;
 }
 
