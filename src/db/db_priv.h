@@ -757,6 +757,9 @@ int bz_scope_outgrown(blaze_error *error);
  * `self` is our number. */
 bool bz_scope_expendable(uint32_t self, const struct bz_scope_kept *kept,
     const struct bz_stored *stored, const struct bz_rec *rec);
+/* Records were written anew, as they are or less, that may be nowhere else: nor are they now that
+ * they are at the end of the log. */
+int bz_scope_moved(struct bz_db_txn *txn, blaze_error *error);
 /* Lets go of it, and notes in *kept what that means; the caller stores that. */
 int bz_scope_let_go(struct bz_db_txn *txn, struct bz_scope_kept *kept,
     struct bz_txn_collection *collection, const blaze_id *id, const struct bz_stored *stored,

@@ -251,7 +251,7 @@ static int change_found(struct comparison *c, struct bz_db_txn *txn, uint32_t co
         if (rc == 0 && found->as == BZ_REC_WANTS_PRUNING)
             rc = bz_untold_note(txn->db, txn->txn, error);
     }
-    return rc;
+    return rc == 0 && c->found_count > 0 ? bz_scope_moved(txn, error) : rc;
 }
 
 static int compare_some(struct comparison *c, struct bz_db *db, const struct bz_range *from,
@@ -377,6 +377,8 @@ static int retell_some(struct retelling *r, struct bz_db *db, blaze_error *error
         rc = retell(txn, &r->found[i], error);
     if (rc == 0 && r->found_count > 0)
         rc = bz_untold_note(db, txn->txn, error); /* until it has got about */
+    if (rc == 0 && r->found_count > 0)
+        rc = bz_scope_moved(txn, error);
     if (rc == 0)
         return bz_db_commit(txn, BZ_DURABLE_RELAXED, error);
     bz_db_abort(txn);

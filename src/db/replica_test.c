@@ -787,6 +787,44 @@ static void what_a_part_wrote_under_a_former_name_stays_until_others_have_it(voi
     net_close(&net);
 }
 
+/* As with a peer that has none of its records, and has collected others of that age. */
+static void compare_with_one_that_collected_others(struct bz_db *db)
+{
+    struct bz_replica replica;
+    struct bz_range range = {.collection = bz_bytes_text("c"), .whole = true};
+    struct bz_dot dot = {1, 1}; /* of the first that it has heard of */
+    struct bz_standing standing = {.collected = {&dot, 1}, .collected_stamp = UINT64_MAX};
+    uint64_t removed = 0;
+    memset(&range.last, 0xff, sizeof range.last);
+    must(bz_db_replica_open(db, &replica, error));
+    must(replica.ops->range_compare(replica.context, &range, NULL, 0, &standing, &removed, error));
+    must(replica.ops->range_compared(replica.context, 0, &standing, error));
+    assert_int_equal(removed, 0);
+    bz_db_replica_close(&replica);
+}
+
+/* And in what a comparison has written anew. */
+static void what_a_part_wrote_under_a_former_name_stays_though_it_is_compared(void **state)
+{
+    (void)state;
+    struct net net;
+    struct bz_identity former;
+    net_open(&net, 13);
+    write_json(net.db[0], INSERT, "c", 2, "{\"a\":1}");
+    set_scope(net.db[1], "");
+    write_json(net.db[1], INSERT, "c", 1, "{\"a\":1}");
+    send_changes(net.db[0], net.db[1], 10, 0);
+    bz_db_identity(net.db[1], &former);
+    must(bz_identity_outgrown(net.db[1], &former.node, error));
+    uint64_t before = bz_db_position(net.db[1]);
+    compare_with_one_that_collected_others(net.db[1]);
+    assert_true(bz_db_position(net.db[1]) > before);
+    set_scope(net.db[1], "a = 2");
+    expect_json(net.db[1], "c", 1, "{\"a\":1}");
+    check_all(net.db[1]);
+    net_close(&net);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -811,6 +849,7 @@ int main(void)
         cmocka_unit_test(what_a_comparison_took_away_is_collected_at_its_end),
         cmocka_unit_test(who_makes_a_record_anew_that_a_comparison_took_away_has_seen_it),
         cmocka_unit_test(what_a_part_wrote_under_a_former_name_stays_until_others_have_it),
+        cmocka_unit_test(what_a_part_wrote_under_a_former_name_stays_though_it_is_compared),
         cmocka_unit_test(what_a_copy_wrote_before_it_was_put_back_lies_beyond_what_it_claims),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -290,6 +290,16 @@ bool bz_scope_expendable(uint32_t self, const struct bz_scope_kept *kept,
            (stored->position > kept->unsure || stored->position <= kept->safe);
 }
 
+int bz_scope_moved(struct bz_db_txn *txn, blaze_error *error)
+{
+    struct bz_scope_kept kept;
+    int rc = bz_scope_load(txn->view, &txn->arena, &kept, error);
+    if (rc != 0 || kept.unsure <= kept.safe)
+        return rc;
+    kept.unsure = txn->state.position;
+    return bz_scope_store(txn->txn, &kept, error);
+}
+
 int bz_scope_let_go(struct bz_db_txn *txn, struct bz_scope_kept *kept,
     struct bz_txn_collection *collection, const blaze_id *id, const struct bz_stored *stored,
     const struct bz_rec *rec, blaze_error *error)

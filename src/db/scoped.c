@@ -265,6 +265,7 @@ int bz_scoped_marker(struct bz_scoped *scoped, struct bz_db_txn *txn,
     if (rc != 0)
         return rc;
     if (!gone) { /* it goes with the sweep, which comes by at the end of the log */
+        stay_unsure(scoped, txn, &stored, false);
         rc = bz_gone_note(txn, change->collection, &change->id, &change->rec.rvv, error);
         return rc != 0 ? rc
                        : bz_write_record(txn, collection, &change->id, &stored, &local, &local,
