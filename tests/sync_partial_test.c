@@ -450,6 +450,30 @@ static void what_was_passed_over_for_want_of_something_comes_once_the_sender_has
     world_close(&w);
 }
 
+/* The same of a record that lacks a write of the part's own, which the sender has had and collected
+ * by the next session. */
+static void what_was_refused_for_want_of_an_own_write_comes_once_the_sender_has_had_that(
+    void **state)
+{
+    (void)state;
+    struct world w;
+    world_open(&w, 6, MESH, 3);
+    struct bz_db *full = w.site[0].db, *part = w.site[1].db, *other = w.site[2].db;
+    enum { M01, M02, M12 };
+    assert_int_equal(take_notes(part, "kind = \"a\""), 0);
+    put(part, 1, "b");
+    meet(&w, M01);
+    put(other, 1, "a");
+    meet(&w, M12);
+    assert_int_equal(count_of(part), 0);
+    erase_first(full);
+    meet(&w, M02);
+    meet(&w, M12);
+    assert_int_equal(count_of(part), 1);
+    assert_int_equal(bz_db_check(part, NULL, NULL, NULL), 0);
+    world_close(&w);
+}
+
 static void what_lacks_a_write_that_was_let_go_of_comes_when_that_is_lost(void **state)
 {
     (void)state;
@@ -663,6 +687,8 @@ int main(void)
         cmocka_unit_test(what_is_in_scope_since_a_delete_was_collected_comes),
         cmocka_unit_test(what_was_let_go_of_comes_since_a_delete_was_collected),
         cmocka_unit_test(what_was_passed_over_for_want_of_something_comes_once_the_sender_has_that),
+        cmocka_unit_test(
+            what_was_refused_for_want_of_an_own_write_comes_once_the_sender_has_had_that),
         cmocka_unit_test(what_lacks_a_write_that_was_let_go_of_comes_when_that_is_lost),
         cmocka_unit_test(who_writes_anew_what_it_has_let_go_of_has_seen_that),
         cmocka_unit_test(what_was_sent_and_let_go_of_comes_back_to_who_is_a_full_one_since),

@@ -484,7 +484,8 @@ static int take_entry(struct bz_db_txn *txn, struct bz_dot entry,
 }
 
 /* Takes over the version vector of a head that we have reached; `own` is what it is then. */
-static int take_version(struct bz_apply *apply, const struct bz_head *head, blaze_error *error)
+static int take_version(struct bz_apply *apply, const struct bz_peer_state *peer,
+    const struct bz_head *head, blaze_error *error)
 {
     struct bz_db_txn *txn = apply->txn;
     const struct bz_vv *vv = &head->vv;
@@ -493,7 +494,7 @@ static int take_version(struct bz_apply *apply, const struct bz_head *head, blaz
     bz_arena_reset(&txn->arena);
     int rc = check_seen(apply, vv, error);
     if (rc == 0)
-        rc = bz_scoped_takes_version(&apply->scoped, txn, vv, &takes, error);
+        rc = bz_scoped_takes_version(&apply->scoped, txn, peer, vv, &takes, error);
     if (rc == 0 && head->opaque)
         rc = bz_illegible_load(txn->view, &txn->arena, &illegible, error);
     for (uint32_t i = 0; rc == 0 && takes && i < vv->count; i++) {
@@ -564,7 +565,7 @@ int bz_apply_commit(struct bz_apply *apply, const struct bz_peer_state *peer,
             "this copy goes on as another node: what peers have is read anew, with the next "
             "connection");
     if (rc == 0 && head != NULL)
-        rc = take_version(apply, head, error);
+        rc = take_version(apply, peer, head, error);
     if (rc == 0)
         rc = note_untold(apply, error);
     if (rc == 0 && apply->returned)

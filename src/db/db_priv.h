@@ -843,9 +843,9 @@ int bz_scoped_after(struct bz_scoped *scoped, struct bz_db_txn *txn,
     bool subsumed, bool *drop, bool *changed, blaze_error *error);
 int bz_scoped_marker(struct bz_scoped *scoped, struct bz_db_txn *txn,
     const struct bz_change *change, uint32_t peer, bool *changed, blaze_error *error);
-/* Whether a head's version vector may be taken over. */
-int bz_scoped_takes_version(struct bz_scoped *scoped, struct bz_db_txn *txn, const struct bz_vv *vv,
-    bool *out, blaze_error *error);
+/* Whether a head's version vector may be taken over; `peer` as it is to be kept. */
+int bz_scoped_takes_version(struct bz_scoped *scoped, struct bz_db_txn *txn,
+    const struct bz_peer_state *peer, const struct bz_vv *vv, bool *out, blaze_error *error);
 /* Completes what is noted of us. After the head's version vector was taken. */
 int bz_scoped_end(struct bz_scoped *scoped, struct bz_db_txn *txn, struct bz_peer_state *peer,
     const struct bz_head *head, blaze_error *error);

@@ -22,7 +22,9 @@
  *       (crdt/rec_merge.c). So what is let go of with writes of ours is noted, too, under "left/",
  *       whatever the scope becomes, until it is here again: who writes it anew has seen that, and
  *       it is not taken in from a peer that does not have all writes of ours yet. One that had them
- *       and sends the record without has collected them (sync/incoming.c finds that out).
+ *       and sends the record without has collected them (sync/incoming.c finds that out, and reads
+ *       its log again). Until then the version vector of that peer is not ours: it covers the
+ *       record.
  *   G6  What is untold (collect.c) is another state of writes that may have been shown. It is known
  *       only if a state that was noted covers more, and by the version vector only if the peer may
  *       not have had all of that: then what we were shown may be newer (sync/incoming.c asks for it
@@ -160,11 +162,11 @@ int bz_scoped_before(struct bz_scoped *scoped, struct bz_db_txn *txn,
     return is_known(scoped, txn, change, drop, error);
 }
 
-int bz_scoped_takes_version(struct bz_scoped *scoped, struct bz_db_txn *txn, const struct bz_vv *vv,
-    bool *out, blaze_error *error)
+int bz_scoped_takes_version(struct bz_scoped *scoped, struct bz_db_txn *txn,
+    const struct bz_peer_state *peer, const struct bz_vv *vv, bool *out, blaze_error *error)
 {
-    *out = true;
-    return scoped->selection == NULL || !bz_scope_filtered(scoped->kept.scope) ||
+    *out = scoped->selection == NULL || peer->awaits.own == 0;
+    return !*out || scoped->selection == NULL || !bz_scope_filtered(scoped->kept.scope) ||
                    BZ_MUTANT(STATES_SUMMED)
                ? 0
                : has_all_shown(scoped, txn, vv, out, error);
