@@ -27,7 +27,6 @@ struct bz_apply {
     bool comparing;          /* we gave up records of which the peer had more than we have yet */
     struct bz_vector beyond; /* greatest dots of what came and `own` does not cover */
     struct bz_scoped scoped;
-    const struct bz_vv *peer_collected; /* NULL: nothing is known of that */
 };
 
 static int begin(
@@ -259,12 +258,13 @@ static bool is_untold(const struct bz_apply *apply, const struct bz_change *chan
  * told of that, whatever version vectors say (collect.c). */
 static bool is_torn_anew(const struct bz_apply *apply, const struct bz_rec *rec)
 {
+    const struct bz_vv *collected = apply->scoped.peer_collected;
     bool is = false;
-    if (apply->peer_collected == NULL || !bz_rec_torn(rec))
+    if (collected == NULL || !bz_rec_torn(rec))
         return false;
     for (uint32_t i = 0; !is && i < rec->life.count; i++) {
         const struct bz_write *write = &rec->writes[rec->life.members[i]];
-        is = !write->alive && bz_vv_covers(apply->peer_collected, write->dot);
+        is = !write->alive && bz_vv_covers(collected, write->dot);
     }
     return is;
 }
@@ -425,7 +425,7 @@ void bz_apply_from(struct bz_apply *apply, const struct bz_sender *sender)
     apply->scoped.peer_full = !sender->scoped;
     apply->scoped.peer_acked = sender->acked;
     apply->scoped.peer_had = sender->had;
-    apply->peer_collected = sender->collected;
+    apply->scoped.peer_collected = sender->collected;
 }
 
 struct bz_awaited bz_apply_awaits(const struct bz_apply *apply)

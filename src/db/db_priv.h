@@ -828,6 +828,8 @@ struct bz_scoped {
     bool left;                      /* the last change's record is noted as one that has left */
     bool stays;                     /* the last change's record, though out of scope */
     bool outgrown;                  /* a full copy from now on, that cannot claim its writes */
+    /* What it has told was collected, as far as it has it; NULL: nothing is known of that. */
+    const struct bz_vv *peer_collected;
 };
 int bz_scoped_begin(
     struct bz_scoped *scoped, struct bz_db_txn *txn, const blaze_id *peer, blaze_error *error);

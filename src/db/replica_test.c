@@ -787,6 +787,49 @@ static void what_a_part_wrote_under_a_former_name_stays_until_others_have_it(voi
     net_close(&net);
 }
 
+/* The sender has made it anew, out of scope: what is here goes, if it is what the sender had
+ * collected before. */
+static void a_marker_of_what_was_made_anew_takes_away_what_was_collected_before(void **state)
+{
+    (void)state;
+    for (int collected = 0; collected < 2; collected++) {
+        struct net net;
+        struct bz_replica replica;
+        struct bz_identity sender;
+        struct bz_peer_state peer;
+        struct bz_apply *apply;
+        struct bz_arena arena;
+        struct bz_scope_state scope = {0};
+        struct bz_dot old = {1, 1}, new = {2, 1}; /* in the order in which it heard of them */
+        struct bz_vv gone = {&old, 1};
+        struct bz_change marker = {.id = id_of(1), .rec = {.rvv = {&new, 1}}};
+        bool changed = false;
+        net_open(&net, 14);
+        bz_arena_init(&arena);
+        set_scope(net.db[1], "a = 1");
+        write_json(net.db[0], INSERT, "c", 1, "{\"a\":1}");
+        write_json(net.db[2], INSERT, "c", 2, "{\"a\":1}");
+        send_changes(net.db[0], net.db[1], 10, 0);
+        send_changes(net.db[2], net.db[1], 10, 0);
+        bz_db_identity(net.db[0], &sender);
+        must(bz_db_replica_open(net.db[1], &replica, error));
+        must(replica.ops->peer_load(replica.context, &sender.node, &peer));
+        must(replica.ops->scope(replica.context, &arena, &scope));
+        must(replica.ops->node_number(replica.context, &net.db[1]->identity.node, &peer.self));
+        peer.scope = scope.generation;
+        must(replica.ops->apply_begin(replica.context, &sender.node, &apply, error));
+        replica.ops->apply_from(apply, &(struct bz_sender){.collected = collected ? &gone : NULL});
+        must(replica.ops->apply_marker(apply, &marker, &changed, error));
+        must(replica.ops->apply_commit(apply, &peer, NULL, NULL, error));
+        expect_json(net.db[1], "c", 1, collected ? NULL : "{\"a\":1}");
+        expect_json(net.db[1], "c", 2, "{\"a\":1}");
+        check_all(net.db[1]);
+        bz_db_replica_close(&replica);
+        bz_arena_release(&arena);
+        net_close(&net);
+    }
+}
+
 /* As with a peer that has none of its records, and has collected others of that age. */
 static void compare_with_one_that_collected_others(struct bz_db *db)
 {
@@ -850,6 +893,7 @@ int main(void)
         cmocka_unit_test(who_makes_a_record_anew_that_a_comparison_took_away_has_seen_it),
         cmocka_unit_test(what_a_part_wrote_under_a_former_name_stays_until_others_have_it),
         cmocka_unit_test(what_a_part_wrote_under_a_former_name_stays_though_it_is_compared),
+        cmocka_unit_test(a_marker_of_what_was_made_anew_takes_away_what_was_collected_before),
         cmocka_unit_test(what_a_copy_wrote_before_it_was_put_back_lies_beyond_what_it_claims),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -246,9 +246,24 @@ static int changed_meanwhile(blaze_error *error)
         "what this copy is to hold has changed meanwhile: the exchange begins anew");
 }
 
-int bz_scoped_marker(struct bz_scoped *scoped, struct bz_db_txn *txn,
-    const struct bz_change *change, uint32_t peer, bool *changed, blaze_error *error)
+/* What a marker says of a record that is here: the state that is out of scope. What is here and not
+ * in that the sender may have collected before the record was made anew; then it is in it, too. */
+static int read_marker(const struct bz_scoped *scoped, struct bz_db_txn *txn,
+    const struct bz_rec *local, struct bz_vv *rvv, blaze_error *error)
 {
+    const struct bz_vv *collected = scoped->peer_collected;
+    bool all = collected != NULL;
+    for (uint32_t i = 0; all && i < local->rvv.count; i++)
+        all = bz_vv_covers(rvv, local->rvv.entries[i]) ||
+              bz_vv_covers(collected, local->rvv.entries[i]);
+    int rc = all ? bz_vv_max(&txn->arena, rvv, &local->rvv, rvv) : 0;
+    return rc == 0 ? 0 : bz_error_code(error, rc);
+}
+
+int bz_scoped_marker(struct bz_scoped *scoped, struct bz_db_txn *txn,
+    const struct bz_change *marker, uint32_t peer, bool *changed, blaze_error *error)
+{
+    struct bz_change of = *marker, *change = &of;
     struct bz_txn_collection *collection = NULL;
     struct bz_stored stored;
     struct bz_rec local;
@@ -258,6 +273,8 @@ int bz_scoped_marker(struct bz_scoped *scoped, struct bz_db_txn *txn,
         return changed_meanwhile(error);
     int rc = bz_txn_load(
         txn, change->collection, &change->id, &collection, &stored, &local, &found, error);
+    if (rc == 0 && found)
+        rc = read_marker(scoped, txn, &local, &change->rec.rvv, error);
     if (rc != 0)
         return rc;
     if (BZ_MUTANT(MARKER_IGNORED) || (found && !bz_vv_includes(&change->rec.rvv, &local.rvv)))
