@@ -165,11 +165,10 @@ int bz_scoped_before(struct bz_scoped *scoped, struct bz_db_txn *txn,
 int bz_scoped_takes_version(struct bz_scoped *scoped, struct bz_db_txn *txn,
     const struct bz_peer_state *peer, const struct bz_vv *vv, bool *out, blaze_error *error)
 {
-    *out = scoped->selection == NULL || peer->awaits.own == 0;
-    return !*out || scoped->selection == NULL || !bz_scope_filtered(scoped->kept.scope) ||
-                   BZ_MUTANT(STATES_SUMMED)
-               ? 0
-               : has_all_shown(scoped, txn, vv, out, error);
+    bool part = scoped->selection != NULL;
+    bool sums = !part || !bz_scope_filtered(scoped->kept.scope) || BZ_MUTANT(STATES_SUMMED);
+    *out = !part || peer->awaits.own == 0;
+    return sums || !*out ? 0 : has_all_shown(scoped, txn, vv, out, error);
 }
 
 /* Lets go of a record that is here, if it can go: *out. */
