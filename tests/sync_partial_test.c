@@ -364,18 +364,25 @@ static void delete_first(struct bz_db *db)
 /* The links of a mesh of four. */
 enum { L01, L02, L03, L12, L13, L23 };
 
+/* A part in a mesh of four. Another has a record in its scope, which a full one has written and
+ * deleted without knowing of that. */
+static void open_beside_a_delete(struct world *w)
+{
+    world_open(w, 6, MESH, 4);
+    assert_int_equal(take_notes(w->site[1].db, "kind = \"a\""), 0);
+    put(w->site[2].db, 1, "a");
+    w->wall_ms += 10;
+    put(w->site[0].db, 1, "b");
+    delete_first(w->site[0].db);
+}
+
 /* The version vector says that it was shown; but then it was deleted. */
 static void what_is_in_scope_since_a_delete_was_collected_comes(void **state)
 {
     (void)state;
     struct world w;
-    world_open(&w, 6, MESH, 4);
+    open_beside_a_delete(&w);
     struct bz_db *full = w.site[0].db, *part = w.site[1].db;
-    assert_int_equal(take_notes(part, "kind = \"a\""), 0);
-    put(w.site[2].db, 1, "a");
-    w.wall_ms += 10;
-    put(full, 1, "b");
-    delete_first(full);
     put(full, 2, "a");
     meet(&w, L02);
     meet(&w, L01);
@@ -427,13 +434,8 @@ static void what_was_passed_over_for_want_of_something_comes_once_the_sender_has
 {
     (void)state;
     struct world w;
-    world_open(&w, 6, MESH, 4);
+    open_beside_a_delete(&w);
     struct bz_db *full = w.site[0].db, *part = w.site[1].db;
-    assert_int_equal(take_notes(part, "kind = \"a\""), 0);
-    put(w.site[2].db, 1, "a");
-    w.wall_ms += 10;
-    put(full, 1, "b");
-    delete_first(full);
     meet(&w, L02);
     meet(&w, L01);
     meet(&w, L03);
