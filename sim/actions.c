@@ -541,7 +541,8 @@ static bool is_copied(const struct sim_world *w, const struct sim_node *node, ui
 }
 
 /* It goes on from an older state of its whole file system. Where others have writes that it loses,
- * it writes only if somebody will tell it of them, and first meets those who will. */
+ * it writes only if somebody will tell it of them, and first meets those who will: also by
+ * comparing itself with others, which it does of its own accord. */
 static void do_put_back(struct sim_world *w)
 {
     struct sim_node *node = some_node(w);
@@ -553,10 +554,11 @@ static void do_put_back(struct sim_world *w)
     uint32_t meets = known ? who_knows(w, node, image) : UINT32_MAX;
     /* That the same dot is two writes is enough without that either was collected. */
     bool waits = meets == 0 || w->collects || sim_chance(w, 4) == 0;
-    if (!sim_may_change(w, node) && !(sim_is_apart(node) && !waits))
+    if ((w->collects && meets == 0) ||
+        (!sim_may_change(w, node) && !(sim_is_apart(node) && !waits)))
         return;
     sim_node_crash(node, SIM_KILL);
-    sim_node_put_back(node, image, waits, waits ? UINT32_MAX : meets);
+    sim_node_put_back(node, image, waits, waits && !w->collects ? UINT32_MAX : meets);
     if (sim_chance(w, 2))
         sim_image_free(&node->backup);
 }

@@ -361,6 +361,23 @@ static bool is_left_behind(const struct sim_world *w, uint32_t record, const str
     return w->blind && sim_includes(&w->records[record].gone, seen);
 }
 
+/* Whether all that a part has of a record that it wrote to was collected by the others, since it
+ * was deleted together with what they had under that id: see "An id made anew where something was"
+ * in docs/replication.md. */
+static bool is_alone(const struct sim_world *w, const struct sim_node *node, uint32_t record,
+    const struct sim_seen *seen)
+{
+    const struct sim_record *r = &w->records[record];
+    bool own = false, shares = false;
+    for (uint32_t i = 0; i < r->count; i++) {
+        const struct sim_write *write = &w->writes[r->writes[i]];
+        bool its = write->identity == node->identity;
+        own |= its && sim_bit(seen, i);
+        shares |= !its && !sim_bit(seen, i) && sim_bit(&r->gone, i);
+    }
+    return own && shares && sim_includes(&r->gone, seen);
+}
+
 /* Whether a part has of a record what full ones have seen of it; where some of that was collected,
  * which no copy need have, what stands. */
 static bool has_the_same(const struct sim_world *w, uint32_t record, const struct sim_seen *seen,
@@ -391,6 +408,8 @@ static void check_record(struct sim_world *w, const struct sim_node *node, uint3
     if (!there && sim_part_is_back(w, record, full))
         return;
     if (there && !wanted && is_left_behind(w, record, &seen))
+        return;
+    if (there && !exists && is_alone(w, node, record, &seen))
         return;
     if (there && !wanted)
         sim_fail(w, "node %u holds record %u, which is out of its scope", node->number, record);
