@@ -4,7 +4,7 @@
 
 #include "disk.h"
 
-#define HEAL_STEPS 400000u
+#define HEAL_STEPS 2000000u
 #define HEAL_MS    (40ull * 60 * 1000) /* half-open connections are given up after a minute */
 
 static const char *const shapes[] = {"star", "chain", "ring", "mesh", "two-hubs"};
