@@ -476,6 +476,32 @@ static void what_was_refused_for_want_of_an_own_write_comes_once_the_sender_has_
     world_close(&w);
 }
 
+/* Within a session, of a record that it has collected and was sent a part of: it is as far as it
+ * has acknowledged, and not where it resumed. */
+static void a_keeper_that_asks_once_more_has_lost_nothing(void **state)
+{
+    (void)state;
+    struct world w;
+    world_open(&w, 6, CHAIN, 2);
+    struct bz_db *full = w.site[0].db, *part = w.site[1].db;
+    blaze_id before = node_of(part);
+    assert_int_equal(take_notes(part, "kind = \"a\""), 0);
+    put(part, 1, "a");
+    all_links(&w);
+    settle(&w);
+    put(part, 2, "b");
+    settle(&w);
+    assert_int_equal(count_of(part), 1);
+    erase_first(full);
+    put_field(part, 1, "size", "large");
+    settle(&w);
+    blaze_id after = node_of(part);
+    assert_memory_equal(&before, &after, sizeof before);
+    assert_true(pipe_live(&w.link[0].pipe));
+    assert_int_equal(count_of(full), 2);
+    world_close(&w);
+}
+
 static void what_lacks_a_write_that_was_let_go_of_comes_when_that_is_lost(void **state)
 {
     (void)state;
@@ -691,6 +717,7 @@ int main(void)
         cmocka_unit_test(what_was_passed_over_for_want_of_something_comes_once_the_sender_has_that),
         cmocka_unit_test(
             what_was_refused_for_want_of_an_own_write_comes_once_the_sender_has_had_that),
+        cmocka_unit_test(a_keeper_that_asks_once_more_has_lost_nothing),
         cmocka_unit_test(what_lacks_a_write_that_was_let_go_of_comes_when_that_is_lost),
         cmocka_unit_test(who_writes_anew_what_it_has_let_go_of_has_seen_that),
         cmocka_unit_test(what_was_sent_and_let_go_of_comes_back_to_who_is_a_full_one_since),

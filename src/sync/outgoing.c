@@ -158,6 +158,7 @@ int bz_outgoing_resume(struct bz_session *s, const struct bz_resume *resume, bla
     if (as == BZ_CURSOR_OUTLIVED && s->replica.ops->outlived != NULL)
         return outlived(s, &resume->trail, error);
     usable &= as == BZ_CURSOR_GOOD;
+    uint64_t acked = bz_scope_acked(s);
     o->asked = true;
     o->round = resume->round;
     o->told = o->walked = o->position_acked = usable ? resume->position : 0;
@@ -167,8 +168,8 @@ int bz_outgoing_resume(struct bz_session *s, const struct bz_resume *resume, bla
     o->head_due = true;
     o->unclaimed = false;
     o->claimable = 0;
-    if (resume->round == 0)
-        o->resumed = o->position_acked;
+    /* What it asks for once more it has had. */
+    o->resumed = resume->round == 0 ? o->position_acked : acked;
     o->asked_at = s->replica.ops->position(s->replica.context);
     o->known = (struct bz_acknowledged){0};
     o->swept = 0;

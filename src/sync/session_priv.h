@@ -102,7 +102,7 @@ struct bz_outgoing {
     struct bz_buf scope, before;
     bool sweeping;                /* there is more to let go of, up to `swept` */
     struct bz_acknowledged known; /* by our heads that claimed our own writes */
-    uint64_t resumed;             /* the position that the peer's first RESUME told */
+    uint64_t resumed;             /* told or acknowledged by the peer's last RESUME */
     uint64_t asked_at;            /* our position when its last RESUME came */
     uint64_t swept;               /* of that, what our partial replica was told of */
 
