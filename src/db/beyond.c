@@ -118,9 +118,7 @@ int bz_compared_raise(struct bz_db_txn *txn, const struct bz_vv *vv, blaze_error
 
 int bz_untold_note(struct bz_db *db, struct bz_txn *txn, blaze_error *error)
 {
-    uint8_t ms[8];
-    bz_store64le(ms, db->wall_ms(db->context));
-    return bz_txn_put(txn, BZ_MAP_META, untold_key(), bz_bytes(ms, sizeof ms), error);
+    return bz_meta_note_now(db, txn, untold_key(), error);
 }
 
 int bz_beyond_covered(

@@ -241,41 +241,40 @@ int bz_hearsay_load(struct bz_db *db, struct bz_view *view, bool *out, blaze_err
 
 int bz_returned_note(struct bz_db_txn *txn, blaze_error *error)
 {
-    uint8_t value[8];
-    bz_store64le(value, txn->db->wall_ms(txn->db->context));
     txn->changed = true;
-    return bz_txn_put(txn->txn, BZ_MAP_META, returned_key(), bz_bytes(value, sizeof value), error);
+    return bz_meta_note_now(txn->db, txn->txn, returned_key(), error);
+}
+
+/* A number of ms, which stays as it is if there is none. */
+static int ms_load(struct bz_view *view, struct bz_bytes key, const char *corrupt, uint64_t *ms,
+    blaze_error *error)
+{
+    struct bz_bytes value;
+    int rc = bz_view_get(view, BZ_MAP_META, key, &value, error);
+    if (rc != 0)
+        return rc == BLAZE_ENOTFOUND ? 0 : rc;
+    if (value.size != 8)
+        return bz_error_set(error, BLAZE_ECORRUPT, "%s", corrupt);
+    *ms = bz_load64le(value.data);
+    return 0;
 }
 
 int bz_returned_is(
     struct bz_db *db, struct bz_view *view, uint64_t within_ms, bool *out, blaze_error *error)
 {
-    struct bz_bytes value;
-    int rc = bz_view_get(view, BZ_MAP_META, returned_key(), &value, error);
-    *out = false;
-    if (rc != 0)
-        return rc == BLAZE_ENOTFOUND ? 0 : rc;
-    if (value.size != 8)
-        return bz_error_set(error, BLAZE_ECORRUPT, "when records came back is corrupt");
-    uint64_t now = db->wall_ms(db->context), then = bz_load64le(value.data);
+    uint64_t now = db->wall_ms(db->context), then = UINT64_MAX;
+    int rc = ms_load(view, returned_key(), "when records came back is corrupt", &then, error);
     /* Of a clock that has been put back, the time tells nothing. */
-    *out = now >= then && now - then <= within_ms;
-    return 0;
+    *out = rc == 0 && now >= then && now - then <= within_ms;
+    return rc;
 }
 
 /* ---- the retention ---- */
 
 int bz_retention_load(struct bz_view *view, uint64_t *ms, blaze_error *error)
 {
-    struct bz_bytes value;
-    int rc = bz_view_get(view, BZ_MAP_META, retention_key(), &value, error);
     *ms = RETENTION_MS;
-    if (rc != 0)
-        return rc == BLAZE_ENOTFOUND ? 0 : rc;
-    if (value.size != 8)
-        return bz_error_set(error, BLAZE_ECORRUPT, "the retention is corrupt: set it anew");
-    *ms = bz_load64le(value.data);
-    return 0;
+    return ms_load(view, retention_key(), "the retention is corrupt: set it anew", ms, error);
 }
 
 int bz_read_retention(struct bz_read *read, uint64_t *ms, blaze_error *error)

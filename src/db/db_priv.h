@@ -125,6 +125,8 @@ int bz_log_seek(struct bz_cursor *cursor, uint64_t position, blaze_error *error)
 
 /* Whether `meta` has an entry, whatever it is. */
 int bz_meta_is_there(struct bz_view *view, struct bz_bytes key, bool *out, blaze_error *error);
+/* Puts the time there, in ms since 1970. */
+int bz_meta_note_now(struct bz_db *db, struct bz_txn *txn, struct bz_bytes key, blaze_error *error);
 /* Its entries whose keys begin with that and go on, in order of keys. An error of `each` ends the
  * walk, BLAZE_END without one. `each` may write; what it is given borrows until it does. */
 int bz_meta_each(struct bz_view *view, struct bz_bytes prefix,

@@ -625,19 +625,25 @@ static void a_record_that_is_torn_by_what_the_sender_has_collected_is_untold(voi
     }
 }
 
-/* The range of all ids; `there` are those from 2 on. */
+static struct bz_range all_ids(void)
+{
+    struct bz_range range = {.collection = bz_bytes_text("c"), .whole = true};
+    memset(&range.last, 0xff, sizeof range.last);
+    return range;
+}
+
+/* `there` are those from 2 on. */
 static void compare_with_one_that_collected_record_1(struct bz_db *db, struct bz_db *peer)
 {
     struct bz_replica replica, other;
     struct bz_arena arena;
     struct bz_standing standing = {.collected_stamp = UINT64_MAX};
-    struct bz_range range = {.collection = bz_bytes_text("c"), .whole = true};
+    struct bz_range range = all_ids();
     blaze_id there[19];
     struct bz_bytes node;
     blaze_id id;
     uint64_t removed = 0;
     bz_arena_init(&arena);
-    memset(&range.last, 0xff, sizeof range.last);
     for (uint32_t i = 0; i < 19; i++)
         there[i] = id_of(i + 2);
     must(bz_db_replica_open(db, &replica, error));
@@ -661,11 +667,10 @@ static void compare_with_one_that_collected_record_1(struct bz_db *db, struct bz
 static bool is_listed(struct bz_db *db, uint32_t n)
 {
     struct bz_replica replica;
-    struct bz_range range = {.collection = bz_bytes_text("c"), .whole = true};
+    struct bz_range range = all_ids();
     blaze_id ids[32], id = id_of(n);
     struct bz_range_sum sum = {.max = 32, .ids = ids};
     bool is = false;
-    memset(&range.last, 0xff, sizeof range.last);
     must(bz_db_replica_open(db, &replica, error));
     assert_int_equal(replica.ops->range_list(replica.context, &range, &sum), 0);
     for (uint64_t i = 0; i < sum.count; i++) {
@@ -834,11 +839,10 @@ static void a_marker_of_what_was_made_anew_takes_away_what_was_collected_before(
 static void compare_with_one_that_collected_others(struct bz_db *db)
 {
     struct bz_replica replica;
-    struct bz_range range = {.collection = bz_bytes_text("c"), .whole = true};
+    struct bz_range range = all_ids();
     struct bz_dot dot = {1, 1}; /* of the first that it has heard of */
     struct bz_standing standing = {.collected = {&dot, 1}, .collected_stamp = UINT64_MAX};
     uint64_t removed = 0;
-    memset(&range.last, 0xff, sizeof range.last);
     must(bz_db_replica_open(db, &replica, error));
     must(replica.ops->range_compare(replica.context, &range, NULL, 0, &standing, &removed, error));
     must(replica.ops->range_compared(replica.context, 0, &standing, error));

@@ -262,7 +262,7 @@ static int read_marker(const struct bz_scoped *scoped, struct bz_db_txn *txn,
 int bz_scoped_marker(struct bz_scoped *scoped, struct bz_db_txn *txn,
     const struct bz_change *marker, uint32_t peer, bool *changed, blaze_error *error)
 {
-    struct bz_change of = *marker, *change = &of;
+    struct bz_change change = *marker;
     struct bz_txn_collection *collection = NULL;
     struct bz_stored stored;
     struct bz_rec local;
@@ -271,26 +271,26 @@ int bz_scoped_marker(struct bz_scoped *scoped, struct bz_db_txn *txn,
     if (scoped->selection == NULL)
         return changed_meanwhile(error);
     int rc = bz_txn_load(
-        txn, change->collection, &change->id, &collection, &stored, &local, &found, error);
+        txn, change.collection, &change.id, &collection, &stored, &local, &found, error);
     if (rc == 0 && found)
-        rc = read_marker(scoped, txn, &local, &change->rec.rvv, error);
+        rc = read_marker(scoped, txn, &local, &change.rec.rvv, error);
     if (rc != 0)
         return rc;
-    if (BZ_MUTANT(MARKER_IGNORED) || (found && !bz_vv_includes(&change->rec.rvv, &local.rvv)))
+    if (BZ_MUTANT(MARKER_IGNORED) || (found && !bz_vv_includes(&change.rec.rvv, &local.rvv)))
         return 0; /* it is more than that here, and the peer is to be told */
     if (found)
-        rc = remove_here(scoped, txn, collection, change, &stored, &local, &gone, error);
+        rc = remove_here(scoped, txn, collection, &change, &stored, &local, &gone, error);
     if (rc != 0)
         return rc;
     if (!gone) { /* it goes with the sweep, which comes by at the end of the log */
         stay_unsure(scoped, txn, &stored, false);
-        rc = bz_gone_note(txn, change->collection, &change->id, &change->rec.rvv, error);
+        rc = bz_gone_note(txn, change.collection, &change.id, &change.rec.rvv, error);
         return rc != 0 ? rc
-                       : bz_write_record(txn, collection, &change->id, &stored, &local, &local,
+                       : bz_write_record(txn, collection, &change.id, &stored, &local, &local,
                              (struct bz_origin){peer, false}, error);
     }
     *changed = found;
-    return note_brought(scoped, txn, change, &change->rec.rvv, error);
+    return note_brought(scoped, txn, &change, &change.rec.rvv, error);
 }
 
 /* A scope that takes everything, and all of a full peer: the copy is full. */

@@ -428,6 +428,13 @@ int bz_meta_is_there(struct bz_view *view, struct bz_bytes key, bool *out, blaze
     return rc == BLAZE_ENOTFOUND ? 0 : rc;
 }
 
+int bz_meta_note_now(struct bz_db *db, struct bz_txn *txn, struct bz_bytes key, blaze_error *error)
+{
+    uint8_t ms[8];
+    bz_store64le(ms, db->wall_ms(db->context));
+    return bz_txn_put(txn, BZ_MAP_META, key, bz_bytes(ms, sizeof ms), error);
+}
+
 int bz_meta_each(struct bz_view *view, struct bz_bytes prefix,
     int (*each)(void *context, struct bz_bytes key, struct bz_bytes value), void *context,
     blaze_error *error)

@@ -185,11 +185,11 @@ struct exchange {
     uint32_t chunk;      /* records a chunk */
     uint32_t chunks_max; /* 0: until the head */
     bool anew;           /* all, as where peers with the same writes show something else */
-    const struct bz_vv
-        *collected; /* told by the sender, in the receiver's numbers; NULL: nothing */
-    bool reached;   /* the head */
+    bool reached;        /* the head */
     bool diverged;
     uint64_t records, changed, bytes; /* carried */
+    /* What the sender has told was collected, in the receiver's numbers; NULL: nothing. */
+    const struct bz_vv *collected;
 };
 
 struct renaming {
