@@ -362,7 +362,8 @@ static int ask_from(struct bz_session *s, uint64_t cursor, blaze_error *error)
     s->in.begun = s->in.at_head = s->in.withheld = false;
     s->in.cursor = cursor;
     s->in.reached = 0;
-    s->in.awaits = (struct bz_awaited){0};
+    if (cursor == 0) /* what is before it comes once more */
+        s->in.awaits = (struct bz_awaited){0};
     bz_terms_learnt_release(&s->in.terms);
     bz_vector_release(&s->in.vv);
     bz_lazy_reset(s);
